@@ -1,0 +1,1 @@
+../../mezzotint/__init__.py

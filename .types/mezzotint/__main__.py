@@ -1,0 +1,1 @@
+../../mezzotint/__main__.py

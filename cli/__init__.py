@@ -1,0 +1,1 @@
+"""The `mezzotint` command."""

@@ -1,0 +1,164 @@
+"""`Context`: all that a running node may touch beside its inputs."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .errors import Cancelled
+from .expansion import GraphBuilder
+
+if TYPE_CHECKING:
+    from .folders import Folders
+    from .residency import Residency
+    from .workflow import Workflow
+
+
+class Listener(Protocol):
+    """What a context tells about its step; a run is one."""
+
+    @property
+    def is_cancelled(self) -> bool: ...
+
+    @property
+    def wants_previews(self) -> bool: ...
+
+    def progressed(self, node_id: str, value: float, total: float, preview: Any) -> None:
+        """A step got as far as `value` of `total`."""
+
+
+class Prompt:
+    """The workflow a step belongs to.
+
+    Args:
+        workflow: the document. extra_pnginfo: what is saved beside the graph in pictures, normally {"workflow": the
+            editor's document}; the workflow's own when None. extra: further data of the submission, for plugins.
+    """
+
+    def __init__(
+        self,
+        workflow: Workflow,
+        extra_pnginfo: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._workflow = workflow
+        self.extra_pnginfo = workflow.extra_pnginfo if extra_pnginfo is None else extra_pnginfo
+        self.extra = extra or {}
+        self._added: dict[str, Any] = {}
+
+    @cached_property
+    def original(self) -> Mapping[str, Any]:
+        """The graph in API format, as submitted."""
+        return self._workflow.to_api()
+
+    @property
+    def nodes(self) -> Mapping[str, Any]:
+        """The graph in API format, with the nodes of all expansions so far."""
+        return ChainMap(self._added, dict(self.original)) if self._added else self.original
+
+    def add(self, nodes: Mapping[str, Any]) -> None:
+        """A step expanded into these."""
+        self._added.update(nodes)
+
+
+class Context:
+    """Given to a body that declares a `Context` parameter. `Context()` works outside an engine, in a test.
+
+    Attributes:
+        node_id: the step's id. call_index: which call of a list-mapped step this is.
+        device: where models run, `"cpu"` or `"cuda:0"`. models: the residency manager, borrows weights.
+        folders: input, output, temp and models folders. save_metadata: whether files carry their workflow.
+        shown: what `show` collected.
+    """
+
+    def __init__(
+        self,
+        node_id: str = "",
+        *,
+        prompt: Prompt | None = None,
+        folders: Folders | None = None,
+        models: Residency | None = None,
+        listener: Listener | None = None,
+        call_index: int = 0,
+        save_metadata: bool = True,
+    ) -> None:
+        self.node_id = node_id
+        self.call_index = call_index
+        self.save_metadata = save_metadata
+        self.shown: dict[str, list[Any]] = {}
+        self._prompt = prompt
+        self._folders = folders
+        self._models = models
+        self._listener = listener
+        self._graphs = 0
+
+    @property
+    def prompt(self) -> Mapping[str, Any]:
+        """The API graph, with the nodes of all expansions so far: `{id: {"class_type": ..., "inputs": {...}}}`."""
+        return self._prompt.nodes if self._prompt else {}
+
+    @property
+    def original_prompt(self) -> Mapping[str, Any]:
+        """The API graph as submitted; what is saved in pictures."""
+        return self._prompt.original if self._prompt else {}
+
+    @property
+    def extra_pnginfo(self) -> Mapping[str, Any]:
+        return self._prompt.extra_pnginfo if self._prompt else {}
+
+    @property
+    def folders(self) -> Folders:
+        if self._folders is None:
+            from .folders import Folders
+
+            self._folders = Folders.default()
+        return self._folders
+
+    @property
+    def models(self) -> Residency:
+        if self._models is None:
+            from .residency import Residency
+
+            self._models = Residency()
+        return self._models
+
+    @property
+    def device(self) -> str:
+        return self.models.device
+
+    @property
+    def wants_previews(self) -> bool:
+        """Whether anybody listens for previews; making one for nobody costs a decode."""
+        return self._listener is not None and self._listener.wants_previews
+
+    def check(self) -> None:
+        """Stop here if the job was cancelled.
+
+        Raises:
+            Cancelled: it was.
+        """
+        if self._listener is not None and self._listener.is_cancelled:
+            raise Cancelled
+
+    def progress(self, value: float, total: float, preview: Any = None) -> None:
+        """Tell how far the step is, with a preview picture if there is one.
+
+        Raises:
+            Cancelled: the job was asked to stop.
+        """
+        if self._listener is not None:
+            if self._listener.is_cancelled:
+                raise Cancelled
+            self._listener.progressed(self.node_id, value, total, preview)
+
+    def show(self, **lists: list[Any]) -> None:
+        """Report what an output node made: `ctx.show(images=[{"filename": ..., "subfolder": ..., "type": ...}])`."""
+        for name, items in lists.items():
+            self.shown.setdefault(name, []).extend(items)
+
+    def graph(self) -> GraphBuilder:
+        """A builder for a sub-graph that replaces this step; ids are the same on every run."""
+        self._graphs += 1
+        return GraphBuilder(prefix=f"{self.node_id}.{self.call_index}.{self._graphs - 1}.")

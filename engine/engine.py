@@ -1,0 +1,219 @@
+"""The engine: what all runs of a process share, and the way to start one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from inspect import isawaitable
+from pathlib import Path
+from typing import Any
+
+from .context import Context, Prompt
+from .disk_cache import DiskCache
+from .errors import InvalidWorkflowError, OutputError
+from .event_stream import OnEvent
+from .flight import Flights
+from .folders import Folders
+from .key import Key
+from .lane import SLOW_SECONDS, Lane, Scope, Task
+from .lineage import Lineage
+from .memory_cache import MemoryCache, StepValue
+from .node import NodeSpec
+from .plan import Plan, Step
+from .registry import Registry
+from .residency import Residency
+from .run import Run
+from .run_result import RunResult
+from .validation import CheckedNode, Validation, validate
+from .workflow import Workflow
+
+log = logging.getLogger("mezzotint.engine")
+
+
+class Engine:
+    """Runs workflows. Its runs share lanes, caches and models; several may be under way at once on one event loop.
+
+    Args:
+        registry: the node types. folders: where files are read and written. models: the residency manager.
+        memory_nbytes: bound of the memory tier. cache_dir: folder of the disk tier, None for none;
+            cache_nbytes: its bound. cpu_threads: size of the CPU pool. device_width: how many generator bodies the
+            device's lane interleaves (and so may merge). scope: surrounds bodies, see `Lane`.
+        save_metadata: whether files carry the workflow that made them.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        folders: Folders | None = None,
+        models: Residency | None = None,
+        memory_nbytes: int = 1 << 30,
+        cache_dir: Path | None = None,
+        cache_nbytes: int | None = None,
+        cpu_threads: int | None = None,
+        device_width: int = 1,
+        scope: Scope | None = None,
+        save_metadata: bool = True,
+    ) -> None:
+        self.registry = registry
+        self.folders = folders or Folders.default()
+        self.models = models or Residency()
+        self.memory = MemoryCache(memory_nbytes)
+        self.disk = DiskCache(cache_dir, cache_nbytes) if cache_dir is not None else None
+        self.lineage = Lineage(cache_dir)
+        self.flights = Flights()
+        self.save_metadata = save_metadata
+        threads = cpu_threads or max(2, os.cpu_count() or 2)
+        self.lanes = {"cpu": Lane("cpu", threads, scope=scope), "device": Lane("device", 1, device_width, scope)}
+        self._files = ThreadPoolExecutor(2, thread_name_prefix="mezzotint-files")
+        self._writing: set[Future[bool]] = set()
+        self._seconds: dict[str, float] = {}
+
+    # runs
+
+    async def run(self, workflow: Workflow, **options: Any) -> RunResult:
+        """Run a workflow to its end. Takes the options of `prepare`.
+
+        Raises:
+            InvalidWorkflowError: it does not pass validation. (Steps that fail are in the result, not raised.)
+        """
+        return await (await self.prepare(workflow, **options)).execute()
+
+    async def prepare(
+        self,
+        workflow: Workflow,
+        *,
+        targets: Iterable[str] | None = None,
+        on_event: OnEvent | None = None,
+        job_id: str | None = None,
+        extra_pnginfo: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        wants_previews: bool = False,
+        validation: Validation | None = None,
+    ) -> Run:
+        """Check and plan a workflow.
+
+        Args:
+            targets: ids of the nodes wanted; the output nodes when None. on_event: called with each event, on the loop.
+            validation: the outcome of `validate`, if the caller has it and accepts its problems: then only the outputs
+                that can run do.
+
+        Raises:
+            InvalidWorkflowError: it does not pass validation.
+        """
+        if validation is None:
+            validation = self.validate(workflow, targets)
+            if validation.problems:
+                raise InvalidWorkflowError(validation.problems)
+        fingerprints = await self._fingerprints(validation)
+        plan = Plan(validation, fingerprints, sink_salt=str(self.folders.output))
+        prompt = Prompt(workflow, extra_pnginfo, extra)
+        return Run(self, plan, job_id or str(uuid.uuid4()), prompt, on_event, wants_previews)
+
+    def validate(self, workflow: Workflow, targets: Iterable[str] | None = None) -> Validation:
+        """Every problem of a workflow, and what of it can run."""
+        return validate(workflow, self.registry, self.folders, targets)
+
+    def close(self) -> None:
+        """Finish what is being written and stop the threads."""
+        self.flush()
+        self._files.shutdown()
+        for lane in self.lanes.values():
+            lane.close()
+
+    def flush(self) -> None:
+        """Wait until the disk tier holds all that was to be kept."""
+        for writing in list(self._writing):
+            writing.result()
+
+    async def _fingerprints(self, validation: Validation) -> dict[str, Any]:
+        nodes = [node for node in validation.nodes.values() if node.spec.fingerprint is not None]
+        if not nodes:
+            return {}
+        loop = asyncio.get_running_loop()
+        futures = [loop.run_in_executor(self._files, self._fingerprint, node) for node in nodes]
+        found = await asyncio.gather(*futures)
+        values = [await value if isawaitable(value) else value for value in found]
+        return {node.node_id: value for node, value in zip(nodes, values, strict=True)}
+
+    def _fingerprint(self, node: CheckedNode) -> Any:
+        """What stands for the world outside; NaN (never reuse) when the node cannot tell."""
+        spec = node.spec
+        assert spec.fingerprint is not None
+        given = {name: node.literals.get(name) for name in spec.fingerprint_inputs}
+        if "folders" in spec.fingerprint_inputs:
+            given["folders"] = self.folders
+        try:
+            return spec.fingerprint(**given)
+        except Exception:
+            log.debug("the fingerprint of %s (%s) failed", spec.name, node.node_id, exc_info=True)
+            return float("nan")
+
+    # what runs use
+
+    def submit(self, tasks: list[Task]) -> None:
+        """Hand tasks to the lanes of their nodes."""
+        for name, lane in self.lanes.items():
+            chosen = [task for task in tasks if task.spec.lane == name]
+            if chosen:
+                lane.submit(chosen)
+
+    def context(self, step_id: str, call_index: int, prompt: Prompt, run: Run) -> Context:
+        """What a body of the run may touch."""
+        return Context(
+            step_id,
+            prompt=prompt,
+            folders=self.folders,
+            models=self.models,
+            listener=run,
+            call_index=call_index,
+            save_metadata=self.save_metadata,
+        )
+
+    def is_quick(self, spec: NodeSpec) -> bool:
+        """Whether the node's bodies are known to take next to no time."""
+        return self._seconds.get(spec.name, SLOW_SECONDS) < SLOW_SECONDS
+
+    def note_seconds(self, spec: NodeSpec, seconds: float) -> None:
+        """A body took this long."""
+        self._seconds[spec.name] = seconds
+
+    def holds(self, key: Key | None) -> bool:
+        """Whether the value of a key is in memory or on disk."""
+        return key is not None and (key in self.memory or self.is_on_disk(key))
+
+    def is_on_disk(self, key: Key | None) -> bool:
+        return key is not None and self.disk is not None and key in self.disk
+
+    async def read(self, key: Key | None) -> StepValue | None:
+        """The value of a key from disk; None when it cannot be read."""
+        if key is None or self.disk is None:
+            return None
+        return await asyncio.get_running_loop().run_in_executor(self._files, self.disk.get, key)
+
+    def keep(self, step: Step, value: StepValue, *, is_new: bool) -> None:
+        """Cache a step's value: in memory, and on disk when it is new and not an output node's."""
+        if step.key is None:
+            return
+        self.memory.put(step.key, value)
+        if is_new and self.disk is not None and not step.spec.is_sink:
+            writing = self._files.submit(self._write, self.disk, step.key, value)
+            self._writing.add(writing)
+            writing.add_done_callback(self._writing.discard)
+
+    def remember(self, plan: Plan) -> None:
+        """A run of the plan ended."""
+        self.lineage.remember(plan)
+        if self.disk is not None:
+            self._files.submit(self.lineage.store, plan)
+
+    def _write(self, disk: DiskCache, key: Key, value: StepValue) -> bool:
+        try:
+            return disk.put(key, value)
+        except OutputError as error:
+            log.warning("%s", error)
+            return False

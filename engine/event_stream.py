@@ -1,0 +1,45 @@
+"""Numbers the events of one job and hands them out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .event import Event, StepEvent
+from .plan import Step
+
+E = TypeVar("E", bound=Event)
+S = TypeVar("S", bound=StepEvent)
+
+OnEvent = Callable[[Event], None]
+
+
+class EventStream:
+    """Makes a job's events, numbered from 1, and passes each to the listener."""
+
+    def __init__(self, job_id: str, on_event: OnEvent | None = None) -> None:
+        self.job_id = job_id
+        self._on_event = on_event
+        self._sequence = 0
+
+    def emit(self, kind: type[E], /, at: float | None = None, **facts: Any) -> E:
+        """Make an event; `at` is its time if that is not now."""
+        self._sequence += 1
+        event = kind(self.job_id, self._sequence, time.time() if at is None else at, **facts)
+        if self._on_event is not None:
+            self._on_event(event)
+        return event
+
+    def emit_step(self, kind: type[S], step: Step, /, at: float | None = None, **facts: Any) -> S:
+        """Make an event about a step."""
+        return self.emit(
+            kind,
+            at,
+            node_id=step.id,
+            node_type=step.spec.name,
+            display_id=step.display_id,
+            parent_id=step.parent_id,
+            real_id=step.real_id,
+            **facts,
+        )

@@ -1,0 +1,210 @@
+"""Calls a node's body: once, or once for each item when a list is linked to it.
+
+Pure but for the body itself: inputs in, outputs out; what a body asks for on the way is yielded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from typing import Any, Protocol
+
+from .blocked import Blocked
+from .context import Context
+from .expansion import Expand
+from .memory_cache import StepValue
+from .node import NodeSpec
+from .request import Need, Request
+
+Bound = dict[str, list[Any]]
+"""Input name → all its values; a constant is one value."""
+
+
+class Calls(Protocol):
+    """What the calls of a step have to do with the run they belong to."""
+
+    def context(self, call_index: int) -> Context:
+        """What call number `call_index` may touch."""
+
+    def blocked(self, message: str) -> None:
+        """A call was not made."""
+
+    def check(self) -> None:
+        """Raises Cancelled when the run was."""
+
+
+def bind(spec: NodeSpec, literals: Mapping[str, Any], linked: Mapping[str, list[Any]]) -> Bound:
+    """Every present input with the list of its values."""
+    bound: Bound = {}
+    for name, value in literals.items():
+        given = spec.inputs.get(name)
+        bound[name] = value if given is not None and given.is_list and isinstance(value, list) else [value]
+    bound.update(linked)
+    return bound
+
+
+def calls(spec: NodeSpec, bound: Bound) -> Iterator[dict[str, Any]]:
+    """The arguments of each call.
+
+    Call k takes item k of each mapped list, or the last item of a shorter one; a list input takes its whole list.
+    An empty list maps to no calls.
+    """
+    lists = [name for name in bound if name in spec.inputs and spec.inputs[name].is_list] if spec.has_list_input else ()
+    mapped = [len(values) for name, values in bound.items() if name not in lists]
+    count = 1 if not mapped else 0 if 0 in mapped else max(mapped)
+    for k in range(count):
+        yield {
+            name: values if name in lists else values[k] if k < len(values) else values[-1]
+            for name, values in bound.items()
+        }
+
+
+class Collected:
+    """The outputs of a step's calls, list by list, and what they showed."""
+
+    def __init__(self, spec: NodeSpec) -> None:
+        self.spec = spec
+        self.outputs: tuple[list[Any], ...] = tuple([] for _ in spec.outputs)
+        self.shown: dict[str, list[Any]] | None = None
+
+    def add(self, result: Any, context: Context | None = None) -> None:
+        """Take up what one call returned."""
+        if context is not None and context.shown:
+            self.shown = self.shown or {}
+            for name, items in context.shown.items():
+                self.shown.setdefault(name, []).extend(items)
+        values = self._values(result)
+        for values_so_far, output, value in zip(self.outputs, self.spec.outputs, values, strict=True):
+            if output.is_list and isinstance(value, list | tuple):
+                values_so_far.extend(value)
+            else:
+                values_so_far.append(value)
+
+    def splice(self, slots: tuple[list[Any], ...]) -> None:
+        """Take up the values of a sub-graph, whole lists at a time."""
+        for values_so_far, values in zip(self.outputs, slots, strict=True):
+            values_so_far.extend(values)
+
+    def value(self) -> StepValue:
+        return StepValue(self.outputs, self.shown)
+
+    def _values(self, result: Any) -> tuple[Any, ...]:
+        count = len(self.outputs)
+        if isinstance(result, Blocked):
+            return (result,) * count
+        if count == 0:
+            return ()
+        if count == 1:
+            return (result,)
+        if not isinstance(result, tuple | list) or len(result) != count:
+            given = f"{len(result)} values" if isinstance(result, tuple | list) else type(result).__name__
+            names = ", ".join(output.name for output in self.spec.outputs)
+            raise TypeError(f"the body of {self.spec.name} must return {count} values ({names}), and returned {given}")
+        return tuple(result)
+
+
+def blocked_in(arguments: Mapping[str, Any], spec: NodeSpec) -> Blocked | None:
+    """The blocked value among a call's arguments, if there is one."""
+    for name, value in arguments.items():
+        if isinstance(value, Blocked):
+            return value
+        given = spec.inputs.get(name)
+        if given is not None and given.is_list and isinstance(value, list):
+            for item in value:
+                if isinstance(item, Blocked):
+                    return item
+    return None
+
+
+def invoke(spec: NodeSpec, bound: Bound, run: Calls) -> Generator[Request, Any, StepValue]:
+    """Make all calls of a plain or generator body, yielding what they ask for."""
+    collected = Collected(spec)
+    for index, arguments in enumerate(calls(spec, bound)):
+        run.check()
+        context = None
+        result = _blocked_result(spec, arguments, run)
+        if result is None:
+            context = _give_context(spec, arguments, run, index)
+            result = spec.body(**arguments)
+            if spec.kind == "generator":
+                result = yield from _answering_needs(result, index)
+        if isinstance(result, Expand):
+            collected.splice((yield result))
+        else:
+            collected.add(result, context)
+    return collected.value()
+
+
+def _give_context(spec: NodeSpec, arguments: dict[str, Any], run: Calls, index: int) -> Context | None:
+    if spec.context_parameter is None:
+        return None
+    context = arguments[spec.context_parameter] = run.context(index)
+    return context
+
+
+def _answering_needs(body: Generator[Request, Any, Any], index: int) -> Generator[Request, Any, Any]:
+    """Passes a body's requests on; for lazy inputs and sub-graphs picks this call's values out of the answered lists."""
+    answer: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            request = body.throw(error) if error is not None else body.send(answer)
+        except StopIteration as end:
+            return end.value
+        answer = error = None
+        try:
+            answer = yield request
+        except Exception as raised:
+            error = raised
+            continue
+        if isinstance(request, Need):
+            picked = tuple(_pick(answer[name], index) for name in request.names)
+            answer = picked[0] if len(picked) == 1 else picked
+        elif isinstance(request, Expand):
+            answer = tuple(values[0] if len(values) == 1 else values for values in answer)
+
+
+def _pick(values: list[Any], index: int) -> Any:
+    """Item `index` of a lazy input's values, or the last; None when the input is not connected."""
+    return values[min(index, len(values) - 1)] if values else None
+
+
+def _blocked_result(spec: NodeSpec, arguments: Mapping[str, Any], run: Calls) -> Blocked | None:
+    """None when the call may be made; otherwise what its outputs become, the message reported and used up."""
+    blocked = blocked_in(arguments, spec)
+    if blocked is not None and blocked.message is not None:
+        run.blocked(blocked.message)
+        return Blocked()
+    return blocked
+
+
+async def invoke_async(
+    spec: NodeSpec,
+    bound: Bound,
+    run: Calls,
+    expand: Callable[[Expand], Awaitable[tuple[list[Any], ...]]],
+    lazy: Callable[[int], Mapping[str, Any]],
+) -> StepValue:
+    """Make all calls of an async body, those over a list concurrently.
+
+    Args:
+        expand: computes a returned sub-graph. lazy: the `Lazy` handles of a call, by input.
+    """
+
+    async def call(index: int, arguments: dict[str, Any]) -> tuple[Any, Context | None]:
+        run.check()
+        blocked = _blocked_result(spec, arguments, run)
+        if blocked is not None:
+            return blocked, None
+        context = _give_context(spec, arguments, run, index)
+        return await spec.body(**arguments, **lazy(index)), context
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(call(index, arguments)) for index, arguments in enumerate(calls(spec, bound))]
+    collected = Collected(spec)
+    for result, context in (task.result() for task in tasks):
+        if isinstance(result, Expand):
+            collected.splice(await expand(result))
+        else:
+            collected.add(result, context)
+    return collected.value()

@@ -1,0 +1,54 @@
+"""Every value has a name: the key of the step that makes it.
+
+    key = H(node type, code version, inputs: canonical literals and (parent's key, slot), fingerprint?, id?)
+
+Computed once for each step in topological order. None means "never reuse": something it depends on has no name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from blake3 import blake3
+
+from .node import NodeSpec
+from .value_type import NotStorableError, canonical
+from .workflow import Link
+
+Key = str
+
+
+def step_key(
+    spec: NodeSpec,
+    literals: Mapping[str, Any],
+    links: Mapping[str, Link],
+    parent_key: Callable[[str], Key | None],
+    *,
+    fingerprint: Any = None,
+    node_id: str = "",
+    salt: str = "",
+) -> Key | None:
+    """The key of a step, or None when a literal, the fingerprint or a parent has no name.
+
+    Args:
+        parent_key: gives the key of a step by id. salt: further context, such as the folder an output node writes to.
+    """
+    parts = [f"{spec.name}\0{spec.version}\0{spec.code_version}\0{salt}\0{node_id if spec.uses_id else ''}\0".encode()]
+    try:
+        for name in sorted([*literals, *links]):
+            parts.append(f"\1{name}=".encode())
+            link = links.get(name)
+            if link is None:
+                parts.extend(canonical(literals[name]))
+                continue
+            key = parent_key(link.node_id)
+            if key is None:
+                return None
+            parts.append(f"@{key}.{link.slot}".encode())
+        if fingerprint is not None:
+            parts.append(b"\2")
+            parts.extend(canonical(fingerprint))
+    except NotStorableError:
+        return None
+    return blake3(b"".join(parts)).hexdigest(32)

@@ -1,0 +1,111 @@
+"""Why did this step run again? Compares a step with the one that had its place in an earlier run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from blake3 import blake3
+
+from .atomic_file import write_atomically
+from .plan import Plan, Step
+from .value_type import NotStorableError, canonical
+
+FILE_NAME = "last-steps.json"
+MAX_STORED = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestry:
+    """What a step's key was made of: the type with its version, and a digest or parent for each input."""
+
+    node_type: str
+    code: str
+    key: str | None
+    inputs: dict[str, str] = field(default_factory=dict)
+
+
+class Lineage:
+    """Remembers the steps of earlier runs by place (node id), in memory and, with a folder, between processes."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._path = folder / FILE_NAME if folder is not None else None
+        self._steps: dict[str, tuple[Plan, Step]] = {}
+        self._stored: dict[str, Ancestry] | None = None
+
+    def reason(self, plan: Plan, step: Step) -> str:
+        """Why the step's value is not reused, in words."""
+        if step.key is None:
+            return "never reused: something it depends on changes each time or has no lasting name"
+        before = self._before(step)
+        if before is None or before.node_type != step.spec.name:
+            return "first run"
+        if before.key == step.key:
+            return "its value is no longer kept"
+        now = _ancestry(plan, step)
+        if before.code != now.code:
+            return "the node's code changed"
+        changed = [name for name in {**before.inputs, **now.inputs} if before.inputs.get(name) != now.inputs.get(name)]
+        if not changed:
+            return "what it reads outside the workflow changed"
+        return "changed: " + ", ".join(_described(step, name) for name in changed)
+
+    def remember(self, plan: Plan) -> None:
+        """A run was planned; its steps are what the next run is compared with."""
+        for step in plan.steps.values():
+            self._steps[step.id] = (plan, step)
+
+    def store(self, plan: Plan) -> None:
+        """Keep the steps for other processes; a folder that cannot be written is no error."""
+        if self._path is None or len(plan.steps) > MAX_STORED:
+            return
+        stored = {**self._load(), **{step.id: _ancestry(plan, step) for step in plan.steps.values()}}
+        kept = dict(list(stored.items())[-MAX_STORED:])
+        try:
+            text = json.dumps({step_id: asdict(ancestry) for step_id, ancestry in kept.items()})
+            write_atomically(self._path, text.encode())
+        except OSError:
+            return
+
+    def _before(self, step: Step) -> Ancestry | None:
+        if step.id in self._steps:
+            plan, before = self._steps[step.id]
+            return _ancestry(plan, before)
+        return self._load().get(step.id)
+
+    def _load(self) -> dict[str, Ancestry]:
+        if self._stored is None:
+            self._stored = _read(self._path) if self._path is not None else {}
+        return self._stored
+
+
+def _read(path: Path) -> dict[str, Ancestry]:
+    try:
+        return {step_id: Ancestry(**given) for step_id, given in json.loads(path.read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _ancestry(plan: Plan, step: Step) -> Ancestry:
+    inputs = {name: _digest(canonical_or_nothing(value)) for name, value in step.literals.items()}
+    for name, link in step.links.items():
+        inputs[name] = f"@{plan.steps[link.node_id].key}.{link.slot}"
+    return Ancestry(step.spec.name, f"{step.spec.version} {step.spec.code_version}", step.key, inputs)
+
+
+def canonical_or_nothing(value: object) -> Iterable[bytes]:
+    try:
+        return list(canonical(value))
+    except NotStorableError:
+        return ()
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    return blake3(b"".join(parts)).hexdigest(8)
+
+
+def _described(step: Step, name: str) -> str:
+    link = step.links.get(name)
+    return f"'{name}'" if link is None else f"'{name}' (from node {link.node_id})"

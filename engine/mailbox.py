@@ -1,0 +1,36 @@
+"""Takes items from any thread and hands them to the event loop, many at one waking."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+
+class Mailbox:
+    """Items in order; the loop is woken once for all that lie there.
+
+    Args:
+        deliver: called on the loop's thread with each item. then: called once after the last.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, deliver: Callable[[Any], None], then: Callable[[], None]
+    ) -> None:
+        self._loop, self._deliver, self._then = loop, deliver, then
+        self._items: deque[Any] = deque()
+        self._is_waking = False
+
+    def put(self, item: Any, is_urgent: bool = True) -> None:
+        """Leave an item; one that is not urgent waits for the next that is."""
+        self._items.append(item)
+        if is_urgent and not self._is_waking:
+            self._is_waking = True
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._is_waking = False
+        while self._items:
+            self._deliver(self._items.popleft())
+        self._then()

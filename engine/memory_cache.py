@@ -1,0 +1,73 @@
+"""The memory tier: step values by key, the least recently used dropped first when the bytes run out."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from .value_type import nbytes
+
+ENTRY_NBYTES = 400
+"""What an entry costs beside its values."""
+
+
+@dataclass(slots=True)
+class StepValue:
+    """What a step made.
+
+    Attributes:
+        outputs: for each output the list of its values (one value unless a list was mapped).
+        shown: what an output node reported, or None.
+    """
+
+    outputs: tuple[list[Any], ...]
+    shown: dict[str, list[Any]] | None = None
+    total_nbytes: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        if not self.total_nbytes:
+            self.total_nbytes = ENTRY_NBYTES + sum(nbytes(values) for values in self.outputs)
+
+
+class MemoryCache:
+    """Key → `StepValue`, bounded in bytes. A value larger than the whole budget is not kept."""
+
+    def __init__(self, budget_nbytes: int = 1 << 30) -> None:
+        self.budget_nbytes = budget_nbytes
+        self.total_nbytes = 0
+        self._entries: OrderedDict[str, StepValue] = OrderedDict()
+
+    def get(self, key: str | None) -> StepValue | None:
+        """The value under the key, now the most recently used one."""
+        if key is None or key not in self._entries:
+            return None
+        self._entries.move_to_end(key)
+        return self._entries[key]
+
+    def put(self, key: str, value: StepValue) -> None:
+        """Keep a value; drop the least recently used ones until the budget holds."""
+        if value.total_nbytes > self.budget_nbytes:
+            return
+        self.drop(key)
+        self._entries[key] = value
+        self.total_nbytes += value.total_nbytes
+        while self.total_nbytes > self.budget_nbytes:
+            self.drop(next(iter(self._entries)))
+
+    def drop(self, key: str) -> None:
+        """Forget one value, if it is there."""
+        dropped = self._entries.pop(key, None)
+        if dropped is not None:
+            self.total_nbytes -= dropped.total_nbytes
+
+    def clear(self) -> None:
+        """Forget all values."""
+        self._entries.clear()
+        self.total_nbytes = 0
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)

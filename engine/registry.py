@@ -1,0 +1,60 @@
+"""The nodes that are known, by name. A second claim to a name is refused, naming both plugins."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .errors import RegistrationError
+from .node import NodeSpec
+from .signature import read_node
+
+
+class Registry:
+    """Node type name → `NodeSpec`."""
+
+    def __init__(self) -> None:
+        self._specs: dict[str, NodeSpec] = {}
+
+    def register(self, given: NodeSpec | Callable[..., Any], plugin: str = "", code_version: str = "") -> NodeSpec:
+        """Add a node: a function marked by `@node`, or a spec made by hand.
+
+        Raises:
+            DeclarationError: the function cannot be a node. RegistrationError: the name is taken.
+        """
+        spec = given if isinstance(given, NodeSpec) else read_node(given, plugin, code_version)
+        taken = self._specs.get(spec.name)
+        if taken is not None:
+            raise RegistrationError(
+                f"plugin '{spec.plugin}' registers a node '{spec.name}', but plugin '{taken.plugin}' has it already; "
+                f"give it another name with @node(\"...\")"
+            )
+        self._specs[spec.name] = spec
+        return spec
+
+    def get(self, name: str) -> NodeSpec | None:
+        return self._specs.get(name)
+
+    def __getitem__(self, name: str) -> NodeSpec:
+        return self._specs[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._specs
+
+    def __iter__(self) -> Iterator[NodeSpec]:
+        return iter(self._specs.values())
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def similar(self, name: str) -> str | None:
+        """The known name that is closest to a misspelt one."""
+        return closest(name, self._specs)
+
+
+def closest(given: str, names: Any) -> str | None:
+    """The name most like `given`, ignoring case, or None when nothing is near."""
+    by_folded = {str(name).lower(): str(name) for name in names}
+    found = difflib.get_close_matches(given.lower(), by_folded, n=1, cutoff=0.6)
+    return by_folded[found[0]] if found else None

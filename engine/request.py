@@ -1,0 +1,68 @@
+"""What a generator body may yield, and what it gets for it.
+
+A body that yields is suspended without holding a thread until its request is answered, so a lane can interleave and
+merge the requests of several prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+if TYPE_CHECKING:
+    from .context import Context
+
+T = TypeVar("T")
+
+
+class Request:
+    """Base of requests that the lane itself answers, alone or merged with equal ones of other prompts.
+
+    A subclass is the extension point for anything that lanes should batch: `nodes.denoise.Denoise` is one.
+    """
+
+    __slots__ = ()
+    is_for_executor: ClassVar[bool] = False
+
+    def group(self) -> Hashable:
+        """Requests of equal group may be answered together; None means alone."""
+        return None
+
+    @classmethod
+    def answer(cls, requests: Sequence[Any], context: Context) -> list[Any]:
+        """One answer for each request, in order. Runs on the lane's thread."""
+        raise TypeError(f"{cls.__name__} does not say how it is answered; define the classmethod 'answer'")
+
+
+class Need(Request):
+    """`value = yield Need("name")`: compute these lazy inputs now. Several names give a tuple of values."""
+
+    __slots__ = ("names",)
+    is_for_executor = True
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+Requests = Generator[Request, Any, T]
+"""The return annotation of a generator body: `-> Requests[Latent]`."""
+
+
+def drive(body: Generator[Request, Any, T], context: Context | None = None) -> T:
+    """Run a generator body to its end with no engine, answering each request alone. For tests and scripts.
+
+    Raises:
+        TypeError: the body asks for something only an executor can give (`Need`, `Expand`).
+    """
+    from .context import Context
+
+    context = context or Context()
+    try:
+        request = next(body)
+        while True:
+            if request.is_for_executor:
+                raise TypeError(f"{type(request).__name__} needs an engine; call the node through one")
+            request = body.send(type(request).answer([request], context)[0])
+    except StopIteration as end:
+        result: T = end.value
+        return result

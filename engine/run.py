@@ -1,0 +1,480 @@
+"""One run of a plan: the thin shell that carries out what `RunState` decides.
+
+All of it happens on the event loop's thread, but for the methods that lanes call (`began`, `report`,
+`progressed`, `blocked`), which only leave something in the mailbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from . import event as events
+from .context import Context, Prompt
+from .errors import Cancelled, GraphError
+from .event_stream import EventStream, OnEvent
+from .expansion import Expand
+from .failure import failure_facts
+from .invocation import Bound, bind, invoke, invoke_async
+from .lane import Task
+from .mailbox import Mailbox
+from .memory_cache import StepValue
+from .plan import Plan, Step
+from .port import Lazy
+from .request import Need, Request
+from .run_result import RunResult
+from .run_state import Moves, Reuse, RunState
+from .workflow import as_link
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+MAX_CHAIN = 256
+"""Steps handed over as one chain: enough to hide the hop between threads, few enough to stay responsive."""
+
+Source = Literal["ran", "memory", "disk", "shared"]
+Slots = tuple[list[Any], ...]
+
+
+class UpstreamFailed(Exception):
+    """What an async body awaits cannot be computed; the body is skipped, not blamed."""
+
+
+class Parked(NamedTuple):
+    """A suspended body, and what it gets when the steps it waits for are done."""
+
+    task: Task
+    answer: Callable[[], Any]
+
+
+class StepCalls:
+    """What the calls of one step's body have to do with the run."""
+
+    __slots__ = ("_run", "_step")
+
+    def __init__(self, run: Run, step: Step) -> None:
+        self._run, self._step = run, step
+
+    def invoke(self) -> Generator[Request, Any, StepValue]:
+        return invoke(self._step.spec, self._run.bound(self._step), self)
+
+    def context(self, call_index: int) -> Context:
+        return self._run.engine.context(self._step.id, call_index, self._run.prompt, self._run)
+
+    def blocked(self, message: str) -> None:
+        self._run.blocked(self._step, message)
+
+    def check(self) -> None:
+        if self._run.is_cancelled:
+            raise Cancelled
+
+
+class Run:
+    """A run in progress. Made by `Engine.prepare`; `await execute()` once."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        plan: Plan,
+        job_id: str,
+        prompt: Prompt,
+        on_event: OnEvent | None = None,
+        wants_previews: bool = False,
+    ) -> None:
+        self.engine, self.plan, self.job_id, self.prompt = engine, plan, job_id, prompt
+        self.wants_previews = wants_previews
+        self.is_cancelled = False
+        self.state = RunState(plan.parents, self._find)
+        self.result = RunResult(job_id)
+        self.values: dict[str, StepValue] = {}
+        self.events = EventStream(job_id, on_event)
+        self._announced: set[str] = set()
+        self._chained: set[str] = set()
+        self._parked: dict[str, Parked] = {}
+        self._unreadable: set[str] = set()
+        self._coroutines: dict[str, asyncio.Task[None]] = {}
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+
+    async def execute(self) -> RunResult:
+        """Run to the end. What fails is in the result and in the events; nothing of it is raised."""
+        began = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        self._finished: asyncio.Future[None] = loop.create_future()
+        self._mailbox = Mailbox(loop, self._hear, self._settle)
+        reused = tuple(step.id for step in self.plan.steps.values() if self.engine.holds(step.key))
+        self.events.emit(events.RunStarted, step_count=len(self.plan.steps), reused=reused)
+        self._apply(self.state.require(self.plan.targets))
+        self._settle()
+        try:
+            await asyncio.shield(self._finished)
+        except asyncio.CancelledError:
+            self.cancel()
+            await self._finished
+            raise
+        finally:
+            self._conclude(time.perf_counter() - began)
+        return self.result
+
+    def cancel(self) -> None:
+        """Stop: running bodies at their next progress call, the rest now. Call it on the loop's thread."""
+        if self.is_cancelled or self._finished.done():
+            return
+        self.is_cancelled = True
+        for step_id in self.state.cancel():
+            self._drop(step_id)
+        for coroutine in self._coroutines.values():
+            coroutine.cancel()
+        self._settle()
+
+    # what lanes call, on their threads
+
+    def began(self, task: Task) -> None:
+        self._mailbox.put(task)
+
+    def report(self, task: Task, is_urgent: bool) -> None:
+        if task.result is not None:
+            self.values[task.step_id] = task.result
+        self._mailbox.put(task, is_urgent)
+
+    def blocked(self, step: Step, message: str) -> None:
+        self._mailbox.put(partial(self.events.emit_step, events.StepBlocked, step, message=message))
+
+    def progressed(self, node_id: str, value: float, total: float, preview: Any) -> None:
+        step = self.plan.steps[node_id]
+        tell = partial(self.events.emit_step, events.StepProgressed, step, value=value, total=total, preview=preview)
+        self._mailbox.put(tell)
+
+    # what they told, on the loop's thread
+
+    def _hear(self, item: Any) -> None:
+        if not isinstance(item, Task):
+            item()
+            return
+        step = self.plan.steps[item.step_id]
+        if item.has_begun or not self.is_cancelled:
+            self._announce(step, item.started_at)
+        if item.failure is not None:
+            self._fail(step, item.failure)
+        elif item.is_done:
+            self.engine.note_seconds(step.spec, item.seconds)
+            self._complete(step, item.result, "ran", item.seconds)
+        elif item.request is not None and item.request.is_for_executor:
+            self._take_request(step, item)
+
+    def _announce(self, step: Step, at: float | None = None) -> None:
+        if step.id not in self._announced:
+            self._announced.add(step.id)
+            reason = self.engine.lineage.reason(self.plan, step)
+            self.events.emit_step(events.StepStarted, step, at, reason=reason)
+
+    # carrying out
+
+    def _find(self, step_id: str) -> Reuse | None:
+        """Where the value of a step is, if it need not be computed."""
+        key = self.plan.steps[step_id].key
+        value = self.engine.memory.get(key)
+        if value is not None:
+            self.values[step_id] = value
+            return "memory"
+        return "disk" if step_id not in self._unreadable and self.engine.is_on_disk(key) else None
+
+    def _apply(self, moves: Moves) -> None:
+        for step_id in moves.reused:
+            self._tell_finished(self.plan.steps[step_id], "memory", 0.0)
+        for step_id in moves.freed:
+            self._let_go(step_id)
+        for step_id in moves.skipped:
+            self._skip(step_id)
+        if moves.ready:
+            self._dispatch(moves.ready)
+
+    def _dispatch(self, ready: Iterable[str]) -> None:
+        tasks: list[Task] = []
+        for step_id in ready:
+            if self.state.status[step_id] != "ready":
+                continue
+            self.state.started(step_id)
+            if step_id in self._chained:
+                self._chained.discard(step_id)
+            elif step_id in self._parked:
+                tasks.append(self._resume(step_id))
+            else:
+                tasks.extend(self._begin(self.plan.steps[step_id]))
+        self.engine.submit(tasks)
+
+    def _begin(self, step: Step) -> list[Task]:
+        """Have a step's value: shared, read, awaited, or computed by the task that is returned."""
+        key = step.key
+        value = self.engine.memory.get(key)
+        if value is not None:
+            self._mailbox.put(partial(self._complete, step, value, "shared"))
+            return []
+        if key is not None and self.engine.flights.join(key, partial(self._landed, step)):
+            return []
+        self.engine.flights.open(key, step)
+        if step.id not in self._unreadable and self.engine.is_on_disk(key):
+            self._spawn(step, self._read(step))
+        elif step.spec.kind == "async":
+            self._announce(step)
+            self._spawn(step, self._await_body(step))
+        else:
+            return [self._chain(step)]
+        return []
+
+    def _landed(self, step: Step, value: StepValue | None) -> None:
+        """Whoever computed the value this step waits for has it, or gave up: then it is computed here."""
+        if self.state.status[step.id] != "running":
+            return
+        if self.is_cancelled:
+            self.state.cancelled(step.id)
+        elif value is not None:
+            self._complete(step, value, "shared")
+        else:
+            self.engine.submit(self._begin(step))
+        self._settle()
+
+    def _chain(self, step: Step) -> Task:
+        """The step's task, with steps that wait for it alone to follow on the same thread, no hop between."""
+        first = task = self._task(step)
+        for _ in range(MAX_CHAIN):
+            waiting = (self.plan.steps[step_id] for step_id in self.state.followers(step.id))
+            following = next((other for other in waiting if self._may_follow(other, step)), None)
+            if following is None:
+                break
+            self.engine.flights.open(following.key, following)
+            self._chained.add(following.id)
+            task.then = self._task(following)
+            step, task = following, task.then
+        return first
+
+    def _may_follow(self, step: Step, before: Step) -> bool:
+        if step.spec.kind != "plain" or step.spec.lane != before.spec.lane or step.id in self._parked:
+            return False
+        return step.key is None or not (step.key in self.engine.memory or step.key in self.engine.flights)
+
+    def _task(self, step: Step) -> Task:
+        calls = StepCalls(self, step)
+        context = calls.context(0) if step.spec.kind == "generator" else None
+        return Task(self, step.id, step.spec, calls.invoke, context, self.engine.is_quick(step.spec))
+
+    def bound(self, step: Step) -> Bound:
+        """The values of a step's inputs, lazy ones apart."""
+        declared = step.spec.inputs
+        lazy = {name for name, given in declared.items() if given.is_lazy} if step.spec.has_lazy_input else ()
+        literals = {name: value for name, value in step.literals.items() if name not in lazy}
+        return bind(step.spec, literals, {n: self._slot(*link) for n, link in step.links.items() if n not in lazy})
+
+    def _slot(self, step_id: str, slot: int) -> list[Any]:
+        return self.values[step_id].outputs[slot]
+
+    # requests of generator bodies
+
+    def _take_request(self, step: Step, task: Task) -> None:
+        request, task.request = task.request, None
+        try:
+            if isinstance(request, Need):
+                needs, answer = self._needed(step, request.names)
+            elif isinstance(request, Expand):
+                needs, answer = self._expanded(step, request)
+            else:
+                raise GraphError(f"the executor has no answer to {type(request).__name__}")
+        except GraphError as error:
+            task.error = error
+            self.engine.submit([task])
+            return
+        self._parked[step.id] = Parked(task, answer)
+        self._apply(self.state.parked(step.id, needs))
+
+    def _needed(self, step: Step, names: Iterable[str]) -> tuple[list[str], Callable[[], dict[str, list[Any]]]]:
+        """The steps behind lazy inputs, and how their values are then read."""
+        for name in names:
+            if name not in step.spec.inputs:
+                raise GraphError(f"{step.spec.name} asks for the input '{name}', which it does not declare")
+        links = {name: step.links[name] for name in names if name in step.links}
+
+        def answer() -> dict[str, list[Any]]:
+            literals = {name: [step.literals[name]] for name in names if name in step.literals}
+            linked = {name: self._slot(*link) for name, link in links.items()}
+            return {**{name: [] for name in names}, **literals, **linked}
+
+        return [link.node_id for link in links.values()], answer
+
+    def _expanded(self, step: Step, request: Expand) -> tuple[list[str], Callable[[], Slots]]:
+        """Take up a sub-graph: the steps of it that must be done, and how its values are then read."""
+        added = self.plan.expand(step, request, self.engine.registry)
+        self.prompt.add(request.graph)
+        links = [as_link(value) for value in request.result]
+
+        def answer() -> Slots:
+            return tuple(
+                [value] if link is None else self._slot(*link)
+                for link, value in zip(links, request.result, strict=True)
+            )
+
+        sinks = [new.id for new in added if new.spec.is_sink]
+        return [*(link.node_id for link in links if link is not None), *sinks], answer
+
+    def _resume(self, step_id: str) -> Task:
+        task, answer = self._parked.pop(step_id)
+        task.answer = answer()
+        return task
+
+    # async bodies and reading from disk
+
+    def _spawn(self, step: Step, body: Coroutine[Any, Any, None]) -> None:
+        self._coroutines[step.id] = asyncio.ensure_future(body)
+
+    async def _read(self, step: Step) -> None:
+        value = await self.engine.read(step.key)
+        del self._coroutines[step.id]
+        if value is not None:
+            self._complete(step, value, "disk")
+        else:
+            self._unreadable.add(step.id)
+            self.engine.flights.close(step.key, step, None)
+            self._apply(self.state.parked(step.id, step.parents))
+        self._settle()
+
+    async def _await_body(self, step: Step) -> None:
+        began = time.perf_counter()
+        failure: BaseException | None = None
+        try:
+            value = await invoke_async(
+                step.spec, self.bound(step), StepCalls(self, step),
+                partial(self._await_graph, step), partial(self._lazy_inputs, step),
+            )  # fmt: skip
+        except BaseExceptionGroup as group:
+            failure = _first(group)
+        except (Exception, Cancelled, asyncio.CancelledError) as error:
+            failure = error
+        del self._coroutines[step.id]
+        if failure is not None:
+            self._fail(step, failure)
+        else:
+            self._complete(step, value, "ran", time.perf_counter() - began)
+        self._settle()
+
+    def _lazy_inputs(self, step: Step, call_index: int) -> dict[str, Lazy[Any]]:
+        async def fetch(name: str) -> Any:
+            needs, answer = self._needed(step, [name])
+            await self._have(needs)
+            values = answer()[name]
+            return values[min(call_index, len(values) - 1)] if values else None
+
+        return {name: Lazy(name, fetch) for name, given in step.spec.inputs.items() if given.is_lazy}
+
+    async def _await_graph(self, step: Step, request: Expand) -> Slots:
+        needs, answer = self._expanded(step, request)
+        await self._have(needs)
+        return answer()
+
+    async def _have(self, step_ids: list[str]) -> None:
+        """Have these steps done.
+
+        Raises:
+            UpstreamFailed: one of them cannot be.
+        """
+        self._apply(self.state.require(step_ids))
+        for step_id in step_ids:
+            while self.state.status[step_id] != "done":
+                if self.state.status[step_id] in ("failed", "cancelled"):
+                    raise UpstreamFailed
+                waiter = asyncio.get_running_loop().create_future()
+                self._waiters.setdefault(step_id, []).append(waiter)
+                await waiter
+
+    # how steps end
+
+    def _complete(self, step: Step, value: StepValue, source: Source, seconds: float = 0.0) -> None:
+        if self.state.status[step.id] != "running":
+            return
+        self.values[step.id] = value
+        self._tell_finished(step, source, seconds)
+        if source in ("ran", "disk"):
+            self.engine.keep(step, value, is_new=source == "ran")
+            self.engine.flights.close(step.key, step, value)
+        moves = self.state.done(step.id)
+        self._wake_waiters(step.id)
+        self._apply(moves)
+
+    def _tell_finished(self, step: Step, source: Source, seconds: float) -> None:
+        shown = self.values[step.id].shown
+        if shown is not None:
+            self.result.outputs[step.id] = shown
+            self.events.emit_step(events.StepShown, step, shown=shown, is_reused=source != "ran")
+        self.events.emit_step(events.StepFinished, step, source=source, seconds=seconds)
+
+    def _fail(self, step: Step, error: BaseException) -> None:
+        if self.is_cancelled:
+            self.state.cancelled(step.id)
+            moves = Moves([], [], [], [])
+        else:
+            moves = self.state.failed(step.id)
+            self._tell_failed(step, error)
+        self.engine.flights.close(step.key, step, None)
+        self._wake_waiters(step.id)
+        self._apply(moves)
+
+    def _tell_failed(self, step: Step, error: BaseException) -> None:
+        if isinstance(error, UpstreamFailed):
+            self.result.skipped.append(step.id)
+            return
+        linked = {name: link for name, link in step.links.items() if link.node_id in self.values}
+        inputs = {**{name: [value] for name, value in step.literals.items()},
+                  **{name: self._slot(*link) for name, link in linked.items()}}  # fmt: skip
+        failed = self.events.emit_step(events.StepFailed, step, **failure_facts(step, error, inputs))
+        self.result.failures.append(failed)
+
+    def _skip(self, step_id: str) -> None:
+        self.result.skipped.append(step_id)
+        self._drop(step_id)
+        self._wake_waiters(step_id)
+
+    def _drop(self, step_id: str) -> None:
+        """Nothing more comes of a step that was waiting."""
+        self._chained.discard(step_id)
+        parked = self._parked.pop(step_id, None)
+        if parked is not None:
+            parked.task.close()
+        step = self.plan.steps[step_id]
+        self.engine.flights.close(step.key, step, None)
+
+    def _wake_waiters(self, step_id: str) -> None:
+        for waiter in self._waiters.pop(step_id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _let_go(self, step_id: str) -> None:
+        """Free a value that nobody waits for. One without a key stays, since computed again it might differ."""
+        is_wanted = step_id in self.plan.wanted or self._coroutines
+        if self.plan.steps[step_id].key is not None and not is_wanted:
+            self.values.pop(step_id, None)
+            self.state.free(step_id)
+
+    def _settle(self) -> None:
+        """See whether the run is over, or can go no further."""
+        if self.state.is_stalled:
+            stuck = self.plan.steps[self.state.waiting()[0]]
+            self._drop(stuck.id)
+            self._fail(stuck, GraphError("it waits for itself: a sub-graph made while running closed a circle"))
+            self._settle()
+        elif self.state.is_finished and not self._finished.done():
+            self._finished.set_result(None)
+
+    def _conclude(self, seconds: float) -> None:
+        result = self.result
+        result.status = "cancelled" if self.is_cancelled else "failed" if result.failures else "done"
+        result.seconds = seconds
+        result.values = {step_id: self.values[step_id] for step_id in self.plan.targets if step_id in self.values}
+        self.engine.remember(self.plan)
+        self.events.emit(events.RunFinished, status=result.status, seconds=seconds, skipped=tuple(result.skipped))
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,205 @@
+"""The state of a run: which steps are waiting, ready, running, done, failed or cancelled.
+
+All decisions are here, synchronous and without I/O; `executor.py` carries them out. Each method is one thing that
+happened and returns `Moves`: what is to be done about it.
+
+    waiting ──> ready ──> running ──> done
+       ^                   │  │  └──> failed ──> its dependents: failed (skipped)
+       └── parked ─────────┘  └─────> cancelled
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
+
+Status = Literal["waiting", "ready", "running", "done", "failed", "cancelled"]
+Reuse = Literal["memory", "disk"]
+
+TERMINAL = ("done", "failed", "cancelled")
+
+
+class Moves(NamedTuple):
+    """What follows from something that happened.
+
+    Attributes:
+        ready: steps to start. reused: steps whose value is in memory already. skipped: steps that cannot run any more.
+        freed: steps whose value nobody here waits for.
+    """
+
+    ready: list[str]
+    reused: list[str]
+    skipped: list[str]
+    freed: list[str]
+
+
+class RunState:
+    """Decides what a run does next.
+
+    Args:
+        parents: the steps that a step needs first. reuse: where a finished value of the step is, if anywhere; called
+            when the step is first needed, and again when it is needed after its value was let go.
+    """
+
+    def __init__(self, parents: Callable[[str], Iterable[str]], reuse: Callable[[str], Reuse | None]) -> None:
+        self.status: dict[str, Status] = {}
+        self._parents = parents
+        self._reuse = reuse
+        self._unmet: dict[str, set[str]] = {}
+        self._dependents: dict[str, list[str]] = {}
+        self._consumers: dict[str, int] = {}
+        self._needs: dict[str, list[str]] = {}
+        self._freed: set[str] = set()
+        self._open = 0
+        self._active = 0
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every needed step has come to its end."""
+        return self._open == 0
+
+    @property
+    def is_stalled(self) -> bool:
+        """Steps wait, but nothing runs that they could wait for: a circle made while running."""
+        return self._open > 0 and self._active == 0
+
+    def waiting(self) -> list[str]:
+        """The steps that wait for others."""
+        return [step_id for step_id, status in self.status.items() if status == "waiting"]
+
+    def followers(self, step_id: str) -> list[str]:
+        """The steps that will be ready as soon as this one is done."""
+        return [other for other in self._dependents.get(step_id, ()) if self._unmet.get(other) == {step_id}]
+
+    # what happened
+
+    def require(self, step_ids: Iterable[str]) -> Moves:
+        """These steps are needed, and so are the steps they need."""
+        moves = Moves([], [], [], [])
+        found = self._discover(step_ids, moves)
+        for step_id in found:
+            self._await_parents(step_id, self._needs[step_id], moves)
+        return moves
+
+    def started(self, step_id: str) -> None:
+        """A ready step was handed over to be run."""
+        self._move(step_id, "ready", "running")
+
+    def done(self, step_id: str) -> Moves:
+        """A running step has its value."""
+        moves = Moves([], [], [], [])
+        self._end(step_id, "done", moves)
+        for dependent in self._dependents.pop(step_id, ()):
+            self._met(dependent, step_id, moves)
+        return moves
+
+    def failed(self, step_id: str) -> Moves:
+        """A step raised; all that waits for it, directly or not, cannot run."""
+        moves = Moves([], [], [], [])
+        pending = [step_id]
+        while pending:
+            current = pending.pop()
+            if self.status[current] in TERMINAL:
+                continue
+            if current != step_id:
+                moves.skipped.append(current)
+            self._end(current, "failed", moves)
+            pending.extend(self._dependents.pop(current, ()))
+        return moves
+
+    def parked(self, step_id: str, needs: Iterable[str]) -> Moves:
+        """A running step waits for further steps; it becomes ready again when they are done."""
+        self._move(step_id, "running", "waiting")
+        wanted = list(dict.fromkeys(needs))
+        moves = self.require(wanted)
+        self._needs[step_id] = [*self._needs.get(step_id, ()), *wanted]
+        self._await_parents(step_id, wanted, moves)
+        return moves
+
+    def cancel(self) -> list[str]:
+        """Nothing new starts, what runs is left to report; returns the steps that will not start."""
+        stopped = [step_id for step_id, status in self.status.items() if status in ("waiting", "ready")]
+        for step_id in stopped:
+            self._active -= self.status[step_id] == "ready"
+            self._open -= 1
+            self.status[step_id] = "cancelled"
+        return stopped
+
+    def cancelled(self, step_id: str) -> None:
+        """A running step stopped because the run was cancelled."""
+        if self.status[step_id] not in TERMINAL:
+            self._end(step_id, "cancelled", Moves([], [], [], []))
+
+    # how
+
+    def _discover(self, step_ids: Iterable[str], moves: Moves) -> list[str]:
+        """Mark as waiting all steps that become needed; returns them."""
+        found: list[str] = []
+        pending = list(step_ids)
+        while pending:
+            step_id = pending.pop()
+            if step_id in self.status and step_id not in self._freed:
+                continue
+            self._freed.discard(step_id)
+            source = self._reuse(step_id)
+            if source == "memory":
+                self.status[step_id] = "done"
+                moves.reused.append(step_id)
+                continue
+            self.status[step_id] = "waiting"
+            self._open += 1
+            self._needs[step_id] = [] if source == "disk" else list(self._parents(step_id))
+            pending.extend(self._needs[step_id])
+            found.append(step_id)
+        return found
+
+    def _await_parents(self, step_id: str, parents: list[str], moves: Moves) -> None:
+        for parent in parents:
+            self._consumers[parent] = self._consumers.get(parent, 0) + 1
+        if any(self.status[parent] in ("failed", "cancelled") for parent in parents):
+            self._fail_waiting(step_id, moves)
+            return
+        unmet = {parent for parent in parents if self.status[parent] != "done"}
+        for parent in unmet:
+            self._dependents.setdefault(parent, []).append(step_id)
+        self._unmet[step_id] = unmet
+        if not unmet:
+            self._make_ready(step_id, moves)
+
+    def _fail_waiting(self, step_id: str, moves: Moves) -> None:
+        later = self.failed(step_id)
+        moves.skipped.extend([step_id, *later.skipped])
+        moves.freed.extend(later.freed)
+
+    def _met(self, step_id: str, parent: str, moves: Moves) -> None:
+        unmet = self._unmet.get(step_id)
+        if unmet is None or self.status[step_id] != "waiting":
+            return
+        unmet.discard(parent)
+        if not unmet:
+            self._make_ready(step_id, moves)
+
+    def _make_ready(self, step_id: str, moves: Moves) -> None:
+        self._unmet.pop(step_id, None)
+        self._move(step_id, "waiting", "ready")
+        moves.ready.append(step_id)
+
+    def _move(self, step_id: str, before: Status, after: Status) -> None:
+        if self.status.get(step_id) != before:
+            raise RuntimeError(f"step '{step_id}' is {self.status.get(step_id)}, not {before}, and cannot be {after}")
+        self._active += (after in ("ready", "running")) - (before in ("ready", "running"))
+        self.status[step_id] = after
+
+    def _end(self, step_id: str, status: Status, moves: Moves) -> None:
+        self._active -= self.status[step_id] in ("ready", "running")
+        self._open -= 1
+        self.status[step_id] = status
+        self._unmet.pop(step_id, None)
+        for parent in self._needs.pop(step_id, ()):
+            self._consumers[parent] -= 1
+            if not self._consumers[parent] and self.status[parent] == "done":
+                moves.freed.append(parent)
+
+    def free(self, step_id: str) -> None:
+        """The value of a done step was let go; should it be needed again, it is looked up or run again."""
+        self._freed.add(step_id)

@@ -1,0 +1,1 @@
+"""The built-in nodes, registered through the same hook as anybody's."""

@@ -1,0 +1,1 @@
+"""Finding plugins and loading them: the hook specifications and the manager."""

@@ -1,0 +1,289 @@
+"""The samplers against distributions whose probability flow is known in closed form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mezzotint.nodes.noise import SeededStepNoise, initial_noise
+from mezzotint.nodes.samplers import (
+    SAMPLERS,
+    SINGLE_STEP_SAMPLERS,
+    Denoising,
+    ancestral_sigmas,
+    dpmpp_2m,
+    dpmpp_2m_sde,
+    euler,
+    euler_ancestral,
+    euler_step,
+    heun,
+    lcm,
+    single_step,
+)
+from mezzotint.nodes.schedules import DiscreteSigmas, FlowSigmas, ModelSigmas, schedule_sigmas
+
+SD15 = DiscreteSigmas.from_config()
+SD3 = FlowSigmas()
+FAMILIES = pytest.mark.parametrize("model", [SD15, SD3], ids=["discrete", "flow"])
+
+Denoiser = Callable[[Tensor, float], Tensor]
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Data that is normal with this mean and deviation: its best prediction and its flow are known exactly."""
+
+    model: ModelSigmas
+    mean: float = 0.7
+    deviation: float = 0.6
+
+    def spread(self, sigma: float) -> float:
+        return math.hypot(self.model.alpha(sigma) * self.deviation, sigma)
+
+    def denoised(self, x: Tensor, sigma: float) -> Tensor:
+        alpha = self.model.alpha(sigma)
+        return self.mean + (x - alpha * self.mean) * (alpha * self.deviation**2 / self.spread(sigma) ** 2)
+
+    def x_at(self, z: Tensor, sigma: float) -> Tensor:
+        return self.model.alpha(sigma) * self.mean + z * self.spread(sigma)
+
+
+def drive(steps: Denoising, denoiser: Denoiser) -> Tensor:
+    try:
+        asked = next(steps)
+        while True:
+            asked = steps.send(denoiser(*asked))
+    except StopIteration as finished:
+        result: Tensor = finished.value
+        return result
+
+
+def never_asked(x: Tensor, sigma: float) -> Tensor:
+    pytest.fail(f"a prediction was asked for at {sigma}")
+
+
+def sample(
+    name: str, model: ModelSigmas, sigmas: Tensor, x: Tensor, denoiser: Denoiser, seed: int = 0, **options: Any
+) -> Tensor:
+    return drive(SAMPLERS[name](x, sigmas, SeededStepNoise(x, sigmas, seed), model, **options), denoiser)
+
+
+def geometric(first: float, last: float, steps: int) -> Tensor:
+    return torch.linspace(math.log(first), math.log(last), steps + 1, dtype=torch.float64).exp()
+
+
+def flow_error(name: str, steps: int, **options: Any) -> float:
+    data, z = Gaussian(SD15), torch.linspace(-2, 2, 9, dtype=torch.float64)
+    sigmas = geometric(10.0, 0.1, steps)
+    x = sample(name, SD15, sigmas, data.x_at(z, float(sigmas[0])), data.denoised, **options)
+    return float((x - data.x_at(z, float(sigmas[-1]))).abs().max())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "order"),
+    [
+        ("euler", {}, 1),
+        ("ddim", {}, 1),
+        ("heun", {}, 2),
+        ("dpmpp_2m", {}, 2),
+        ("euler_ancestral", {"eta": 0.0}, 1),
+        ("dpmpp_2m_sde", {"eta": 0.0}, 2),
+        ("dpmpp_2m_sde_heun", {"eta": 0.0}, 2),
+    ],
+)
+def test_the_error_falls_with_the_order_that_the_paper_claims(name: str, options: dict[str, float], order: int) -> None:
+    coarse, fine = flow_error(name, 80, **options), flow_error(name, 160, **options)
+    assert math.log2(coarse / fine) == pytest.approx(order, abs=0.15)
+
+
+@FAMILIES
+@pytest.mark.parametrize("name", ["euler", "heun", "dpmpp_2m", "ddim"])
+def test_a_deterministic_sampler_arrives_where_the_flow_ends(model: ModelSigmas, name: str) -> None:
+    data, z = Gaussian(model), torch.linspace(-2, 2, 9, dtype=torch.float64)
+    sigmas = schedule_sigmas(model, "sgm_uniform", 300)
+    x = sample(name, model, sigmas, data.x_at(z, float(sigmas[0])), data.denoised)
+    torch.testing.assert_close(x, data.x_at(z, 0.0), atol=0.02, rtol=0)
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("euler_ancestral", {}),
+        ("euler_ancestral", {"eta": 0.4}),
+        ("dpmpp_2m_sde", {}),
+        ("dpmpp_2m_sde", {"eta": 0.5}),
+        ("dpmpp_2m_sde_heun", {}),
+        ("dpmpp_2m_sde_gpu", {}),
+    ],
+)
+def test_a_stochastic_sampler_reaches_the_mean_and_the_variance(
+    model: ModelSigmas, name: str, options: dict[str, float]
+) -> None:
+    data, z = Gaussian(model), initial_noise((20_000,), 1)
+    steps = 240 if name == "euler_ancestral" else 60
+    sigmas = schedule_sigmas(model, "karras" if model is SD15 else "sgm_uniform", steps)
+    x = sample(name, model, sigmas, data.x_at(z, float(sigmas[0])), data.denoised, seed=2, **options)
+    assert float(x.mean()) == pytest.approx(data.mean, abs=0.03)
+    assert float(x.std()) == pytest.approx(data.deviation, abs=0.03)
+
+
+@FAMILIES
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_an_ancestral_step_arrives_at_the_next_noise_level(model: ModelSigmas, eta: float) -> None:
+    sigma, sigma_next = 0.8, 0.5
+    sigma_down, sigma_up = ancestral_sigmas(sigma, sigma_next, eta, model)
+    kept = sigma_down * model.alpha(sigma_next) / model.alpha(sigma_down)
+    assert math.hypot(kept, sigma_up) == pytest.approx(sigma_next)
+    assert (sigma_up == pytest.approx(0, abs=1e-7)) == (eta == 0)
+
+
+def test_lcm_takes_the_prediction_and_noises_it_to_the_next_level() -> None:
+    for model in (SD15, SD3):
+        x, sigmas = torch.zeros(1, 4, 8, 8), torch.tensor([0.9, 0.4])
+        x = drive(lcm(x, sigmas, SeededStepNoise(x, sigmas, 7), model), lambda x, sigma: torch.full_like(x, 2.0))
+        noise = SeededStepNoise(x, sigmas, 7).fresh()
+        torch.testing.assert_close(x, 2.0 * (0.6 if model is SD3 else 1.0) + 0.4 * noise)
+
+
+@FAMILIES
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_last_step_to_zero_gives_the_last_prediction(model: ModelSigmas, name: str) -> None:
+    x, sigmas, predictions = initial_noise((1, 8, 8, 8), 0), schedule_sigmas(model, "simple", 5), []
+
+    def denoiser(x: Tensor, sigma: float) -> Tensor:
+        predictions.append(Gaussian(model).denoised(x, sigma))
+        return predictions[-1]
+
+    torch.testing.assert_close(sample(name, model, sigmas, x, denoiser), predictions[-1])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_levels_asked_for_are_those_of_the_schedule(name: str) -> None:
+    asked: list[float] = []
+
+    def denoiser(x: Tensor, sigma: float) -> Tensor:
+        asked.append(sigma)
+        return x * 0.5
+
+    sigmas = schedule_sigmas(SD15, "normal", 4)
+    sample(name, SD15, sigmas, torch.ones(1, 4, 2, 2), denoiser)
+    levels = sigmas[:-1].tolist()
+    assert asked == (sorted([*levels, *levels[1:]], reverse=True) if name == "heun" else levels)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_schedule_of_no_step_changes_nothing_and_asks_nothing(name: str) -> None:
+    x = torch.ones(1, 4, 2, 2)
+    for sigmas in (torch.zeros(0), torch.tensor([3.0])):
+        assert sample(name, SD15, sigmas, x, never_asked) is x
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "lcm"])
+def test_a_level_that_repeats_changes_nothing(name: str) -> None:
+    data, x = Gaussian(SD15), initial_noise((1, 4, 4, 4), 0) * 10
+    once = sample(name, SD15, torch.tensor([10.0, 10.0]), x, data.denoised)
+    torch.testing.assert_close(once, x)
+    assert sample(name, SD15, torch.tensor([10.0, 4.0, 4.0, 1.0, 0.0]), x, data.denoised).isfinite().all()
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_what_was_yielded_stays_as_it_was(name: str) -> None:
+    kept: list[tuple[Tensor, Tensor]] = []
+
+    def denoiser(x: Tensor, sigma: float) -> Tensor:
+        denoised = x * 0.5
+        kept.extend([(x, x.clone()), (denoised, denoised.clone())])
+        return denoised
+
+    sample(name, SD15, schedule_sigmas(SD15, "karras", 4), torch.ones(1, 4, 2, 2), denoiser)
+    assert all(torch.equal(now, then) for now, then in kept)
+
+
+@FAMILIES
+@pytest.mark.parametrize("name", SINGLE_STEP_SAMPLERS)
+def test_a_loop_of_single_steps_is_bit_equal_to_the_sampler(model: ModelSigmas, name: str) -> None:
+    data, sigmas = Gaussian(model), schedule_sigmas(model, "normal", 6)
+    start = initial_noise((1, 8, 8, 8), 3) * float(sigmas[0])
+    x = start
+    for i in range(6):
+        sigma, sigma_next = float(sigmas[i]), float(sigmas[i + 1])
+        noise = SeededStepNoise(start, sigmas, 5, skip=i)
+        x = single_step(SAMPLERS[name], x, data.denoised(x, sigma), sigma, sigma_next, noise, model)
+    assert torch.equal(x, sample(name, model, sigmas, start, data.denoised, seed=5))
+
+
+def test_a_loop_of_euler_steps_is_bit_equal_to_euler() -> None:
+    data, sigmas = Gaussian(SD15), schedule_sigmas(SD15, "karras", 6)
+    start = x = initial_noise((1, 8, 8, 8), 3)
+    for i in range(6):
+        sigma = float(sigmas[i])
+        x = euler_step(x, data.denoised(x, sigma), sigma, float(sigmas[i + 1]))
+    assert torch.equal(x, sample("euler", SD15, sigmas, start, data.denoised))
+
+
+def test_a_single_step_of_heun_is_refused() -> None:
+    x = torch.ones(1)
+    with pytest.raises(ValueError, match="more than one prediction a step"):
+        single_step(heun, x, x, 3.0, 1.0, SeededStepNoise(x, torch.tensor([3.0, 1.0]), 0), SD15)
+
+
+def test_an_unknown_solver_type_is_refused_before_any_step() -> None:
+    x, sigmas = torch.ones(1), torch.tensor([3.0, 0.0])
+    with pytest.raises(ValueError, match="'midpoint' and 'heun'"):
+        next(dpmpp_2m_sde(x, sigmas, SeededStepNoise(x, sigmas, 0), SD15, solver_type="rk4"))  # type: ignore[arg-type]
+
+
+def test_ancestral_without_eta_is_euler() -> None:
+    x, sigmas, data = initial_noise((1, 4, 8, 8), 0) * 14, schedule_sigmas(SD15, "karras", 5), Gaussian(SD15)
+    noise = SeededStepNoise(x, sigmas, 0)
+    ancestral = drive(euler_ancestral(x, sigmas, noise, SD15, eta=0.0), data.denoised)
+    torch.testing.assert_close(ancestral, drive(euler(x, sigmas, noise, SD15), data.denoised))
+
+
+def test_2m_gives_a_constant_prediction_exactly() -> None:
+    x, sigmas = initial_noise((1, 4, 8, 8), 0), torch.tensor([10.0, 5.0, 2.0, 1.0])
+    target = torch.full_like(x, 0.3)
+    reached = drive(dpmpp_2m(x * 10 + target, sigmas, SeededStepNoise(x, sigmas, 0), SD15), lambda x, sigma: target)
+    torch.testing.assert_close(reached, x + target)
+
+
+def test_a_sampler_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    for name in SAMPLERS:
+        sample(name, SD15, schedule_sigmas(SD15, "karras", 3), torch.ones(1, 4, 2, 2), Gaussian(SD15).denoised)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def wavy(x: Tensor, sigma: float) -> Tensor:
+    """A prediction that is neither linear in x nor alike in all places."""
+    ramp = torch.linspace(-1, 1, x.numel()).reshape(x.shape)
+    return (x + ramp) / (1 + sigma**2) + 0.1 * torch.tanh(x * 3)
+
+
+GOLDEN_SUMS = {
+    "euler": (21.32695, 424.00934),
+    "euler_ancestral": (-14.89330, 496.17084),
+    "heun": (29.01585, 776.88220),
+    "dpmpp_2m": (27.53469, 568.08704),
+    "dpmpp_2m_sde": (13.85215, 759.34888),
+    "dpmpp_2m_sde_gpu": (13.85215, 759.34888),
+    "dpmpp_2m_sde_heun": (16.64653, 886.14386),
+    "dpmpp_2m_sde_heun_gpu": (16.64653, 886.14386),
+    "lcm": (-15.66558, 528.67163),
+    "ddim": (21.32695, 424.00934),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_sums_of_a_toy_run_stay_as_they_were(name: str) -> None:
+    sigmas = schedule_sigmas(SD15, "karras", 8)
+    x = SD15.start(initial_noise((1, 4, 8, 8), 42), torch.zeros(1, 4, 8, 8), float(sigmas[0]))
+    x = sample(name, SD15, sigmas, x, wavy, seed=42)
+    assert (float(x.sum()), float(x.abs().sum())) == pytest.approx(GOLDEN_SUMS[name], rel=1e-4, abs=1e-3)

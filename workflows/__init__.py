@@ -1,0 +1,1 @@
+"""Saved workflows that travel with the package; the folder holds their JSON."""
