@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .errors import WorkflowError
+from .workflow import is_nested
 
+MAX_DOCUMENT_DEPTH = 100
 MUTED = 2
 BYPASSED = 4
 SUBGRAPH_INPUT = "-10"
@@ -112,10 +114,12 @@ def read_document(document: Mapping[str, Any]) -> UiDocument:
     """Read an editor's document, version 0.4 or 1.0. Linear in its size.
 
     Raises:
-        WorkflowError: it has no list of nodes.
+        WorkflowError: it has no list of nodes, or its values are nested beyond reason.
     """
     if not is_ui_document(document):
         raise WorkflowError("The document has no list of nodes, so it is no workflow of an editor.")
+    if is_nested(document, MAX_DOCUMENT_DEPTH):
+        raise WorkflowError(f"The document is nested more than {MAX_DOCUMENT_DEPTH} levels deep; flatten its values.")
     warnings: list[str] = []
     read = UiDocument(_read_graph(document, (), warnings), warnings=warnings)
     for raw, path in _subgraph_definitions(document):

@@ -152,16 +152,17 @@ class Workflow(BaseModel):
 def _check_depth(nodes: dict[str, WorkflowNode]) -> None:
     for node_id, node in nodes.items():
         for name, value in node.inputs.items():
-            if isinstance(value, (list, dict)) and as_link(value) is None and _too_deep(value):
+            if isinstance(value, (list, dict)) and as_link(value) is None and is_nested(value, MAX_VALUE_DEPTH):
                 raise WorkflowError(
                     f"Node {node_id} ({node.title}), input '{name}': the value is nested more than "
                     f"{MAX_VALUE_DEPTH} levels deep; flatten it."
                 )
 
 
-def _too_deep(value: Any) -> bool:
+def is_nested(value: Any, levels: int) -> bool:
+    """Whether a JSON value has lists or objects more than `levels` deep inside each other."""
     level = [value]
-    for _ in range(MAX_VALUE_DEPTH):
+    for _ in range(levels):
         level = [child for item in level for child in _children(item) if isinstance(child, (list, dict))]
         if not level:
             return False

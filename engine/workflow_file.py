@@ -76,6 +76,7 @@ def parse_json(text: str, name: str) -> Any:
     text = text.removeprefix("\ufeff")
     try:
         document = json.loads(text)
+        return _without_lone_surrogates(document) if _ESCAPED_SURROGATE.search(text) else document
     except json.JSONDecodeError as error:
         raise WorkflowError(
             f"{name} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
@@ -84,7 +85,6 @@ def parse_json(text: str, name: str) -> Any:
         raise WorkflowError(f"{name} is nested too deeply to be a workflow.") from None
     except ValueError as error:  # a number of thousands of digits
         raise WorkflowError(f"{name} is not valid JSON: {error}.") from None
-    return _without_lone_surrogates(document) if _ESCAPED_SURROGATE.search(text) else document
 
 
 def _without_lone_surrogates(document: Any) -> Any:
@@ -154,7 +154,7 @@ def _decode(data: bytes, path: Path) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise WorkflowError(f"{path} is neither text nor a picture; give {_SOURCES}.")
+        raise WorkflowError(f"{path} is neither UTF-8 text nor a picture; give {_SOURCES}.")
     return text
 
 

@@ -101,7 +101,7 @@ def diffusers_sampler(
     scheduler = _fresh(scheduler)
     _check_family(scheduler, scaling)
     sigma, sigma_last = float(sigmas[0]), float(sigmas[-1])
-    scheduler.set_timesteps(total_steps or _total_steps(sigma, len(sigmas) - 1, scaling), device=x.device)
+    scheduler.set_timesteps(total_steps or _total_steps(scheduler, sigma, len(sigmas) - 1, scaling), device=x.device)
     timesteps, levels = scheduler.timesteps, _levels(scheduler)
     calls, stop = _calls(scheduler, levels, sigma, sigma_last)
     _begin_at(scheduler, calls[0])
@@ -147,11 +147,12 @@ def _levels(scheduler: Any) -> list[float]:
     return [float(sigma) for sigma in ((1 - alphas) / alphas).sqrt()]
 
 
-def _total_steps(sigma: float, steps: int, scaling: ModelSigmas) -> int:
+def _total_steps(scheduler: Any, sigma: float, steps: int, scaling: ModelSigmas) -> int:
     """How many steps the whole range has when `steps` of them lie below `sigma`, evenly in trained levels."""
     trained = len(scaling.table)
     below = int((scaling.table <= sigma * (1 + SAME_LEVEL)).sum())
-    return min(max(round(steps * trained / max(below, 1)), steps), max(trained, steps))
+    most = int(scheduler.config.get("original_inference_steps", trained))  # those that LCM and TCD choose among
+    return max(min(round(steps * trained / max(below, 1)), most), steps)
 
 
 def _calls(scheduler: Any, levels: Sequence[float], sigma: float, sigma_last: float) -> tuple[list[int], int]:

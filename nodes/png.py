@@ -36,7 +36,6 @@ COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 UP = 2
 """The filter type of rows that are differences to the row above."""
 FAST_LEVEL, SMALL_LEVEL = 1, 4
-MAX_SIDE = 2**31 - 1
 MAX_KEYWORD = 79
 BLOCK_NBYTES = 1 << 20
 """How much is filtered and deflated at a time: it stays in the processor's cache, and large pictures need no copy."""
@@ -82,7 +81,7 @@ def _header(pixels: NDArray[np.uint8]) -> bytes:
             "allowed are [height, width, channels] of uint8 with 1, 3 or 4 channels"
         )
     height, width, channels = pixels.shape
-    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
+    if not height or not width:
         raise OutputError(f"a picture of {width}x{height} pixels cannot be saved as PNG; both sides must be at least 1")
     return struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)
 

@@ -28,7 +28,7 @@ Denoiser = Callable[[Tensor, float], Tensor]
 
 STEPS = 10
 SHAPE = (1, 4, 8, 8)
-STOCHASTIC = ("DDPMScheduler", "EulerAncestralDiscreteScheduler", "SASolverScheduler")
+STOCHASTIC = ("DDPMScheduler", "EulerAncestralDiscreteScheduler", "LCMScheduler", "SASolverScheduler", "TCDScheduler")
 CONFIG = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -209,7 +209,7 @@ def test_a_run_in_two_parts_is_the_run_in_one(network: Network, name: str) -> No
 
 
 @pytest.mark.parametrize("denoise", [0.3, 0.5, 0.9])
-@pytest.mark.parametrize("name", [name for name in DISCRETE_NAMES if name not in ("LCMScheduler", "TCDScheduler")])
+@pytest.mark.parametrize("name", DISCRETE_NAMES)
 def test_a_late_start_still_reaches_the_data(name: str, denoise: float) -> None:
     config = CONFIG | {"timestep_spacing": "trailing"}
     model, mean, deviation = DiscreteSigmas.from_config(config), 0.7, 0.5
@@ -223,6 +223,22 @@ def test_a_late_start_still_reaches_the_data(name: str, denoise: float) -> None:
 
     error = drive(steps, denoiser) - (mean + z * deviation)
     assert float(error.abs().mean()) < (1.0 if name in STOCHASTIC else 0.05)
+
+
+def test_pndm_repeats_its_first_step_wherever_it_starts() -> None:
+    config = CONFIG | {"timestep_spacing": "trailing"}
+    model, scheduler = DiscreteSigmas.from_config(config), make_scheduler("PNDMScheduler", config)
+    for denoise in (1.0, 0.9, 0.5):
+        sigmas, asked = scheduler_sigmas(scheduler, 5, denoise), []
+
+        def denoiser(x: Tensor, sigma: float) -> Tensor:
+            asked.append(sigma)  # noqa: B023 - called within the round
+            return x * 0.5
+
+        x = torch.ones(SHAPE)
+        drive(diffusers_sampler(x, sigmas, SeededStepNoise(x, sigmas, 0), model, scheduler=scheduler), denoiser)
+        levels = sigmas[:-1].tolist()
+        assert asked == pytest.approx([*levels[:2], *levels[1:]])
 
 
 def test_sampling_leaves_the_scheduler_and_the_global_generator_alone(network: Network) -> None:

@@ -1,0 +1,75 @@
+"""Node definitions as editors get them: `object_info`, one DEF for each node type (wire protocol §1.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .node import MISSING, InputSpec, NodeSpec
+from .port import COMBO
+from .registry import Registry
+
+if TYPE_CHECKING:
+    from .folders import Folders
+
+
+class Definitions(Mapping[str, dict[str, Any]]):
+    """class_type → DEF for all registered nodes, each made when it is asked for."""
+
+    def __init__(self, registry: Registry, folders: Folders | None = None) -> None:
+        self._registry, self._folders = registry, folders
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        return define(self._registry[name], self._folders)
+
+    def __iter__(self) -> Iterator[str]:
+        return (spec.name for spec in self._registry)
+
+    def __len__(self) -> int:
+        return len(self._registry)
+
+
+def define(spec: NodeSpec, folders: Folders | None = None) -> dict[str, Any]:
+    """The DEF of a node; lists of files are read now."""
+    groups: dict[str, dict[str, list[Any]]] = {"required": {}, "optional": {}}
+    for given in spec.inputs.values():
+        groups["optional" if given.is_optional else "required"][given.name] = _input(given, folders)
+    present = {name: group for name, group in groups.items() if group}
+    return {
+        "input": present,
+        "input_order": {name: [*group] for name, group in present.items()},
+        "is_input_list": spec.has_list_input,
+        "output": [output.port for output in spec.outputs],
+        "output_is_list": [output.is_list for output in spec.outputs],
+        "output_name": [output.name for output in spec.outputs],
+        "output_tooltips": [output.tooltip for output in spec.outputs],
+        "name": spec.name,
+        "display_name": spec.title,
+        "description": spec.description,
+        "python_module": spec.module,
+        "category": spec.category,
+        "output_node": spec.is_sink,
+        "deprecated": spec.is_deprecated,
+        "experimental": spec.is_experimental,
+        "search_aliases": [*spec.search_aliases],
+    }
+
+
+def _input(given: InputSpec, folders: Folders | None) -> list[Any]:
+    options: dict[str, Any] = given.widget.options()
+    if given.default is not MISSING and given.default is not None:
+        options["default"] = given.default
+    for limit, name in (("ge", "min"), ("gt", "min"), ("le", "max"), ("lt", "max")):
+        if limit in given.limits:
+            options.setdefault(name, given.limits[limit])
+    if "multiple_of" in given.limits:
+        options.setdefault("step", given.limits["multiple_of"])
+    if given.tooltip:
+        options["tooltip"] = given.tooltip
+    if given.is_lazy:
+        options["lazy"] = True
+    kind: Any = given.port
+    if given.port == COMBO and given.choices is not None:
+        kind = given.choices.list(folders)
+        options.update(given.choices.extra)
+    return [kind, options] if options else [kind]

@@ -1,0 +1,185 @@
+"""Wires an engine: plugins, nodes, folders, models, caches. The way in for Python programs: `load` and `run`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mezzotint.engine.definition import Definitions
+from mezzotint.engine.engine import Engine
+from mezzotint.engine.event_stream import OnEvent
+from mezzotint.engine.expansion import GraphBuilder
+from mezzotint.engine.folders import Folders
+from mezzotint.engine.registry import Registry
+from mezzotint.engine.residency import Residency
+from mezzotint.engine.run_result import RunResult
+from mezzotint.engine.workflow import Workflow
+from mezzotint.engine.workflow_file import load_workflow
+
+from .manager import Plugins
+
+WorkflowLike = str | Path | Mapping[str, Any] | Workflow | GraphBuilder
+MERGED_BODIES = 8
+"""How many prompts' denoise requests a device that is no CPU may merge. On a CPU merging gains nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a host can be told; None is the default of each.
+
+    Attributes:
+        home: holds everything that persists. input_dir, output_dir, models_dir, extra_model_paths: see `Folders`.
+        cache_dir: folder of the disk cache. plugins: Python files to load as plugins. nodes: further node functions.
+        device: `"cpu"`, `"cuda:0"`, ... memory_nbytes: bound of the memory cache.
+        save_metadata: whether pictures carry the workflow that made them.
+    """
+
+    home: Path | None = None
+    input_dir: Path | None = None
+    output_dir: Path | None = None
+    models_dir: Path | None = None
+    extra_model_paths: Path | None = None
+    cache_dir: Path | None = None
+    plugins: tuple[Path, ...] = ()
+    nodes: tuple[Callable[..., Any], ...] = ()
+    device: str | None = None
+    memory_nbytes: int = 1 << 30
+    save_metadata: bool = True
+
+
+class Host:
+    """An engine with everything that belongs to it. Use as a context manager, or call `close`."""
+
+    def __init__(self, settings: Settings = Settings()) -> None:
+        self.settings = settings
+        self.plugins = Plugins()
+        self.plugins.load_built_in()
+        self.plugins.load_installed()
+        for path in settings.plugins:
+            self.plugins.load_file(path)
+        self.registry = Registry()
+        self.plugins.register_nodes(self.registry)
+        for function in settings.nodes:
+            self.registry.register(function, function.__module__)
+        self.folders = _folders(settings)
+        self.models = Residency(device=settings.device, folders=self.folders)
+        self.plugins.register_models(self.models)
+        self.definitions = Definitions(self.registry, self.folders)
+        self.engine = Engine(
+            self.registry,
+            folders=self.folders,
+            models=self.models,
+            memory_nbytes=settings.memory_nbytes,
+            cache_dir=settings.cache_dir,
+            device_width=1 if (settings.device or "cpu") == "cpu" else MERGED_BODIES,
+            scope=self.plugins.scope(),
+            save_metadata=settings.save_metadata,
+        )
+
+    def load(self, source: WorkflowLike) -> Workflow:
+        """Any form of a workflow, as one.
+
+        Raises:
+            WorkflowError: it is none.
+        """
+        if isinstance(source, Workflow):
+            return source
+        if isinstance(source, GraphBuilder):
+            return Workflow.from_api(source.finalize())
+        return load_workflow(source, self.definitions)
+
+    def close(self) -> None:
+        """Finish what is being written and stop the threads."""
+        self.engine.close()
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _folders(settings: Settings) -> Folders:
+    return Folders.default(
+        home=settings.home,
+        input_dir=settings.input_dir,
+        output_dir=settings.output_dir,
+        models_dir=settings.models_dir,
+        extra_model_paths=settings.extra_model_paths,
+    )
+
+
+_lock = threading.RLock()
+_hosts: dict[Settings, Host] = {}
+
+
+def _host(settings: Settings) -> Host:
+    with _lock:
+        if settings not in _hosts:
+            _hosts[settings] = Host(settings)
+        return _hosts[settings]
+
+
+def load(source: WorkflowLike) -> Workflow:
+    """Read a workflow from a file (JSON of either format, PNG, WebP), JSON text, a dict or a `GraphBuilder`.
+
+    Raises:
+        WorkflowError: it is none; the sentence says why.
+    """
+    return _host(Settings()).load(source)
+
+
+def run(
+    workflow: WorkflowLike,
+    *,
+    targets: Iterable[str] | None = None,
+    on_event: OnEvent | None = None,
+    settings: Settings | None = None,
+    **options: Any,
+) -> RunResult:
+    """Run a workflow to its end and return what it made. Values are kept between calls in this process.
+
+        result = mezzotint.run("saved.json", output_dir="pictures")
+        result.outputs   # {"9": {"images": [{"filename": ..., ...}]}}
+
+    Args:
+        workflow: a path, a dict in API or UI format, a loaded workflow, or a `GraphBuilder`.
+        targets: ids of the nodes whose values are wanted; the output nodes when None.
+        on_event: called with each event, on another thread when a loop is running here.
+        settings, options: the `Settings`, whole or by name (`output_dir="pictures"`, `nodes=[my_node]`).
+
+    Raises:
+        WorkflowError, InvalidWorkflowError: it cannot be read, or does not pass validation.
+        RunFailedError: steps failed; it carries all of them.
+    """
+    host = _host(settings or _settings(options))
+    document = host.load(workflow)
+
+    def work() -> RunResult:
+        with _lock:
+            return asyncio.run(host.engine.run(document, targets=targets, on_event=on_event))
+
+    return _outside_any_loop(work).raise_for_status()
+
+
+def _settings(options: Mapping[str, Any]) -> Settings:
+    paths = ("home", "input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir")
+    given = {name: Path(value) if name in paths and value is not None else value for name, value in options.items()}
+    for name in ("plugins", "nodes"):
+        if name in given:
+            given[name] = tuple(given[name])
+    return Settings(**given)
+
+
+def _outside_any_loop(work: Callable[[], RunResult]) -> RunResult:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
