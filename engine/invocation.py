@@ -14,6 +14,7 @@ from .context import Context
 from .expansion import Expand
 from .memory_cache import StepValue
 from .node import NodeSpec
+from .port import Lazy
 from .request import Need, Request
 
 Bound = dict[str, list[Any]]
@@ -25,6 +26,9 @@ class Calls(Protocol):
 
     def context(self, call_index: int) -> Context:
         """What call number `call_index` may touch."""
+
+    def lazy_inputs(self, call_index: int) -> dict[str, Lazy[Any]]:
+        """The lazy inputs that a call is given, to be asked for."""
 
     def blocked(self, message: str) -> None:
         """A call was not made."""
@@ -124,7 +128,7 @@ def invoke(spec: NodeSpec, bound: Bound, run: Calls) -> Generator[Request, Any, 
         context = None
         result = _blocked_result(spec, arguments, run)
         if result is None:
-            context = _give_context(spec, arguments, run, index)
+            context = _add_services(spec, arguments, run, index)
             result = spec.body(**arguments)
             if spec.kind == "generator":
                 result = yield from _answering_needs(result, index)
@@ -135,7 +139,10 @@ def invoke(spec: NodeSpec, bound: Bound, run: Calls) -> Generator[Request, Any, 
     return collected.value()
 
 
-def _give_context(spec: NodeSpec, arguments: dict[str, Any], run: Calls, index: int) -> Context | None:
+def _add_services(spec: NodeSpec, arguments: dict[str, Any], run: Calls, index: int) -> Context | None:
+    """Give a call what it gets beside its values; returns its context, if it takes one."""
+    if spec.has_lazy_input:
+        arguments.update(run.lazy_inputs(index))
     if spec.context_parameter is None:
         return None
     context = arguments[spec.context_parameter] = run.context(index)
@@ -143,7 +150,7 @@ def _give_context(spec: NodeSpec, arguments: dict[str, Any], run: Calls, index: 
 
 
 def _answering_needs(body: Generator[Request, Any, Any], index: int) -> Generator[Request, Any, Any]:
-    """Passes a body's requests on; for lazy inputs and sub-graphs picks this call's values out of the answered lists."""
+    """Passes a body's requests on; of lazy inputs and sub-graphs, picks the values of this call."""
     answer: Any = None
     error: BaseException | None = None
     while True:
@@ -183,21 +190,16 @@ async def invoke_async(
     bound: Bound,
     run: Calls,
     expand: Callable[[Expand], Awaitable[tuple[list[Any], ...]]],
-    lazy: Callable[[int], Mapping[str, Any]],
 ) -> StepValue:
-    """Make all calls of an async body, those over a list concurrently.
-
-    Args:
-        expand: computes a returned sub-graph. lazy: the `Lazy` handles of a call, by input.
-    """
+    """Make all calls of an async body, those over a list concurrently; `expand` computes a returned sub-graph."""
 
     async def call(index: int, arguments: dict[str, Any]) -> tuple[Any, Context | None]:
         run.check()
         blocked = _blocked_result(spec, arguments, run)
         if blocked is not None:
             return blocked, None
-        context = _give_context(spec, arguments, run, index)
-        return await spec.body(**arguments, **lazy(index)), context
+        context = _add_services(spec, arguments, run, index)
+        return await spec.body(**arguments), context
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(call(index, arguments)) for index, arguments in enumerate(calls(spec, bound))]

@@ -49,8 +49,8 @@ class Task:
     """
 
     __slots__ = (
-        "_generator", "answer", "context", "error", "failure", "is_done", "is_quick", "owner", "request", "result", "seconds",
-        "spec", "start", "started_at", "step_id", "then",
+        "_generator", "answer", "context", "error", "failure", "is_done", "is_quick", "owner", "request", "result",
+        "seconds", "spec", "start", "started_at", "step_id", "then",
     )  # fmt: skip
 
     def __init__(

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .port import COMBO
@@ -271,3 +273,12 @@ def _caller_namespace() -> dict[str, Any] | None:
     """Names local to a function that declares a node inside itself (tests do), so that its annotations resolve."""
     frame = sys._getframe(2)
     return None if frame.f_locals is frame.f_globals else frame.f_locals
+
+
+def nodes_in(*modules: ModuleType) -> list[Callable[..., Any]]:
+    """The functions of these modules that `@node` marks, in the order of their source."""
+    found: list[Callable[..., Any]] = []
+    for module in modules:
+        functions = (value for value in vars(module).values() if inspect.isfunction(value))
+        found.extend(f for f in functions if hasattr(f, "__node__") and f.__module__ == module.__name__)
+    return found

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Generator, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from .port import Lazy
+
 if TYPE_CHECKING:
     from .context import Context
 
@@ -35,13 +37,16 @@ class Request:
 
 
 class Need(Request):
-    """`value = yield Need("name")`: compute these lazy inputs now. Several names give a tuple of values."""
+    """`value = yield Need(parameter)`: compute these lazy inputs now. Several give a tuple of values.
+
+    The inputs may be given as the `Lazy` parameters themselves or by name.
+    """
 
     __slots__ = ("names",)
     is_for_executor = True
 
-    def __init__(self, *names: str) -> None:
-        self.names = names
+    def __init__(self, *inputs: str | Lazy[Any]) -> None:
+        self.names = tuple(given if isinstance(given, str) else given.name for given in inputs)
 
 
 Requests = Generator[Request, Any, T]

@@ -8,39 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from . import event as events
-from .context import Context, Prompt
+from .answer import Answers, Slots
+from .chain import Chains
+from .context import Prompt
 from .errors import Cancelled, GraphError
 from .event_stream import EventStream, OnEvent
 from .expansion import Expand
 from .failure import failure_facts
-from .invocation import Bound, bind, invoke, invoke_async
+from .invocation import Bound, bind, invoke_async
 from .lane import Task
 from .mailbox import Mailbox
 from .memory_cache import StepValue
 from .plan import Plan, Step
 from .port import Lazy
-from .request import Need, Request
 from .run_result import RunResult
 from .run_state import Moves, Reuse, RunState
-from .workflow import as_link
+from .step_calls import StepCalls
+from .waiters import UpstreamFailedError, Waiters
 
 if TYPE_CHECKING:
     from .engine import Engine
 
-MAX_CHAIN = 256
-"""Steps handed over as one chain: enough to hide the hop between threads, few enough to stay responsive."""
-
 Source = Literal["ran", "memory", "disk", "shared"]
-Slots = tuple[list[Any], ...]
-
-
-class UpstreamFailed(Exception):
-    """What an async body awaits cannot be computed; the body is skipped, not blamed."""
 
 
 class Parked(NamedTuple):
@@ -48,28 +42,6 @@ class Parked(NamedTuple):
 
     task: Task
     answer: Callable[[], Any]
-
-
-class StepCalls:
-    """What the calls of one step's body have to do with the run."""
-
-    __slots__ = ("_run", "_step")
-
-    def __init__(self, run: Run, step: Step) -> None:
-        self._run, self._step = run, step
-
-    def invoke(self) -> Generator[Request, Any, StepValue]:
-        return invoke(self._step.spec, self._run.bound(self._step), self)
-
-    def context(self, call_index: int) -> Context:
-        return self._run.engine.context(self._step.id, call_index, self._run.prompt, self._run)
-
-    def blocked(self, message: str) -> None:
-        self._run.blocked(self._step, message)
-
-    def check(self) -> None:
-        if self._run.is_cancelled:
-            raise Cancelled
 
 
 class Run:
@@ -91,12 +63,13 @@ class Run:
         self.result = RunResult(job_id)
         self.values: dict[str, StepValue] = {}
         self.events = EventStream(job_id, on_event)
+        self._answers = Answers(plan, engine.registry, prompt, self._slot)
         self._announced: set[str] = set()
-        self._chained: set[str] = set()
+        self._chains = Chains(plan, self.state, engine, self._task)
         self._parked: dict[str, Parked] = {}
         self._unreadable: set[str] = set()
         self._coroutines: dict[str, asyncio.Task[None]] = {}
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiters = Waiters(self.state)
 
     async def execute(self) -> RunResult:
         """Run to the end. What fails is in the result and in the events; nothing of it is raised."""
@@ -132,7 +105,7 @@ class Run:
     # what lanes call, on their threads
 
     def began(self, task: Task) -> None:
-        self._mailbox.put(task)
+        self._mailbox.put(partial(self._announce, self.plan.steps[task.step_id], task.started_at))
 
     def report(self, task: Task, is_urgent: bool) -> None:
         if task.result is not None:
@@ -197,9 +170,9 @@ class Run:
             if self.state.status[step_id] != "ready":
                 continue
             self.state.started(step_id)
-            if step_id in self._chained:
-                self._chained.discard(step_id)
-            elif step_id in self._parked:
+            if self._chains.is_under_way(step_id):
+                continue
+            if step_id in self._parked:
                 tasks.append(self._resume(step_id))
             else:
                 tasks.extend(self._begin(self.plan.steps[step_id]))
@@ -221,7 +194,7 @@ class Run:
             self._announce(step)
             self._spawn(step, self._await_body(step))
         else:
-            return [self._chain(step)]
+            return [self._chains.start(step)]
         return []
 
     def _landed(self, step: Step, value: StepValue | None) -> None:
@@ -235,25 +208,6 @@ class Run:
         else:
             self.engine.submit(self._begin(step))
         self._settle()
-
-    def _chain(self, step: Step) -> Task:
-        """The step's task, with steps that wait for it alone to follow on the same thread, no hop between."""
-        first = task = self._task(step)
-        for _ in range(MAX_CHAIN):
-            waiting = (self.plan.steps[step_id] for step_id in self.state.followers(step.id))
-            following = next((other for other in waiting if self._may_follow(other, step)), None)
-            if following is None:
-                break
-            self.engine.flights.open(following.key, following)
-            self._chained.add(following.id)
-            task.then = self._task(following)
-            step, task = following, task.then
-        return first
-
-    def _may_follow(self, step: Step, before: Step) -> bool:
-        if step.spec.kind != "plain" or step.spec.lane != before.spec.lane or step.id in self._parked:
-            return False
-        return step.key is None or not (step.key in self.engine.memory or step.key in self.engine.flights)
 
     def _task(self, step: Step) -> Task:
         calls = StepCalls(self, step)
@@ -275,47 +229,13 @@ class Run:
     def _take_request(self, step: Step, task: Task) -> None:
         request, task.request = task.request, None
         try:
-            if isinstance(request, Need):
-                needs, answer = self._needed(step, request.names)
-            elif isinstance(request, Expand):
-                needs, answer = self._expanded(step, request)
-            else:
-                raise GraphError(f"the executor has no answer to {type(request).__name__}")
+            needs, answer = self._answers.to(step, request)
         except GraphError as error:
             task.error = error
             self.engine.submit([task])
             return
         self._parked[step.id] = Parked(task, answer)
         self._apply(self.state.parked(step.id, needs))
-
-    def _needed(self, step: Step, names: Iterable[str]) -> tuple[list[str], Callable[[], dict[str, list[Any]]]]:
-        """The steps behind lazy inputs, and how their values are then read."""
-        for name in names:
-            if name not in step.spec.inputs:
-                raise GraphError(f"{step.spec.name} asks for the input '{name}', which it does not declare")
-        links = {name: step.links[name] for name in names if name in step.links}
-
-        def answer() -> dict[str, list[Any]]:
-            literals = {name: [step.literals[name]] for name in names if name in step.literals}
-            linked = {name: self._slot(*link) for name, link in links.items()}
-            return {**{name: [] for name in names}, **literals, **linked}
-
-        return [link.node_id for link in links.values()], answer
-
-    def _expanded(self, step: Step, request: Expand) -> tuple[list[str], Callable[[], Slots]]:
-        """Take up a sub-graph: the steps of it that must be done, and how its values are then read."""
-        added = self.plan.expand(step, request, self.engine.registry)
-        self.prompt.add(request.graph)
-        links = [as_link(value) for value in request.result]
-
-        def answer() -> Slots:
-            return tuple(
-                [value] if link is None else self._slot(*link)
-                for link, value in zip(links, request.result, strict=True)
-            )
-
-        sinks = [new.id for new in added if new.spec.is_sink]
-        return [*(link.node_id for link in links if link is not None), *sinks], answer
 
     def _resume(self, step_id: str) -> Task:
         task, answer = self._parked.pop(step_id)
@@ -344,7 +264,7 @@ class Run:
         try:
             value = await invoke_async(
                 step.spec, self.bound(step), StepCalls(self, step),
-                partial(self._await_graph, step), partial(self._lazy_inputs, step),
+                partial(self._await_graph, step),
             )  # fmt: skip
         except BaseExceptionGroup as group:
             failure = _first(group)
@@ -357,34 +277,25 @@ class Run:
             self._complete(step, value, "ran", time.perf_counter() - began)
         self._settle()
 
-    def _lazy_inputs(self, step: Step, call_index: int) -> dict[str, Lazy[Any]]:
+    def lazy_inputs(self, step: Step, call_index: int) -> dict[str, Lazy[Any]]:
         async def fetch(name: str) -> Any:
-            needs, answer = self._needed(step, [name])
+            needs, answer = self._answers.inputs(step, [name])
             await self._have(needs)
             values = answer()[name]
             return values[min(call_index, len(values) - 1)] if values else None
 
-        return {name: Lazy(name, fetch) for name, given in step.spec.inputs.items() if given.is_lazy}
+        declared = step.spec.inputs
+        given = [name for name in (*step.literals, *step.links) if name in declared and declared[name].is_lazy]
+        return {name: Lazy(name, fetch) for name in given}
 
     async def _await_graph(self, step: Step, request: Expand) -> Slots:
-        needs, answer = self._expanded(step, request)
+        needs, answer = self._answers.graph(step, request)
         await self._have(needs)
         return answer()
 
     async def _have(self, step_ids: list[str]) -> None:
-        """Have these steps done.
-
-        Raises:
-            UpstreamFailed: one of them cannot be.
-        """
         self._apply(self.state.require(step_ids))
-        for step_id in step_ids:
-            while self.state.status[step_id] != "done":
-                if self.state.status[step_id] in ("failed", "cancelled"):
-                    raise UpstreamFailed
-                waiter = asyncio.get_running_loop().create_future()
-                self._waiters.setdefault(step_id, []).append(waiter)
-                await waiter
+        await self._waiters.wait(step_ids)
 
     # how steps end
 
@@ -397,7 +308,7 @@ class Run:
             self.engine.keep(step, value, is_new=source == "ran")
             self.engine.flights.close(step.key, step, value)
         moves = self.state.done(step.id)
-        self._wake_waiters(step.id)
+        self._waiters.wake(step.id)
         self._apply(moves)
 
     def _tell_finished(self, step: Step, source: Source, seconds: float) -> None:
@@ -415,11 +326,11 @@ class Run:
             moves = self.state.failed(step.id)
             self._tell_failed(step, error)
         self.engine.flights.close(step.key, step, None)
-        self._wake_waiters(step.id)
+        self._waiters.wake(step.id)
         self._apply(moves)
 
     def _tell_failed(self, step: Step, error: BaseException) -> None:
-        if isinstance(error, UpstreamFailed):
+        if isinstance(error, UpstreamFailedError):
             self.result.skipped.append(step.id)
             return
         linked = {name: link for name, link in step.links.items() if link.node_id in self.values}
@@ -431,21 +342,16 @@ class Run:
     def _skip(self, step_id: str) -> None:
         self.result.skipped.append(step_id)
         self._drop(step_id)
-        self._wake_waiters(step_id)
+        self._waiters.wake(step_id)
 
     def _drop(self, step_id: str) -> None:
         """Nothing more comes of a step that was waiting."""
-        self._chained.discard(step_id)
+        self._chains.drop(step_id)
         parked = self._parked.pop(step_id, None)
         if parked is not None:
             parked.task.close()
         step = self.plan.steps[step_id]
         self.engine.flights.close(step.key, step, None)
-
-    def _wake_waiters(self, step_id: str) -> None:
-        for waiter in self._waiters.pop(step_id, ()):
-            if not waiter.done():
-                waiter.set_result(None)
 
     def _let_go(self, step_id: str) -> None:
         """Free a value that nobody waits for. One without a key stays, since computed again it might differ."""
@@ -457,7 +363,8 @@ class Run:
     def _settle(self) -> None:
         """See whether the run is over, or can go no further."""
         if self.state.is_stalled:
-            stuck = self.plan.steps[self.state.waiting()[0]]
+            waiting = self.state.waiting()
+            stuck = self.plan.steps[next((step_id for step_id in waiting if step_id in self._parked), waiting[0])]
             self._drop(stuck.id)
             self._fail(stuck, GraphError("it waits for itself: a sub-graph made while running closed a circle"))
             self._settle()

@@ -88,7 +88,8 @@ class _Conversion:
         """Add a node to the result."""
         if node.type not in self.definitions and self._is_left_out(scope, node):
             return
-        inputs: dict[str, Link | HeldValue] = {**self._widgets(node), **scope.values.inner.get(node.id, {})}
+        widgets = self._widgets(node)
+        inputs: dict[str, Link | HeldValue] = {**widgets, **scope.values.inner.get(node.id, {})}
         for socket in node.inputs:
             origin = self.links.resolve(scope, node, socket) if socket.link is not None else None
             if origin is not None:
@@ -96,7 +97,7 @@ class _Conversion:
         node_id = scope.prefix + node.id
         written = {name: _api_value(origin) for name, origin in inputs.items()}
         self.result.nodes[node_id] = WorkflowNode(class_type=node.type, inputs=written, _meta=self._meta(node))
-        self._note_origins(node_id, node, inputs)
+        self._note_origins(node_id, inputs, widgets)
 
     def _widgets(self, node: UiNode) -> dict[str, HeldValue]:
         """The values of a node's own widgets, by name."""
@@ -109,10 +110,20 @@ class _Conversion:
             for name, (value, key) in stored.values.items()
         }
 
-    def _note_origins(self, node_id: str, node: UiNode, inputs: Mapping[str, Link | HeldValue]) -> None:
-        values = {name: held for name, held in inputs.items() if isinstance(held, HeldValue)}
-        places = {name: held.place for name, held in values.items() if held.place is not None}
-        controls = {name: held.control for name, held in values.items() if held.control is not None}
+    def _note_origins(
+        self, node_id: str, inputs: Mapping[str, Link | HeldValue], widgets: Mapping[str, HeldValue]
+    ) -> None:
+        places: dict[str, Place] = {}
+        controls: dict[str, str] = {}
+        for name, held in inputs.items():
+            if not isinstance(held, HeldValue):
+                continue
+            # What an instance says of a seed is moved on by the control of the seed's own widget.
+            control = held.control or (widgets[name].control if name in widgets else None)
+            if held.place is not None:
+                places[name] = held.place
+            if control is not None:
+                controls[name] = control
         if places:
             self.result.places[node_id] = places
         if controls:

@@ -123,7 +123,8 @@ def primitive_value(scope: Scope, node: UiNode) -> HeldValue | None:
     found = stored.values.get(name)
     if found is None or found.value is None or found.key is None:
         return None
-    return HeldValue(found.value, Place(node.path, found.key, name), stored.controls.get(name))
+    # Without a control of its own it stays, whatever the control of the widget that it feeds.
+    return HeldValue(found.value, Place(node.path, found.key, name), stored.controls.get(name, "fixed"))
 
 
 def _passed_input(node: UiNode, slot: int) -> UiInput | None:

@@ -188,17 +188,18 @@ def _take_named(stored: StoredWidgets, named: Mapping[str, Any], layout: Sequenc
 
 
 def _fill_defaults(stored: StoredWidgets, layout: Sequence[WidgetSpec]) -> None:
+    """Put the values in the order of the layout, with defaults where there is none."""
+    ordered: dict[str, StoredValue] = {}
     waiting = deque(spec for spec in layout if not spec.is_forced)
     while waiting:
         spec = waiting.popleft()
-        held = stored.values.get(spec.name, StoredValue(None, None))
-        if held.value is None:  # a null is how editors write a number that was none
-            stored.values.pop(spec.name, None)
-            if spec.default is not MISSING:
-                stored.values[spec.name] = StoredValue(spec.default, held.key)
-        current = stored.values.get(spec.name)
-        if current is not None:
-            waiting.extendleft(reversed(_added_by(spec, current.value)))
+        value, key = stored.values.get(spec.name, StoredValue(None, None))
+        if value is None:  # a null is how editors write a number that was none
+            value = spec.default
+        if value is not MISSING:
+            ordered[spec.name] = StoredValue(value, key)
+            waiting.extendleft(reversed(_added_by(spec, value)))
+    stored.values = ordered
 
 
 def _holds_forced(values: Sequence[Any], layout: Sequence[WidgetSpec]) -> bool:

@@ -98,6 +98,7 @@ def check_inputs(nodes: Mapping[str, WorkflowNode], registry: Registry, known: M
     """Check the nodes of an expansion, all of them; `known` are the steps that links may point to besides."""
     validator = _Validator(Workflow.model_construct(nodes=dict(nodes)), registry, None)
     validator.known = known
+    validator.find_unknown_types()
     for node_id in nodes:
         validator.check(node_id)
     return Validation(validator.problems, [], validator.checked, validator.is_rejected)

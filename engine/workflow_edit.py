@@ -71,10 +71,10 @@ class _Copy:
 
     def set(self, place: Place, value: Any) -> None:
         node = self._at(place.path)
-        values = node.get("widgets_values")
-        if isinstance(values, list) or (isinstance(values, dict) and place.key in values):
+        by_position = isinstance(node.get("widgets_values"), list) and isinstance(place.key, int)
+        if by_position or _has(node.get("widgets_values"), place.key):
             self._at((*place.path, "widgets_values"))[place.key] = value
-        if place.name in (node.get("widgets_values_named") or {}):
+        if _has(node.get("widgets_values_named"), place.name):
             self._at((*place.path, "widgets_values_named"))[place.name] = value
 
     def _at(self, path: tuple[str | int, ...]) -> Any:
@@ -82,3 +82,7 @@ class _Copy:
             holder = self._at(path[:-1])
             holder[path[-1]] = self._copied[path] = copy.copy(holder[path[-1]])
         return self._copied[path]
+
+
+def _has(values: object, name: object) -> bool:
+    return isinstance(values, dict) and name in values

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for checkers and editors
     from mezzotint.engine.blocked import Blocked as Blocked
     from mezzotint.engine.context import Context as Context
+    from mezzotint.engine.engine import Engine as Engine
+    from mezzotint.engine.errors import Cancelled as Cancelled
     from mezzotint.engine.errors import MezzotintError as MezzotintError
+    from mezzotint.engine.errors import RunFailedError as RunFailedError
     from mezzotint.engine.expansion import Expand as Expand
     from mezzotint.engine.expansion import GraphBuilder as GraphBuilder
     from mezzotint.engine.node import node as node
@@ -21,9 +24,18 @@ if TYPE_CHECKING:  # for checkers and editors
     from mezzotint.engine.request import Need as Need
     from mezzotint.engine.request import Request as Request
     from mezzotint.engine.request import Requests as Requests
+    from mezzotint.engine.request import drive as drive
+    from mezzotint.engine.run_result import RunResult as RunResult
     from mezzotint.engine.value_type import value_type as value_type
     from mezzotint.engine.widget import Choices as Choices
     from mezzotint.engine.widget import Widget as Widget
+    from mezzotint.engine.widget import model_files as model_files
+    from mezzotint.engine.workflow import Workflow as Workflow
+    from mezzotint.plugins.hookimpl import hookimpl as hookimpl
+    from mezzotint.plugins.host import Host as Host
+    from mezzotint.plugins.host import Settings as Settings
+    from mezzotint.plugins.host import load as load
+    from mezzotint.plugins.host import run as run
     from mezzotint.nodes.ports import Clip as Clip
     from mezzotint.nodes.ports import Conditioning as Conditioning
     from mezzotint.nodes.ports import Guider as Guider
@@ -41,13 +53,18 @@ if TYPE_CHECKING:  # for checkers and editors
 _EXPORTS = {
     "mezzotint.engine.blocked": ("Blocked",),
     "mezzotint.engine.context": ("Context",),
-    "mezzotint.engine.errors": ("MezzotintError",),
+    "mezzotint.engine.engine": ("Engine",),
+    "mezzotint.engine.errors": ("Cancelled", "MezzotintError", "RunFailedError"),
     "mezzotint.engine.expansion": ("Expand", "GraphBuilder"),
     "mezzotint.engine.node": ("node",),
     "mezzotint.engine.port": ("Lazy", "Port"),
-    "mezzotint.engine.request": ("Need", "Request", "Requests"),
+    "mezzotint.engine.request": ("Need", "Request", "Requests", "drive"),
+    "mezzotint.engine.run_result": ("RunResult",),
     "mezzotint.engine.value_type": ("value_type",),
-    "mezzotint.engine.widget": ("Choices", "Widget"),
+    "mezzotint.engine.widget": ("Choices", "Widget", "model_files"),
+    "mezzotint.engine.workflow": ("Workflow",),
+    "mezzotint.plugins.hookimpl": ("hookimpl",),
+    "mezzotint.plugins.host": ("Host", "Settings", "load", "run"),
     "mezzotint.nodes.ports": (
         "Clip",
         "Conditioning",

@@ -1,1 +1,53 @@
-"""The built-in nodes, registered through the same hook as anybody's."""
+"""The built-in nodes, registered through the same hooks as anybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mezzotint.engine.node import nodes_in
+from mezzotint.plugins.hookimpl import hookimpl
+
+if TYPE_CHECKING:
+    from mezzotint.engine.lane import Scope
+    from mezzotint.engine.node import NodeSpec
+    from mezzotint.engine.residency import Residency
+
+MODULES = (
+    "checkpoints",
+    "conditioning",
+    "sampling",
+    "sampler_parts",
+    "denoise_step",
+    "vae",
+    "latent",
+    "image",
+    "image_file",
+    "mask",
+    "primitive",
+    "maths",
+    "logic",
+)
+"""The modules that hold nodes, in the order of the menu."""
+
+
+@hookimpl
+def register_nodes(register: Callable[[Callable[..., Any]], NodeSpec]) -> None:
+    for name in MODULES:
+        for function in nodes_in(import_module(f".{name}", __name__)):
+            register(function)
+
+
+@hookimpl
+def register_models(models: Residency) -> None:
+    from .model_family import register_loaders
+
+    register_loaders(models)
+
+
+@hookimpl
+def surround_bodies() -> Scope:
+    from .inference import inference_scope
+
+    return inference_scope

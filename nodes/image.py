@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NewSide = Annotated[int, Field(ge=1, le=MAX_RESOLUTION, description="In pixels.")]
 Side = Annotated[int, Field(ge=0, le=MAX_RESOLUTION, description="In pixels; 0 keeps the proportions.")]
+Colour = Annotated[int, Field(ge=0, le=0xFFFFFF, description="As 0xRRGGBB."), Widget(display="color")]
 Offset = Annotated[int, Field(ge=0, le=MAX_RESOLUTION, description="In pixels, from the top left corner.")]
 
 
@@ -28,12 +29,12 @@ class ImageSize(NamedTuple):
     batch_size: int
 
 
-@node("EmptyImage", title="Empty Image", category="image")
+@node("EmptyImage", category="image")
 def empty_image(
     width: NewSide = 512,
     height: NewSide = 512,
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 1,
-    color: Annotated[int, Field(ge=0, le=0xFFFFFF, description="Red, green and blue as 0xRRGGBB."), Widget(display="color")] = 0,
+    color: Colour = 0,
 ) -> Image:
     """A picture of one colour.
 
@@ -52,10 +53,8 @@ def empty_image(
 
 @node("ImageInvert", title="Invert Image", category="image")
 def image_invert(image: Image) -> Image:
-    """The negative of a picture; alpha stays."""
-    import torch
-
-    return torch.cat([1.0 - image[..., :3], image[..., 3:]], -1)
+    """The negative of a picture: 1 − x in every channel."""
+    return 1.0 - image
 
 
 @node("ImageScale", title="Upscale Image", category="image/upscaling")

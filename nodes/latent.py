@@ -132,7 +132,7 @@ def repeat_latent_batch(
     return result
 
 
-@node("LatentBatch", title="Latent Batch", category="latent/batch")
+@node("LatentBatch", category="latent/batch")
 def latent_batch(samples1: Latent, samples2: Latent) -> Latent:
     """Join two latents into one batch; the second is fitted to the size of the first, bilinearly, cut at its edges.
 
@@ -183,7 +183,7 @@ def _cycled(tensors: Tensor, count: int) -> Tensor:
 
 
 def _joined_masks(samples1: dict[str, Any], samples2: dict[str, Any]) -> Tensor:
-    """The masks of two latents, [B1 + B2, 1, H, W] in the size of the first there is; all ones for one that has none."""
+    """The masks of two latents, [B1 + B2, 1, H, W] in the size of the first there is; ones for one that has none."""
     import torch
 
     masks = [latent.get("noise_mask") for latent in (samples1, samples2)]

@@ -49,13 +49,13 @@ def mask_to_image(mask: Mask) -> Image:
     return mask.reshape(-1, *mask.shape[-2:], 1).expand(-1, -1, -1, 3).clone()
 
 
-@node("InvertMask", title="Invert Mask", category="mask")
+@node("InvertMask", category="mask")
 def invert_mask(mask: Mask) -> Mask:
     """Select what was not selected: 1 − mask."""
     return 1.0 - mask
 
 
-@node("SolidMask", title="Solid Mask", category="mask")
+@node("SolidMask", category="mask")
 def solid_mask(
     value: Annotated[float, Field(ge=0, le=1), Widget(step=0.01)] = 1.0, width: Side = 512, height: Side = 512
 ) -> Mask:

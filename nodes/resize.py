@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from mezzotint.engine.errors import OutOfMemoryError
+from mezzotint.engine.free_memory import free_nbytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,12 +35,8 @@ def require_memory(what: str, *shape: int, itemsize: int = 4) -> None:
     Raises:
         OutOfMemoryError: less is free than the tensor takes.
     """
-    import psutil
-
-    nbytes = itemsize
-    for length in shape:
-        nbytes *= length
-    available = psutil.virtual_memory().available
+    nbytes = itemsize * math.prod(shape)
+    available = free_nbytes("cpu")
     if nbytes > available:
         raise OutOfMemoryError(
             f"{what} takes {nbytes / 2**30:.1f} GiB of memory, and {available / 2**30:.1f} GiB are free; "
@@ -77,7 +75,7 @@ def resize(samples: Tensor, width: int, height: int, method: Method, crop: Crop 
 
 
 def center_cut(samples: Tensor, width: int, height: int) -> Tensor:
-    """The middle of [..., h, w] in the proportions of width to height: equal margins left and right, or above and below."""
+    """The middle of [..., h, w] in the proportions of width to height, with equal margins on two opposite sides."""
     old_height, old_width = samples.shape[-2:]
     aspect, old_aspect = width / height, old_width / old_height
     x = round((old_width - old_width * (aspect / old_aspect)) / 2) if old_aspect > aspect else 0

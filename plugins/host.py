@@ -168,11 +168,12 @@ def run(
 
 
 def _settings(options: Mapping[str, Any]) -> Settings:
-    paths = ("home", "input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir")
-    given = {name: Path(value) if name in paths and value is not None else value for name, value in options.items()}
+    given: dict[str, Any] = dict(options)
+    for name in ("home", "input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir"):
+        if given.get(name) is not None:
+            given[name] = Path(given[name])
     for name in ("plugins", "nodes"):
-        if name in given:
-            given[name] = tuple(given[name])
+        given[name] = tuple(given.get(name, ()))
     return Settings(**given)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ import pluggy
 
 from mezzotint.engine.errors import DeclarationError, RegistrationError
 from mezzotint.engine.lane import Scope
-from mezzotint.engine.node import NodeSpec
+from mezzotint.engine.node import NodeSpec, nodes_in
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.residency import Residency
 
@@ -103,7 +102,8 @@ class Plugins:
             self._manager.register(module, plugin.name)
             self._manager.check_pending()
         except Exception as error:
-            self._manager.unregister(name=plugin.name) if self._manager.has_plugin(plugin.name) else None
+            if self._manager.has_plugin(plugin.name):
+                self._manager.unregister(name=plugin.name)
             plugin.problem = f"plugin '{plugin.name}' ({plugin.origin}) was skipped: {type(error).__name__}: {error}"
             return
         plugin.module, plugin.version = module, code_version(module, distribution_name)
@@ -123,15 +123,6 @@ class Plugins:
 _NOTHING = NodeSpec("", lambda: None, {}, ())
 
 
-def nodes_in(*modules: ModuleType) -> list[Callable[..., Any]]:
-    """The functions of these modules that `@node` marks, in the order of their source."""
-    found: list[Callable[..., Any]] = []
-    for module in modules:
-        functions = (value for value in vars(module).values() if inspect.isfunction(value))
-        found.extend(f for f in functions if hasattr(f, "__node__") and f.__module__ == module.__name__)
-    return found
-
-
 def _distribution_name(point: EntryPoint) -> str | None:
     return point.dist.name if point.dist is not None else None
 
@@ -149,6 +140,3 @@ def _import_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
-
-
-

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from mezzotint.engine.engine import Engine
+    from mezzotint.engine.expansion import GraphBuilder
+    from mezzotint.engine.run_result import RunResult
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -14,6 +22,45 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.delenv("MEZZOTINT_MODELS", raising=False)
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield
+
+
+@pytest.fixture
+def make_engine(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
+    """`make_engine(*node_functions, **options)`: an engine of its own, with its folders below `tmp_path`."""
+    from mezzotint.engine.engine import Engine
+    from mezzotint.engine.folders import Folders
+    from mezzotint.engine.registry import Registry
+
+    made: list[Engine] = []
+
+    def make(*functions: Callable[..., Any], **options: Any) -> Engine:
+        registry = Registry()
+        for function in functions:
+            registry.register(function)
+        made.append(Engine(registry, **{"folders": Folders(tmp_path / "home"), **options}))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.close()
+
+
+@pytest.fixture
+def run() -> Callable[..., RunResult]:
+    """`run(engine, graph, **options)`: run a `GraphBuilder` or a graph in API format to its end."""
+    from mezzotint.engine.workflow import Workflow
+
+    def run_graph(engine: Engine, graph: GraphBuilder | Mapping[str, Any], **options: Any) -> RunResult:
+        nodes = graph if isinstance(graph, Mapping) else graph.finalize()
+        return asyncio.run(engine.run(Workflow.from_api(nodes), **options))
+
+    return run_graph
+
+
+@pytest.fixture
+def heard() -> list[Any]:
+    """A list to collect events in: `on_event=heard.append`."""
+    return []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -235,7 +235,12 @@ class TestRaces:
     def test_many_pictures_list_the_folder_once(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         searches = []
         search = output_file._Counter._search
-        monkeypatch.setattr(output_file._Counter, "_search", lambda counter: searches.append(1) or search(counter))
+
+        def counted_search(counter: output_file._Counter) -> int:
+            searches.append(counter)
+            return search(counter)
+
+        monkeypatch.setattr(output_file._Counter, "_search", counted_search)
         for _ in range(50):
             output_series(root, "cat").save(b"x")
             output_series(root, "dog").save(b"x")

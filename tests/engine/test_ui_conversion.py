@@ -344,15 +344,17 @@ def test_the_cost_of_conversion_is_linear(ui: ModuleType, definitions: Definitio
     def seconds(length: int) -> float:
         canvas = ui.Canvas()
         canvas.add("CLIPTextEncode", "a")
-        for index in range(1, length):  # every second node is bypassed, each feeds the next and a reroute
+        for index in range(1, length):  # every second node is bypassed, each feeds the next
             canvas.add("JoinConditioning", mode=4 * (index % 2))
             canvas.wire(index, 0, index + 1, "one")
-        started = time.perf_counter()
+        return min(measured(canvas, length) for _ in range(3))
+
+    def measured(canvas: Any, length: int) -> float:
+        started = time.process_time()
         converted = inputs_of(canvas, definitions)
         assert len(converted) == (length + 1) // 2
-        return time.perf_counter() - started
+        return time.process_time() - started
 
-    seconds(200)
     assert seconds(4000) < 40 * seconds(400)
 
 
@@ -360,7 +362,7 @@ def test_a_long_chain_of_bypassed_nodes_needs_no_recursion(ui: ModuleType, defin
     canvas = ui.Canvas()
     canvas.add("CLIPTextEncode", "a")
     for index in range(1, 5000):
-        canvas.add("JoinConditioning", mode=4)
+        canvas.add("JoinConditioning", mode=4, id=index + 1)
         canvas.wire(index, 0, index + 1, "one")
         canvas.wire(index + 1, 0, canvas.add("JoinConditioning", id=-100 - index), "one")
     converted = inputs_of(canvas, definitions)

@@ -1,0 +1,77 @@
+"""How the executor answers bodies: which steps must be done first, and how their values are then read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .context import Prompt
+from .errors import GraphError
+from .expansion import Expand
+from .plan import Plan, Step
+from .registry import Registry
+from .request import Need, Request
+from .workflow import as_link
+
+Slots = tuple[list[Any], ...]
+"""For each output the list of its values."""
+
+
+class Answers:
+    """The answers of one run.
+
+    Args:
+        slot: gives the values of an output of a step that is done.
+    """
+
+    def __init__(self, plan: Plan, registry: Registry, prompt: Prompt, slot: Callable[[str, int], list[Any]]) -> None:
+        self._plan, self._registry, self._prompt, self._slot = plan, registry, prompt, slot
+
+    def to(self, step: Step, request: Request | None) -> tuple[list[str], Callable[[], Any]]:
+        """The steps that must be done, and the answer then.
+
+        Raises:
+            GraphError: the request cannot be met.
+        """
+        if isinstance(request, Need):
+            return self.inputs(step, request.names)
+        if isinstance(request, Expand):
+            return self.graph(step, request)
+        raise GraphError(f"the executor has no answer to {type(request).__name__}")
+
+    def inputs(self, step: Step, names: Iterable[str]) -> tuple[list[str], Callable[[], dict[str, list[Any]]]]:
+        """For `Need`: the steps behind lazy inputs; their values by name, empty for what is not connected.
+
+        Raises:
+            GraphError: the node declares no such input.
+        """
+        for name in names:
+            if name not in step.spec.inputs:
+                raise GraphError(f"{step.spec.name} asks for the input '{name}', which it does not declare")
+        links = {name: step.links[name] for name in names if name in step.links}
+
+        def answer() -> dict[str, list[Any]]:
+            literals = {name: [step.literals[name]] for name in names if name in step.literals}
+            linked = {name: self._slot(*link) for name, link in links.items()}
+            return {**{name: [] for name in names}, **literals, **linked}
+
+        return [link.node_id for link in links.values()], answer
+
+    def graph(self, step: Step, request: Expand) -> tuple[list[str], Callable[[], Slots]]:
+        """For `Expand`: takes the sub-graph up; the steps behind its result, and its output nodes; the result's values.
+
+        Raises:
+            GraphError: the graph is wrong.
+        """
+        added = self._plan.expand(step, request, self._registry)
+        self._prompt.add(request.graph)
+        links = [as_link(value) for value in request.result]
+
+        def answer() -> Slots:
+            return tuple(
+                [value] if link is None else self._slot(*link)
+                for link, value in zip(links, request.result, strict=True)
+            )
+
+        sinks = [new.id for new in added if new.spec.is_sink]
+        return [*(link.node_id for link in links if link is not None), *sinks], answer

@@ -1,0 +1,42 @@
+"""What ties the calls of one step's body to the run they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from .context import Context
+from .errors import Cancelled
+from .invocation import invoke
+from .memory_cache import StepValue
+from .plan import Step
+from .port import Lazy
+from .request import Request
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+class StepCalls:
+    """The `invocation.Calls` of a step in a run."""
+
+    __slots__ = ("_run", "_step")
+
+    def __init__(self, run: Run, step: Step) -> None:
+        self._run, self._step = run, step
+
+    def invoke(self) -> Generator[Request, Any, StepValue]:
+        return invoke(self._step.spec, self._run.bound(self._step), self)
+
+    def context(self, call_index: int) -> Context:
+        return self._run.engine.context(self._step.id, call_index, self._run.prompt, self._run)
+
+    def lazy_inputs(self, call_index: int) -> dict[str, Lazy[Any]]:
+        return self._run.lazy_inputs(self._step, call_index)
+
+    def blocked(self, message: str) -> None:
+        self._run.blocked(self._step, message)
+
+    def check(self) -> None:
+        if self._run.is_cancelled:
+            raise Cancelled

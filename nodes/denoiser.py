@@ -1,0 +1,131 @@
+"""The denoiser: one forward of the diffusion network, as a prediction of the clean latent.
+
+All families of models come down to one contract, denoised = D(x, sigma), with x = x0 + sigma * noise (flow models:
+x = (1 - sigma) * x0 + sigma * noise). Input scaling, timesteps and the network's kind of output stay in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .model_sampling import ModelSampling
+from .schedules import Preconditioning
+
+MAX_LEVELS = 10_000
+"""How many noise levels are remembered with their timestep on the device."""
+
+
+class _Level(NamedTuple):
+    """A noise level as the network needs it."""
+
+    scaling: Preconditioning
+    timestep: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationShape:
+    """What the memory of one forward depends on, beside the size of the latent.
+
+    Attributes:
+        channels: of each level of the U-Net, the finest first. layers: residual blocks of each level.
+    """
+
+    channels: tuple[int, ...]
+    layers: int
+
+    def elements_per_cell(self) -> float:
+        """Numbers that are alive at once, at most, for each cell of the latent.
+
+        The skip connections of all levels, and at the finest the feed-forward part of an attention block: it widens
+        the channels eightfold and keeps about as much beside it.
+        """
+        skips = sum((self.layers + 1) * width / 4**level for level, width in enumerate(self.channels))
+        return skips + 20 * self.channels[0]
+
+
+class Denoiser:
+    """A diffusion network on its device.
+
+    Args:
+        network: called as diffusers' U-Nets are. sampling: noise levels and prediction.
+        device, dtype: where the network is and computes in. activations: for `estimate_nbytes`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        sampling: ModelSampling,
+        device: torch.device,
+        dtype: torch.dtype,
+        activations: ActivationShape,
+    ) -> None:
+        self.network = network
+        self.sampling = sampling
+        self.device = device
+        self.dtype = dtype
+        self.activations = activations
+        self._levels: dict[float, _Level] = {}
+
+    def predict(
+        self,
+        x: Tensor,
+        sigma: float | Sequence[float] | Tensor,
+        conditioning: Tensor,
+        options: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """The predicted clean latent: one forward for the whole batch.
+
+        Args:
+            x: float32 [B, C, h, w] on the device, at noise level `sigma`.
+            sigma: one level for all, or one for each of the batch ([B]; a tensor lies on the CPU, since it is read).
+            conditioning: cross-attention input [B, T, D] on the device, of any floating dtype.
+            options: further keyword arguments of the network.
+
+        Returns:
+            float32 [B, C, h, w] on the device; a new tensor.
+        """
+        if isinstance(sigma, float | int):
+            return self._predict(x, self._level(float(sigma)), conditioning, options)
+        sigmas: Sequence[float] = sigma.tolist() if isinstance(sigma, Tensor) else sigma
+        if len(set(sigmas)) == 1:
+            return self._predict(x, self._level(sigmas[0]), conditioning, options)
+        return self._predict(x, self._mixed_level(sigmas), conditioning, options)
+
+    def _predict(
+        self, x: Tensor, level: _Level, conditioning: Tensor, options: Mapping[str, Any] | None
+    ) -> Tensor:
+        output = self.network(
+            level.scaling.model_input(x).to(self.dtype),
+            level.timestep,
+            conditioning.to(self.dtype),
+            return_dict=False,
+            **(options or {}),
+        )[0]
+        return level.scaling.denoised(x, output.float())
+
+    def _level(self, sigma: float) -> _Level:
+        level = self._levels.get(sigma)
+        if level is None:
+            if len(self._levels) >= MAX_LEVELS:
+                self._levels.clear()
+            scaling = self.sampling.sigmas.preconditioning(sigma)
+            level = _Level(scaling, torch.tensor([scaling.timestep], dtype=torch.float32, device=self.device))
+            self._levels[sigma] = level
+        return level
+
+    def _mixed_level(self, sigmas: Sequence[float]) -> _Level:
+        """A level for each of the batch: the scalings are then tensors [B, 1, 1, 1], the timesteps [B]."""
+        rows = [self._level(sigma).scaling for sigma in sigmas]
+        columns = torch.tensor([*zip(*rows, strict=True)], dtype=torch.float32).to(self.device, non_blocking=True)
+        c_in, c_skip, c_out, timestep = columns
+        return _Level(_TensorScaling(*(column.view(-1, 1, 1, 1) for column in (c_in, c_skip, c_out))), timestep)
+
+    def estimate_nbytes(self, shape: Sequence[int]) -> int:
+        """About how much memory one forward takes beside the weights, for x of the shape [B, C, h, w]."""
+        batch, _, height, width = shape
+        return int(batch * height * width * self.activations.elements_per_cell() * self.dtype.itemsize)

@@ -1,0 +1,172 @@
+"""A checkpoint in the diffusers folder layout: what its files say, read with no library and no weights.
+
+    model_index.json            component → [library, class]
+    unet/ vae/ text_encoder/    config.json and *.safetensors
+    tokenizer/                  tokenizer.json, or vocab.json and merges.txt
+    scheduler/                  scheduler_config.json
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mezzotint.engine.errors import ModelFileError
+from mezzotint.engine.folders import Folders
+
+from .weights_file import PICKLE_SUFFIXES, SAFE_SUFFIXES, pickle_refused, read_headers
+
+INDEX_NAME = "model_index.json"
+CLASSES = {
+    "unet": "UNet2DConditionModel",
+    "text_encoder": "CLIPTextModel",
+    "vae": "AutoencoderKL",
+    "tokenizer": "CLIPTokenizer",
+    "scheduler": "",
+}
+"""The components of a checkpoint and the class each must have; any will do for the scheduler."""
+SUPPORTED = "folders with a UNet2DConditionModel, one CLIPTextModel and an AutoencoderKL, such as Stable Diffusion 1 and 2"
+WEIGHTS_STEMS = ("diffusion_pytorch_model", "model")
+VARIANTS = ("", ".fp16", ".non_ema")
+"""Which of several weights files is taken, the first that is there."""
+
+
+@dataclass(frozen=True)
+class DiffusersFolder:
+    """A checkpoint folder.
+
+    Attributes:
+        path: where it lies. name: what the user calls it, for messages.
+    """
+
+    path: Path
+    name: str
+
+    @cached_property
+    def components(self) -> dict[str, str]:
+        """Component → its class, for the components that are there.
+
+        Raises:
+            ModelFileError: `model_index.json` cannot be read.
+        """
+        index = self._json(INDEX_NAME)
+        pairs = {key: value for key, value in index.items() if isinstance(value, list) and len(value) == 2}
+        return {key: str(class_name) for key, (_, class_name) in pairs.items() if class_name}
+
+    @property
+    def pipeline_class(self) -> str:
+        return str(self._json(INDEX_NAME).get("_class_name", "pipeline of no class"))
+
+    def config(self, component: str) -> dict[str, Any]:
+        """What `config.json` of a component says (`scheduler_config.json` of the scheduler).
+
+        Raises:
+            ModelFileError: it is missing or cannot be read.
+        """
+        name = "scheduler_config.json" if component == "scheduler" else "config.json"
+        return self._json(f"{component}/{name}")
+
+    def weights(self, component: str) -> list[Path]:
+        """The safetensors files of a component: one, or the parts that an index names.
+
+        Raises:
+            ModelFileError: there is none.
+        """
+        folder = self.path / component
+        for variant in VARIANTS:
+            for stem in WEIGHTS_STEMS:
+                whole = folder / f"{stem}{variant}.safetensors"
+                if whole.is_file():
+                    return [whole]
+                if whole.with_name(f"{stem}.safetensors.index{variant}.json").is_file():
+                    return self._parts(component, f"{stem}.safetensors.index{variant}.json")
+        pickles = sorted(path for path in folder.glob("*") if path.suffix.lower() in PICKLE_SUFFIXES)
+        if pickles:
+            raise pickle_refused(pickles[0])
+        raise ModelFileError(
+            f"the checkpoint '{self.name}' has no weights for its {component}: no {WEIGHTS_STEMS[0]}.safetensors or "
+            f"{WEIGHTS_STEMS[1]}.safetensors lies in '{folder}'; fetch the folder again"
+        )
+
+    def _parts(self, component: str, index_name: str) -> list[Path]:
+        index = self._json(f"{component}/{index_name}").get("weight_map")
+        names = sorted({str(name) for name in index.values()}) if isinstance(index, dict) else []
+        paths = [self.path / component / Path(name).name for name in names]
+        missing = next((path for path in paths if not path.is_file()), None)
+        if missing or not paths:
+            raise ModelFileError(
+                f"the checkpoint '{self.name}' lacks '{missing or index_name}', a part of its {component}; fetch it again"
+            )
+        return paths
+
+    def check(self) -> None:
+        """See that everything is there and of a known class; reads configurations and the headers of weights.
+
+        Raises:
+            ModelFileError: something is missing, damaged, a pickle, or of a class that is not known.
+        """
+        second = next((name for name in ("text_encoder_2", "transformer", "prior") if name in self.components), None)
+        if second:
+            raise self._unknown(f"has a {second} ({self.components[second]})")
+        for component, class_name in CLASSES.items():
+            given = self.components.get(component)
+            if given is None:
+                raise self._unknown(f"has no {component}")
+            if class_name and given.removesuffix("Fast") != class_name:
+                raise self._unknown(f"has a {component} of class {given}")
+            if component != "tokenizer":
+                self.config(component)
+        for component in ("unet", "text_encoder", "vae"):
+            read_headers(self.weights(component))
+
+    def _unknown(self, what: str) -> ModelFileError:
+        return ModelFileError(
+            f"the checkpoint '{self.name}' ({self.pipeline_class}) {what}, which cannot be used; known are {SUPPORTED}"
+        )
+
+    def file_names(self) -> list[str]:
+        """The files that decide what the checkpoint is, as paths below it with '/', sorted; for its digest.
+
+        Raises:
+            ModelFileError: a weights file is missing.
+        """
+        folders = [self.path / component for component in CLASSES]
+        small = [path for folder in folders for path in folder.glob("*") if path.suffix in (".json", ".txt")]
+        weights = [path for component in ("unet", "text_encoder", "vae") for path in self.weights(component)]
+        inside = {path.relative_to(self.path).as_posix() for path in (*small, *weights)}
+        return sorted({INDEX_NAME, *inside})
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            content = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise ModelFileError(f"the checkpoint '{self.name}' lacks '{path}'; fetch the folder again") from None
+        except OSError as error:
+            raise ModelFileError(f"'{path}' cannot be read ({error.strerror}); check its permissions") from None
+        except ValueError as error:
+            raise ModelFileError(f"'{path}' is not JSON ({error}); fetch it again") from None
+        if not isinstance(content, dict):
+            raise ModelFileError(f"'{path}' holds a JSON {type(content).__name__}, no object; fetch it again")
+        return content
+
+
+def open_checkpoint(folders: Folders, kind: str, name: str) -> DiffusersFolder:
+    """The checkpoint of a name. Looks at the name and the kind of file only; see `DiffusersFolder.check`.
+
+    Raises:
+        MissingModelError: no models folder has it.
+        ModelFileError: it is a pickle, or a single file, which is not supported.
+    """
+    path = folders.require(kind, name)
+    if path.is_dir():
+        return DiffusersFolder(path, name)
+    if path.suffix.lower() in SAFE_SUFFIXES:
+        raise ModelFileError(
+            f"the checkpoint '{name}' is a single file, which cannot be loaded yet; use the model's diffusers folder "
+            f"(the one with a {INDEX_NAME})"
+        )
+    raise pickle_refused(path)
