@@ -155,12 +155,10 @@ class Engine:
 
     # what runs use
 
-    def submit(self, tasks: list[Task]) -> None:
-        """Hand tasks to the lanes of their nodes."""
-        for name, lane in self.lanes.items():
-            chosen = [task for task in tasks if task.spec.lane == name]
-            if chosen:
-                lane.submit(chosen)
+    def submit(self, batches: list[list[Task]]) -> None:
+        """Hand batches of tasks to the lanes of their nodes."""
+        for batch in batches:
+            self.lanes[batch[0].spec.lane].submit(batch)
 
     def context(self, step_id: str, call_index: int, prompt: Prompt, run: Run) -> Context:
         """What a body of the run may touch."""
@@ -179,8 +177,8 @@ class Engine:
         return self._seconds.get(spec.name, SLOW_SECONDS) < SLOW_SECONDS
 
     def note_seconds(self, spec: NodeSpec, seconds: float) -> None:
-        """A body took this long."""
-        self._seconds[spec.name] = seconds
+        """A body took this long. What was slow once is thought quick again only after many quick calls."""
+        self._seconds[spec.name] = max(seconds, 0.9 * self._seconds.get(spec.name, 0.0))
 
     def holds(self, key: Key | None) -> bool:
         """Whether the value of a key is in memory or on disk."""

@@ -33,13 +33,10 @@ class EventStream:
 
     def emit_step(self, kind: type[S], step: Step, /, at: float | None = None, **facts: Any) -> S:
         """Make an event about a step."""
-        return self.emit(
-            kind,
-            at,
-            node_id=step.id,
-            node_type=step.spec.name,
-            display_id=step.display_id,
-            parent_id=step.parent_id,
-            real_id=step.real_id,
-            **facts,
-        )
+        self._sequence += 1
+        when = time.time() if at is None else at
+        place = (step.id, step.spec.name, step.display_id, step.parent_id, step.real_id)
+        event = kind(self.job_id, self._sequence, when, *place, **facts)
+        if self._on_event is not None:
+            self._on_event(event)
+        return event

@@ -6,7 +6,7 @@ Pure but for the body itself: inputs in, outputs out; what a body asks for on th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, Protocol
 
 from .blocked import Blocked
@@ -47,20 +47,24 @@ def bind(spec: NodeSpec, literals: Mapping[str, Any], linked: Mapping[str, list[
     return bound
 
 
-def calls(spec: NodeSpec, bound: Bound) -> Iterator[dict[str, Any]]:
+def calls(spec: NodeSpec, bound: Bound) -> list[dict[str, Any]]:
     """The arguments of each call.
 
     Call k takes item k of each mapped list, or the last item of a shorter one; a list input takes its whole list.
     An empty list maps to no calls.
     """
-    lists = [name for name in bound if name in spec.inputs and spec.inputs[name].is_list] if spec.has_list_input else ()
-    mapped = [len(values) for name, values in bound.items() if name not in lists]
-    count = 1 if not mapped else 0 if 0 in mapped else max(mapped)
-    for k in range(count):
-        yield {
-            name: values if name in lists else values[k] if k < len(values) else values[-1]
-            for name, values in bound.items()
-        }
+    mapped = bound
+    whole: Bound = {}
+    if spec.has_list_input:
+        whole = {name: values for name, values in bound.items() if name in spec.inputs and spec.inputs[name].is_list}
+        mapped = {name: values for name, values in bound.items() if name not in whole}
+    lengths = {len(values) for values in mapped.values()}
+    if lengths <= {1}:
+        return [{**whole, **{name: values[0] for name, values in mapped.items()}}]
+    count = 0 if 0 in lengths else max(lengths)
+    return [
+        {**whole, **{name: values[min(k, len(values) - 1)] for name, values in mapped.items()}} for k in range(count)
+    ]
 
 
 class Collected:
@@ -109,14 +113,15 @@ class Collected:
 
 def blocked_in(arguments: Mapping[str, Any], spec: NodeSpec) -> Blocked | None:
     """The blocked value among a call's arguments, if there is one."""
-    for name, value in arguments.items():
-        if isinstance(value, Blocked):
+    for value in arguments.values():
+        if type(value) is Blocked:
             return value
-        given = spec.inputs.get(name)
-        if given is not None and given.is_list and isinstance(value, list):
-            for item in value:
-                if isinstance(item, Blocked):
-                    return item
+    if spec.has_list_input:
+        for name, values in arguments.items():
+            if name in spec.inputs and spec.inputs[name].is_list:
+                found = next((item for item in values if type(item) is Blocked), None)
+                if found is not None:
+                    return found
     return None
 
 

@@ -24,7 +24,6 @@ Scope = Callable[[NodeSpec], AbstractContextManager[Any]]
 SLOW_SECONDS = 0.001
 """A task that took longer is told of at once; quicker ones are told of together."""
 
-
 class Owner(Protocol):
     """Who a task belongs to: a run."""
 
@@ -35,7 +34,7 @@ class Owner(Protocol):
         """Hear that a task which may take long begins. Any thread."""
 
     def report(self, task: Task, is_urgent: bool) -> None:
-        """Take back a task that ended or that asks for something only the executor can give. Any thread."""
+        """Take back a task that ended, that asks for something only the executor can give, or that may not begin."""
 
 
 class Task:
@@ -45,12 +44,12 @@ class Task:
         start: makes the generator, on the lane's thread. request: what the body asks for, if anything.
         answer, error: what to resume with. result: the body's value. failure: what it raised.
         is_quick: known to take less than `SLOW_SECONDS`, so that its beginning need not be told at once.
-        then: a task to run next on the same thread, if this one succeeds.
+        after: tasks of the same batch that must have succeeded before.
     """
 
     __slots__ = (
-        "_generator", "answer", "context", "error", "failure", "is_done", "is_quick", "owner", "request", "result",
-        "seconds", "spec", "start", "started_at", "step_id", "then",
+        "_generator", "after", "answer", "context", "error", "failure", "is_done", "is_quick", "owner", "request",
+        "result", "seconds", "spec", "start", "started_at", "step_id",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +63,7 @@ class Task:
     ) -> None:
         self.owner, self.step_id, self.spec, self.start, self.context = owner, step_id, spec, start, context
         self.is_quick = is_quick
-        self.then: Task | None = None
+        self.after: list[Task] = []
         self.answer: Any = None
         self.error: BaseException | None = None
         self.result: Any = None
@@ -78,6 +77,11 @@ class Task:
     @property
     def has_begun(self) -> bool:
         return self._generator is not None
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether the tasks before it in its batch went well."""
+        return all(task.is_done and task.failure is None for task in self.after)
 
     def advance(self, scope: Scope) -> Request | None:
         """Run the body until it asks for something (returned) or ends (None)."""
@@ -124,7 +128,7 @@ class Lane:
         self.name, self.width = name, width
         self.is_pool = threads > 1
         self._scope: Scope = scope or (lambda spec: nullcontext())
-        self._queue: SimpleQueue[Task | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Task]] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._serve, name=f"mezzotint-{name}-{index}", daemon=True)
             for index in range(threads)
@@ -132,15 +136,14 @@ class Lane:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, tasks: list[Task]) -> None:
-        """Hand tasks over, to be run in this order as threads become free."""
-        for task in tasks:
-            self._queue.put(task)
+    def submit(self, batch: list[Task]) -> None:
+        """Hand over tasks, to be run one after another on the next free thread."""
+        self._queue.put(batch)
 
     def close(self) -> None:
         """Stop the threads when they have done what they were given."""
         for _ in self._threads:
-            self._queue.put(None)
+            self._queue.put([])
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=5)
@@ -151,48 +154,51 @@ class Lane:
         while True:
             while backlog and len(active) < self.width:
                 self._run(backlog.popleft(), active)
-            task = self._next(active)
-            if task is STOP:
-                return
-            if task is None:
+            batch = self._next(active)
+            if batch is None:
                 self._answer(active)
-            elif task.spec.kind == "generator" and not task.has_begun and len(active) >= self.width:
-                backlog.append(task)
+            elif not batch:
+                return
+            elif batch[0].spec.kind == "generator" and not batch[0].has_begun and len(active) >= self.width:
+                backlog.extend(batch)
             else:
-                self._run(task, active)
+                self._run_batch(batch, active)
 
-    def _next(self, active: deque[Task]) -> Task | None:
-        """The next task; None when there is none and bodies wait for answers; STOP at the end."""
+    def _next(self, active: deque[Task]) -> list[Task] | None:
+        """The next batch; None when there is none and bodies wait for answers; an empty one at the end."""
         if not active:
-            task = self._queue.get()
-            return STOP if task is None else task
+            return self._queue.get()
         if self.is_pool:
             return None
         try:
-            task = self._queue.get_nowait()
+            batch = self._queue.get_nowait()
         except Empty:
             return None
-        if task is None:
-            self._queue.put(None)
-        return task
+        if not batch:
+            self._queue.put(batch)
+            return None
+        return batch
 
-    def _run(self, task: Task, active: deque[Task]) -> None:
-        """Advance a task, and the tasks chained to it while they are quick."""
-        following: Task | None = task
-        since_report = 0.0
-        while following is not None:
-            task = following
-            request = task.advance(self._scope)
-            if request is not None and not request.is_for_executor:
-                active.append(task)
+    def _run_batch(self, batch: list[Task], active: deque[Task]) -> None:
+        """Run tasks one after another; when one proves slow, the rest goes back for any thread to take."""
+        for index, task in enumerate(batch, 1):
+            is_last = index == len(batch)
+            if not task.may_begin:
+                task.owner.report(task, is_urgent=is_last)
+            elif self._run(task, active, is_last) and not is_last:
+                self._queue.put(batch[index:])
                 return
-            following = task.then if task.is_done and task.failure is None else None
-            since_report += task.seconds
-            is_slow = since_report > SLOW_SECONDS
-            task.owner.report(task, is_urgent=following is None or is_slow)
-            if is_slow and following is not None:
-                self._queue.put(following)
-                return
+
+    def _run(self, task: Task, active: deque[Task], is_last: bool = True) -> bool:
+        """Advance a task; returns whether that took long."""
+        before = task.seconds
+        request = task.advance(self._scope)
+        is_slow = task.seconds - before > SLOW_SECONDS
+        if request is not None and not request.is_for_executor:
+            active.append(task)
+        else:
+            task.owner.report(task, is_urgent=is_slow or is_last)
+        return is_slow
 
     def _answer(self, active: deque[Task]) -> None:
         """Answer the oldest request, and all that may be answered with it."""
@@ -221,6 +227,3 @@ class Lane:
         except Exception as error:
             for task in live:
                 task.error = error
-
-
-STOP: Any = object()

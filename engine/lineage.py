@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -39,18 +38,13 @@ class Lineage:
         """Why the step's value is not reused, in words."""
         if step.key is None:
             return "never reused: something it depends on changes each time or has no lasting name"
-        before = self._before(step)
+        kept = self._steps.get(step.id)
+        if kept is not None and kept[1].key == step.key:
+            return "its value is no longer kept"
+        before = self._load().get(step.id) if kept is None else _ancestry(*kept)
         if before is None or before.node_type != step.spec.name:
             return "first run"
-        if before.key == step.key:
-            return "its value is no longer kept"
-        now = _ancestry(plan, step)
-        if before.code != now.code:
-            return "the node's code changed"
-        changed = [name for name in {**before.inputs, **now.inputs} if before.inputs.get(name) != now.inputs.get(name)]
-        if not changed:
-            return "what it reads outside the workflow changed"
-        return "changed: " + ", ".join(_described(step, name) for name in changed)
+        return _difference(before, _ancestry(plan, step), step)
 
     def remember(self, plan: Plan) -> None:
         """A run was planned; its steps are what the next run is compared with."""
@@ -69,12 +63,6 @@ class Lineage:
         except OSError:
             return
 
-    def _before(self, step: Step) -> Ancestry | None:
-        if step.id in self._steps:
-            plan, before = self._steps[step.id]
-            return _ancestry(plan, before)
-        return self._load().get(step.id)
-
     def _load(self) -> dict[str, Ancestry]:
         if self._stored is None:
             self._stored = _read(self._path) if self._path is not None else {}
@@ -88,22 +76,32 @@ def _read(path: Path) -> dict[str, Ancestry]:
         return {}
 
 
+def _difference(before: Ancestry, now: Ancestry, step: Step) -> str:
+    if before.key == now.key:
+        return "its value is no longer kept"
+    if before.code != now.code:
+        return "the node's code changed"
+    changed = [name for name in {**before.inputs, **now.inputs} if before.inputs.get(name) != now.inputs.get(name)]
+    if not changed:
+        return "what it reads outside the workflow changed"
+    return "changed: " + ", ".join(_described(step, name) for name in changed)
+
+
 def _ancestry(plan: Plan, step: Step) -> Ancestry:
-    inputs = {name: _digest(canonical_or_nothing(value)) for name, value in step.literals.items()}
+    inputs = {name: _name(value) for name, value in step.literals.items()}
     for name, link in step.links.items():
         inputs[name] = f"@{plan.steps[link.node_id].key}.{link.slot}"
     return Ancestry(step.spec.name, f"{step.spec.version} {step.spec.code_version}", step.key, inputs)
 
 
-def canonical_or_nothing(value: object) -> Iterable[bytes]:
+def _name(value: object) -> str:
+    """Stands for a literal: itself when it is short, else a digest."""
+    if value is None or type(value) in (bool, int, float) or (type(value) is str and len(value) <= 16):
+        return f"{type(value).__name__} {value!r}"
     try:
-        return list(canonical(value))
+        return blake3(b"".join(canonical(value))).hexdigest(8)
     except NotStorableError:
-        return ()
-
-
-def _digest(parts: Iterable[bytes]) -> str:
-    return blake3(b"".join(parts)).hexdigest(8)
+        return ""
 
 
 def _described(step: Step, name: str) -> str:

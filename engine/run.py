@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from . import event as events
 from .answer import Answers, Slots
-from .chain import Chains
+from .batch import Batches
 from .context import Prompt
 from .errors import Cancelled, GraphError
 from .event_stream import EventStream, OnEvent
@@ -65,7 +65,7 @@ class Run:
         self.events = EventStream(job_id, on_event)
         self._answers = Answers(plan, engine.registry, prompt, self._slot)
         self._announced: set[str] = set()
-        self._chains = Chains(plan, self.state, engine, self._task)
+        self._batches = Batches(plan, self.state, engine, self._task)
         self._parked: dict[str, Parked] = {}
         self._unreadable: set[str] = set()
         self._coroutines: dict[str, asyncio.Task[None]] = {}
@@ -127,7 +127,10 @@ class Run:
             item()
             return
         step = self.plan.steps[item.step_id]
-        if item.has_begun or not self.is_cancelled:
+        if not item.has_begun and not item.is_done:
+            self._drop(step.id)
+            return
+        if item.has_begun:
             self._announce(step, item.started_at)
         if item.failure is not None:
             self._fail(step, item.failure)
@@ -165,28 +168,29 @@ class Run:
             self._dispatch(moves.ready)
 
     def _dispatch(self, ready: Iterable[str]) -> None:
-        tasks: list[Task] = []
+        resumed: list[list[Task]] = []
+        begun: list[Step] = []
         for step_id in ready:
             if self.state.status[step_id] != "ready":
                 continue
             self.state.started(step_id)
-            if self._chains.is_under_way(step_id):
+            if self._batches.is_under_way(step_id):
                 continue
             if step_id in self._parked:
-                tasks.append(self._resume(step_id))
-            else:
-                tasks.extend(self._begin(self.plan.steps[step_id]))
-        self.engine.submit(tasks)
+                resumed.append([self._resume(step_id)])
+            elif self._must_compute(self.plan.steps[step_id]):
+                begun.append(self.plan.steps[step_id])
+        self.engine.submit(resumed + self._batches.make(begun))
 
-    def _begin(self, step: Step) -> list[Task]:
-        """Have a step's value: shared, read, awaited, or computed by the task that is returned."""
+    def _must_compute(self, step: Step) -> bool:
+        """Have a step's value shared, read or awaited; True when a lane must compute it."""
         key = step.key
         value = self.engine.memory.get(key)
         if value is not None:
             self._mailbox.put(partial(self._complete, step, value, "shared"))
-            return []
+            return False
         if key is not None and self.engine.flights.join(key, partial(self._landed, step)):
-            return []
+            return False
         self.engine.flights.open(key, step)
         if step.id not in self._unreadable and self.engine.is_on_disk(key):
             self._spawn(step, self._read(step))
@@ -194,8 +198,8 @@ class Run:
             self._announce(step)
             self._spawn(step, self._await_body(step))
         else:
-            return [self._chains.start(step)]
-        return []
+            return True
+        return False
 
     def _landed(self, step: Step, value: StepValue | None) -> None:
         """Whoever computed the value this step waits for has it, or gave up: then it is computed here."""
@@ -206,7 +210,7 @@ class Run:
         elif value is not None:
             self._complete(step, value, "shared")
         else:
-            self.engine.submit(self._begin(step))
+            self.engine.submit(self._batches.make([step] if self._must_compute(step) else []))
         self._settle()
 
     def _task(self, step: Step) -> Task:
@@ -232,7 +236,7 @@ class Run:
             needs, answer = self._answers.to(step, request)
         except GraphError as error:
             task.error = error
-            self.engine.submit([task])
+            self.engine.submit([[task]])
             return
         self._parked[step.id] = Parked(task, answer)
         self._apply(self.state.parked(step.id, needs))
@@ -346,7 +350,7 @@ class Run:
 
     def _drop(self, step_id: str) -> None:
         """Nothing more comes of a step that was waiting."""
-        self._chains.drop(step_id)
+        self._batches.drop(step_id)
         parked = self._parked.pop(step_id, None)
         if parked is not None:
             parked.task.close()

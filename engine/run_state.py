@@ -50,6 +50,7 @@ class RunState:
         self._consumers: dict[str, int] = {}
         self._needs: dict[str, list[str]] = {}
         self._freed: set[str] = set()
+        self._parked: set[str] = set()
         self._open = 0
         self._active = 0
 
@@ -67,9 +68,13 @@ class RunState:
         """The steps that wait for others."""
         return [step_id for step_id, status in self.status.items() if status == "waiting"]
 
-    def followers(self, step_id: str) -> list[str]:
-        """The steps that will be ready as soon as this one is done."""
-        return [other for other in self._dependents.get(step_id, ()) if self._unmet.get(other) == {step_id}]
+    def dependents(self, step_id: str) -> list[str]:
+        """The steps not begun yet that wait for this one."""
+        return [other for other in self._dependents.get(step_id, ()) if other in self._unmet and other not in self._parked]
+
+    def unmet_count(self, step_id: str) -> int:
+        """How many steps a waiting one waits for."""
+        return len(self._unmet[step_id])
 
     # what happened
 
@@ -110,6 +115,7 @@ class RunState:
     def parked(self, step_id: str, needs: Iterable[str]) -> Moves:
         """A running step waits for further steps; it becomes ready again when they are done."""
         self._move(step_id, "running", "waiting")
+        self._parked.add(step_id)
         wanted = list(dict.fromkeys(needs))
         moves = self.require(wanted)
         self._needs[step_id] = [*self._needs.get(step_id, ()), *wanted]
@@ -181,6 +187,7 @@ class RunState:
 
     def _make_ready(self, step_id: str, moves: Moves) -> None:
         self._unmet.pop(step_id, None)
+        self._parked.discard(step_id)
         self._move(step_id, "waiting", "ready")
         moves.ready.append(step_id)
 

@@ -193,11 +193,11 @@ def _fill_defaults(stored: StoredWidgets, layout: Sequence[WidgetSpec]) -> None:
     waiting = deque(spec for spec in layout if not spec.is_forced)
     while waiting:
         spec = waiting.popleft()
-        value, key = stored.values.get(spec.name, StoredValue(None, None))
-        if value is None:  # a null is how editors write a number that was none
-            value = spec.default
+        held = stored.values.get(spec.name, StoredValue(None, None))
+        # A null is how editors write a number that was none.
+        value = spec.default if held.value is None else held.value
         if value is not MISSING:
-            ordered[spec.name] = StoredValue(value, key)
+            ordered[spec.name] = StoredValue(value, held.key)
             waiting.extendleft(reversed(_added_by(spec, value)))
     stored.values = ordered
 

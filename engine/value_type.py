@@ -54,6 +54,8 @@ def is_numpy_array(value: Any) -> bool:
 
 def nbytes(value: Any) -> int:
     """Roughly how much memory a value holds, in bytes. Tensors count their elements, once for each mention."""
+    if type(value) in (int, float, bool, str, type(None)):
+        return sys.getsizeof(value)
     total = 0
     pending = [value]
     while pending:

@@ -153,7 +153,8 @@ def _decode(data: bytes, path: Path) -> str:
         text = data.decode(json.detect_encoding(data))
     except UnicodeDecodeError:
         text = "\0"
-    if "\0" in text:
+    begin = text.lstrip("\ufeff \t\r\n")[:1]
+    if "\0" in text or not (begin.isascii() and begin.isprintable()):
         raise WorkflowError(f"{path} is neither UTF-8 text nor a picture; give {_SOURCES}.")
     return text
 

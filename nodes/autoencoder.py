@@ -6,7 +6,7 @@ Latents are the VAE's own, unscaled; `ModelSampling` knows the scale that a diff
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,7 +35,7 @@ class Autoencoder:
         widest: the most channels that it has at full size.
     """
 
-    network: AutoencoderKL
+    network: AutoencoderKL = field(repr=False)
     device: torch.device
     dtype: torch.dtype
     latent_channels: int

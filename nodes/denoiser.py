@@ -14,16 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from .model_sampling import ModelSampling
-from .schedules import Preconditioning
 
 MAX_LEVELS = 10_000
 """How many noise levels are remembered with their timestep on the device."""
 
 
 class _Level(NamedTuple):
-    """A noise level as the network needs it."""
+    """A noise level as the network needs it: the factors of `Preconditioning` and the timestep on the device.
 
-    scaling: Preconditioning
+    For a batch of several levels they are tensors [B, 1, 1, 1] and [B].
+    """
+
+    c_in: float | Tensor
+    c_skip: float | Tensor
+    c_out: float | Tensor
     timestep: Tensor
 
 
@@ -44,7 +48,7 @@ class ActivationShape:
         The skip connections of all levels, and at the finest the feed-forward part of an attention block: it widens
         the channels eightfold and keeps about as much beside it.
         """
-        skips = sum((self.layers + 1) * width / 4**level for level, width in enumerate(self.channels))
+        skips: float = sum((self.layers + 1) * width / 4**level for level, width in enumerate(self.channels))
         return skips + 20 * self.channels[0]
 
 
@@ -96,17 +100,12 @@ class Denoiser:
             return self._predict(x, self._level(sigmas[0]), conditioning, options)
         return self._predict(x, self._mixed_level(sigmas), conditioning, options)
 
-    def _predict(
-        self, x: Tensor, level: _Level, conditioning: Tensor, options: Mapping[str, Any] | None
-    ) -> Tensor:
-        output = self.network(
-            level.scaling.model_input(x).to(self.dtype),
-            level.timestep,
-            conditioning.to(self.dtype),
-            return_dict=False,
-            **(options or {}),
-        )[0]
-        return level.scaling.denoised(x, output.float())
+    def _predict(self, x: Tensor, level: _Level, conditioning: Tensor, options: Mapping[str, Any] | None) -> Tensor:
+        c_in, c_skip, c_out, timestep = level
+        model_input, context = (x * c_in).to(self.dtype), conditioning.to(self.dtype)
+        output = self.network(model_input, timestep, context, return_dict=False, **(options or {}))[0]
+        denoised: Tensor = x * c_skip + output.float() * c_out
+        return denoised
 
     def _level(self, sigma: float) -> _Level:
         level = self._levels.get(sigma)
@@ -114,16 +113,15 @@ class Denoiser:
             if len(self._levels) >= MAX_LEVELS:
                 self._levels.clear()
             scaling = self.sampling.sigmas.preconditioning(sigma)
-            level = _Level(scaling, torch.tensor([scaling.timestep], dtype=torch.float32, device=self.device))
-            self._levels[sigma] = level
+            timestep = torch.tensor([scaling.timestep], dtype=torch.float32, device=self.device)
+            level = self._levels[sigma] = _Level(scaling.c_in, scaling.c_skip, scaling.c_out, timestep)
         return level
 
     def _mixed_level(self, sigmas: Sequence[float]) -> _Level:
-        """A level for each of the batch: the scalings are then tensors [B, 1, 1, 1], the timesteps [B]."""
-        rows = [self._level(sigma).scaling for sigma in sigmas]
-        columns = torch.tensor([*zip(*rows, strict=True)], dtype=torch.float32).to(self.device, non_blocking=True)
-        c_in, c_skip, c_out, timestep = columns
-        return _Level(_TensorScaling(*(column.view(-1, 1, 1, 1) for column in (c_in, c_skip, c_out))), timestep)
+        rows = [self.sampling.sigmas.preconditioning(sigma) for sigma in sigmas]
+        columns = torch.tensor([*zip(*rows, strict=True)], dtype=torch.float32).to(self.device)
+        c_in, c_skip, c_out = columns[:3].reshape(3, -1, 1, 1, 1)
+        return _Level(c_in, c_skip, c_out, columns[3])
 
     def estimate_nbytes(self, shape: Sequence[int]) -> int:
         """About how much memory one forward takes beside the weights, for x of the shape [B, C, h, w]."""

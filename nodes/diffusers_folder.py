@@ -1,20 +1,22 @@
 """A checkpoint in the diffusers folder layout: what its files say, read with no library and no weights.
 
-    model_index.json            component → [library, class]
-    unet/ vae/ text_encoder/    config.json and *.safetensors
-    tokenizer/                  tokenizer.json, or vocab.json and merges.txt
-    scheduler/                  scheduler_config.json
+model_index.json            component → [library, class]
+unet/ vae/ text_encoder/    config.json and *.safetensors
+tokenizer/                  tokenizer.json, or vocab.json and merges.txt
+scheduler/                  scheduler_config.json
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mezzotint.engine.errors import ModelFileError
+from mezzotint.engine.file_digest import FileDigests
 from mezzotint.engine.folders import Folders
 
 from .weights_file import PICKLE_SUFFIXES, SAFE_SUFFIXES, pickle_refused, read_headers
@@ -28,7 +30,9 @@ CLASSES = {
     "scheduler": "",
 }
 """The components of a checkpoint and the class each must have; any will do for the scheduler."""
-SUPPORTED = "folders with a UNet2DConditionModel, one CLIPTextModel and an AutoencoderKL, such as Stable Diffusion 1 and 2"
+SUPPORTED = (
+    "folders with a UNet2DConditionModel, one CLIPTextModel and an AutoencoderKL, such as Stable Diffusion 1 and 2"
+)
 WEIGHTS_STEMS = ("diffusion_pytorch_model", "model")
 VARIANTS = ("", ".fp16", ".non_ema")
 """Which of several weights files is taken, the first that is there."""
@@ -95,10 +99,10 @@ class DiffusersFolder:
         index = self._json(f"{component}/{index_name}").get("weight_map")
         names = sorted({str(name) for name in index.values()}) if isinstance(index, dict) else []
         paths = [self.path / component / Path(name).name for name in names]
-        missing = next((path for path in paths if not path.is_file()), None)
-        if missing or not paths:
+        missing = next((str(path) for path in paths if not path.is_file()), None if paths else index_name)
+        if missing:
             raise ModelFileError(
-                f"the checkpoint '{self.name}' lacks '{missing or index_name}', a part of its {component}; fetch it again"
+                f"the checkpoint '{self.name}' lacks '{missing}', a part of its {component}; fetch the folder again"
             )
         return paths
 
@@ -138,6 +142,20 @@ class DiffusersFolder:
         weights = [path for component in ("unet", "text_encoder", "vae") for path in self.weights(component)]
         inside = {path.relative_to(self.path).as_posix() for path in (*small, *weights)}
         return sorted({INDEX_NAME, *inside})
+
+    def digest(self, digests: FileDigests, check: Callable[[], None] | None = None) -> str:
+        """What names the checkpoint's content, whatever it is called and wherever it lies.
+
+        Args:
+            check: called now and then while a large file is hashed; what it raises ends that.
+
+        Raises:
+            ModelFileError: a file is missing or cannot be read.
+        """
+        try:
+            return digests.of_folder(self.path, self.file_names(), *([check] if check else []))
+        except OSError as error:
+            raise ModelFileError(f"the checkpoint '{self.name}' cannot be read: {error}") from None
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.path / name

@@ -147,7 +147,7 @@ def latent_batch(samples1: Latent, samples2: Latent) -> Latent:
     first, second = samples1["samples"], samples2["samples"]
     if first.shape[1] != second.shape[1]:
         raise LatentError(
-            f"LatentBatch: samples1 has {first.shape[1]} channels and samples2 has {second.shape[1]}; "
+            f"samples1 has {first.shape[1]} channels and samples2 has {second.shape[1]}; "
             "join latents that were made for the same kind of model"
         )
     fitted = resize(second, first.shape[-1], first.shape[-2], "bilinear", "center")

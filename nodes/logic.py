@@ -67,7 +67,7 @@ def switch(switch: bool = False, on_false: Lazy[Any] | None = None, on_true: Laz
     name = "on_true" if switch else "on_false"
     value = yield Need(name)
     if value is None:
-        raise BranchError(f"Switch: '{name}' is chosen, and nothing is connected to it; connect a value")
+        raise BranchError(f"'{name}' is chosen, and nothing is connected to it; connect a value")
     return value
 
 

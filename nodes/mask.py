@@ -33,7 +33,7 @@ def image_to_mask(image: Image, channel: Channel = "red") -> Mask:
     index = CHANNELS.index(channel)
     if index >= image.shape[-1]:
         raise MaskError(
-            f"ImageToMask: the picture has {image.shape[-1]} channels and no {channel} one; "
+            f"the picture has {image.shape[-1]} channels and no {channel} one; "
             f"choose {' or '.join(CHANNELS[: image.shape[-1]])}"
         )
     return image[..., index].clone()

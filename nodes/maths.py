@@ -80,10 +80,10 @@ def math_float(a: float = 0.0, b: float = 0.0, operation: Operation = "add") -> 
     try:
         result = _OPERATIONS[operation](a, b)
     except (ZeroDivisionError, OverflowError) as error:
-        raise MathsError(_no_result("MathFloat", f"{a:g} {operation} {b:g}", error)) from None
+        raise MathsError(_no_result(f"{a:g} {operation} {b:g}", error)) from None
     if isinstance(result, complex):
-        raise MathsError(f"MathFloat: {a:g} power {b:g} is no real number; raise only positive numbers to fractions")
-    return _finite("MathFloat", f"{a:g} {operation} {b:g}", float(result))
+        raise MathsError(f"{a:g} power {b:g} is no real number; raise only positive numbers to fractions")
+    return _finite(f"{a:g} {operation} {b:g}", float(result))
 
 
 @node("MathInt", title="Math (Int)", category="utils/maths", aliases=("calculator", "arithmetic"))
@@ -94,14 +94,14 @@ def math_int(a: int = 0, b: int = 0, operation: WholeOperation = "add") -> int:
         MathsError: there is no such whole number, or it has more than 64 bits.
     """
     if operation == "power" and b < 0:
-        raise MathsError(f"MathInt: {a} power {b} is no whole number; use MathFloat")
+        raise MathsError(f"{a} power {b} is no whole number; use MathFloat")
     is_huge = operation == "power" and abs(a) > 1 and b > MAX_BITS
     try:
         result = 1 << (MAX_BITS + 1) if is_huge else int(_OPERATIONS[operation](a, b))
     except ZeroDivisionError as error:
-        raise MathsError(_no_result("MathInt", f"{a} {operation} {b}", error)) from None
+        raise MathsError(_no_result(f"{a} {operation} {b}", error)) from None
     if result.bit_length() > MAX_BITS:
-        raise MathsError(f"MathInt: {a} {operation} {b} has more than {MAX_BITS} bits; use MathFloat for large numbers")
+        raise MathsError(f"{a} {operation} {b} has more than {MAX_BITS} bits; use MathFloat for large numbers")
     return result
 
 
@@ -113,9 +113,9 @@ def math_unary(value: float = 0.0, function: Function = "absolute") -> float:
         MathsError: the function has no finite value there.
     """
     try:
-        return _finite("MathUnary", f"the {function} of {value:g}", _FUNCTIONS[function](value))
+        return _finite(f"the {function} of {value:g}", _FUNCTIONS[function](value))
     except (ValueError, OverflowError) as error:
-        raise MathsError(_no_result("MathUnary", f"the {function} of {value:g}", error)) from None
+        raise MathsError(_no_result(f"the {function} of {value:g}", error)) from None
 
 
 @node("FloatToInt", title="Float to Int", category="utils/maths")
@@ -125,7 +125,7 @@ def float_to_int(value: float = 0.0, rounding: Rounding = "nearest") -> int:
     Raises:
         MathsError: the number is infinite or none at all.
     """
-    return _ROUNDINGS[rounding](_finite("FloatToInt", "the value", value))
+    return _ROUNDINGS[rounding](_finite("the value", value))
 
 
 @node("IntToFloat", title="Int to Float", category="utils/maths")
@@ -138,7 +138,7 @@ def int_to_float(value: int = 0) -> float:
     try:
         return float(value)
     except OverflowError as error:
-        raise MathsError(_no_result("IntToFloat", "the value", error)) from None
+        raise MathsError(_no_result("the value", error)) from None
 
 
 @node("Compare", title="Compare", category="utils/maths", aliases=("equal", "greater", "less"))
@@ -157,7 +157,7 @@ def compare(a: Any, b: Any, operation: Comparison = "==") -> bool:
         raise _no_order(a, operation, b) from None
     if not isinstance(result, bool):
         raise MathsError(
-            f"Compare: {type(a).__name__} and {type(b).__name__} are not compared as one value; "
+            f"{type(a).__name__} and {type(b).__name__} are not compared as one value; "
             "link numbers or texts to 'a' and 'b'"
         )
     return result
@@ -180,26 +180,26 @@ def text_to_number(text: str) -> ParsedNumber:
         MathsError: the text is no finite number.
     """
     try:
-        number = _finite("TextToNumber", f"the text {text!r}", float(text))
+        number = _finite(f"the text {text!r}", float(text))
         return ParsedNumber(number, round(number) if not text.strip().lstrip("+-").isdecimal() else int(text))
     except ValueError:
-        raise MathsError(f"TextToNumber: {text!r} is no number; give one such as 12, -0.5 or 1e3") from None
+        raise MathsError(f"{text!r} is no number; give one such as 12, -0.5 or 1e3") from None
 
 
-def _finite(node_type: str, what: str, number: float) -> float:
+def _finite(what: str, number: float) -> float:
     if not math.isfinite(number):
-        raise MathsError(f"{node_type}: {what} is {number}, which is no finite number; use smaller numbers")
+        raise MathsError(f"{what} is {number}, which is no finite number; use smaller numbers")
     return number
 
 
-def _no_result(node_type: str, what: str, error: Exception) -> str:
+def _no_result(what: str, error: Exception) -> str:
     if isinstance(error, ZeroDivisionError):
-        return f"{node_type}: {what} divides by zero; give a number other than 0"
+        return f"{what} divides by zero; give a number other than 0"
     if isinstance(error, OverflowError):
-        return f"{node_type}: {what} is too large for a number; use smaller numbers"
-    return f"{node_type}: {what} is no real number; give another value"
+        return f"{what} is too large for a number; use smaller numbers"
+    return f"{what} is no real number; give another value"
 
 
 def _no_order(a: Any, operation: str, b: Any) -> MathsError:
     kinds = f"{type(a).__name__} {operation} {type(b).__name__}"
-    return MathsError(f"Compare: {kinds} has no answer; compare two numbers or two texts")
+    return MathsError(f"{kinds} has no answer; compare two numbers or two texts")

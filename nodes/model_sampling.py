@@ -1,4 +1,4 @@
-"""What sampling must know of a model before its weights are there: noise levels, prediction, the scale of its latents."""
+"""What sampling must know of a model before its weights are there: noise levels, prediction, scale of latents."""
 
 from __future__ import annotations
 

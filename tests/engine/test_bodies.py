@@ -436,3 +436,19 @@ def test_an_answer_that_raises_is_raised_in_the_body(make_engine: Make, run: Run
     result = run(make_engine(Careful, Careless, Show), g)
     assert result.outputs[end.id] == {"values": [7]}
     assert [failure.message for failure in result.failures] == ["no answer"]
+
+
+def test_a_step_that_waits_for_its_sub_graph_is_not_run_again_behind_it(make_engine: Make, run: Run) -> None:
+    called = []
+
+    @node
+    def Once(ctx: Context) -> int:
+        called.append(1)
+        g = ctx.graph()
+        return Expand(g, g.node(Add, a=1, b=2))  # type: ignore[return-value]
+
+    g = GraphBuilder()
+    end = g.node(Show, value=g.node(Once))
+    engine = make_engine(Once, Add, Show)
+    assert shown(run(engine, g), end.id) == [3]
+    assert called == [1]

@@ -1,4 +1,4 @@
-"""Resizing means what the names of the methods mean elsewhere; the expected values are worked out by hand or by Pillow."""
+"""Resizing means what the names of the methods mean elsewhere; expected values are worked out by hand or by Pillow."""
 
 from __future__ import annotations
 

@@ -1,0 +1,57 @@
+"""Opens the host that a command works with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mezzotint.plugins.host import Host, Settings
+
+from .terminal import Terminal
+from .usage import UsageError
+
+_PATHS = ("input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir")
+_DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d+)?")
+
+
+def open_host(terminal: Terminal, plugins: list[Path] | None = None, **options: Any) -> Host:
+    """A host with the settings of the command line. Close it.
+
+    Raises:
+        UsageError: a plugin named there cannot be used, or the device is none. FolderError: see `Folders`.
+    """
+    check_device(options.get("device"))
+    named = tuple(path.absolute() for path in plugins or ())
+    for name in _PATHS:
+        if options.get(name) is not None:
+            options[name] = options[name].expanduser().absolute()
+    host = Host(Settings(plugins=named, **options))
+    for plugin in host.plugins.loaded:
+        if plugin.problem and plugin.origin in {str(path) for path in named}:
+            host.close()
+            raise UsageError(f"--plugin: {plugin.problem}")
+    for problem in host.plugins.problems():
+        terminal.warn(problem)
+    return host
+
+
+def check_device(device: str | None) -> None:
+    """See that a device is one, and that torch has it if it is a GPU.
+
+    Raises:
+        UsageError: it is not, or torch has it not.
+    """
+    if device is None or device == "cpu":
+        return
+    if not _DEVICE.fullmatch(device):
+        raise UsageError(f"--device: there is no device '{device}'; allowed are cpu, cuda, cuda:1 and the like, and mps")
+    import torch
+
+    kind, _, index = device.partition(":")
+    backend = torch.backends.mps if kind == "mps" else getattr(torch, kind, None)
+    if backend is None or not backend.is_available():
+        raise UsageError(f"--device {device}: torch {torch.__version__} finds no such device here; use --device cpu")
+    count = 1 if kind == "mps" else backend.device_count()
+    if index and int(index) >= count:
+        raise UsageError(f"--device {device}: there are only {count} such devices, counted from 0")

@@ -1,0 +1,80 @@
+"""Where the command writes: results on the standard output, everything said to people on the standard error."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WIDE = 4096
+"""Columns of a table that goes into a file or a pipe: nothing is cut there."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ENDS = (".", "!", "?", ":", "”", ")")
+
+
+class Terminal:
+    """Both streams of one command.
+
+    Args:
+        is_quiet: say nothing but errors.
+    """
+
+    def __init__(self, is_quiet: bool = False) -> None:
+        self.is_quiet = is_quiet
+        self.output = Console(highlight=False)
+        self.messages = Console(stderr=True, highlight=False)
+        self._stream = sys.stdout
+
+    def say(self, text: str, style: str = "") -> None:
+        """Tell something of interest; left out when quiet."""
+        if not self.is_quiet:
+            self._tell(Text(plain(text), style))
+
+    def warn(self, text: str) -> None:
+        """Tell of something that is not as it should be but stops nothing."""
+        if not self.is_quiet:
+            self._tell(Text.assemble(("Warning: ", "yellow"), sentence(plain(text))))
+
+    def fail(self, text: str, hint: str = "") -> None:
+        """Tell of an error. The first line is marked as one."""
+        self._tell(Text.assemble(("Error: ", "bold red"), sentence(plain(text))))
+        if hint:
+            self._tell(Text(plain(hint)))
+
+    def result(self, line: str) -> None:
+        """Write a line of results: never wrapped, cut or coloured, and at once."""
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+    def show(self, shown: Table | Text | str) -> None:
+        """Write a table or a text of results; in a pipe, uncut and without trailing blanks."""
+        if self.output.is_terminal:
+            self.output.print(Text(plain(shown)) if isinstance(shown, str) else shown)
+            return
+        wide = Console(file=io.StringIO(), width=WIDE, highlight=False, color_system=None)
+        wide.print(Text(plain(shown)) if isinstance(shown, str) else shown)
+        assert isinstance(wide.file, io.StringIO)
+        for line in wide.file.getvalue().splitlines():
+            self._stream.write(f"{line.rstrip()}\n")
+
+    def _tell(self, text: Text) -> None:
+        # In a file or a pipe a sentence stays one line.
+        self.messages.print(text, soft_wrap=not self.messages.is_terminal)
+
+
+def plain(text: str) -> str:
+    """A text without the control characters that a workflow could steer a terminal with."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def sentence(text: str) -> str:
+    """A text with a full stop behind it."""
+    text = text.rstrip()
+    return text if text.endswith(_ENDS) else f"{text}."

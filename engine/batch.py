@@ -1,0 +1,76 @@
+"""Batches: quick steps handed to a lane together, since a hop between threads costs more than they do.
+
+A batch holds ready steps and the steps that will be ready as soon as others of the batch are done, in that order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .lane import Task
+from .plan import Plan, Step
+from .run_state import RunState
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+MAX_LENGTH = 256
+"""Enough to hide the hop, few enough to stay responsive."""
+
+
+class Batches:
+    """The batches of one run.
+
+    Args:
+        make_task: the task of a step.
+    """
+
+    def __init__(self, plan: Plan, state: RunState, engine: Engine, make_task: Callable[[Step], Task]) -> None:
+        self._plan, self._state, self._engine, self._make_task = plan, state, engine, make_task
+        self._under_way: set[str] = set()
+
+    def make(self, ready: list[Step]) -> list[list[Task]]:
+        """The batches for steps that are ready to run: one for each slow step, quick ones together."""
+        quick = [step for step in ready if self._is_quick(step)]
+        batches = [[self._make_task(step)] for step in ready if not self._is_quick(step)]
+        for lane in {step.spec.lane for step in quick}:
+            chosen = [step for step in quick if step.spec.lane == lane]
+            batches.extend(self._filled(chosen[at : at + MAX_LENGTH]) for at in range(0, len(chosen), MAX_LENGTH))
+        return batches
+
+    def is_under_way(self, step_id: str) -> bool:
+        """Whether a step that became ready was handed over already; asked once."""
+        if step_id not in self._under_way:
+            return False
+        self._under_way.discard(step_id)
+        return True
+
+    def drop(self, step_id: str) -> None:
+        """The step does not run in its batch after all."""
+        self._under_way.discard(step_id)
+
+    def _filled(self, ready: list[Step]) -> list[Task]:
+        tasks = {step.id: self._make_task(step) for step in ready}
+        missing: dict[str, int] = {}
+        pending = deque(tasks)
+        while pending and len(tasks) < MAX_LENGTH:
+            for step_id in self._state.dependents(pending.popleft()):
+                missing[step_id] = missing.get(step_id, self._state.unmet_count(step_id)) - 1
+                step = self._plan.steps[step_id]
+                if missing[step_id] == 0 and self._may_join(step, ready[0]):
+                    tasks[step_id] = task = self._make_task(step)
+                    task.after = [tasks[parent] for parent in step.parents if parent in tasks]
+                    self._engine.flights.open(step.key, step)
+                    self._under_way.add(step_id)
+                    pending.append(step_id)
+        return list(tasks.values())
+
+    def _is_quick(self, step: Step) -> bool:
+        return step.spec.kind == "plain" and self._engine.is_quick(step.spec)
+
+    def _may_join(self, step: Step, first: Step) -> bool:
+        if step.spec.lane != first.spec.lane or not self._is_quick(step):
+            return False
+        return step.key is None or not (step.key in self._engine.memory or step.key in self._engine.flights)

@@ -1,0 +1,45 @@
+"""Loading a checkpoint: no weights are read here, they are materialised by the first node that needs them."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, NamedTuple
+
+from mezzotint import Clip, Context, Model, Vae, model_files, node
+from mezzotint.engine.errors import MezzotintError
+from mezzotint.engine.file_digest import file_digests, file_identity
+from mezzotint.engine.folders import Folders
+
+from .diffusers_folder import open_checkpoint
+from .embedded_model import EMBEDDED_CHECKPOINT, bundle_embedded_checkpoint
+from .recipe import Recipe, Source
+
+KIND = "checkpoints"
+
+bundle_embedded_checkpoint()
+
+
+class Checkpoint(NamedTuple):
+    MODEL: Model
+    CLIP: Clip
+    VAE: Vae
+
+
+def checkpoint_identity(ckpt_name: str | None, folders: Folders) -> Any:
+    """What changes when a file of the checkpoint is written or replaced; reads no weights. NaN when it is not known."""
+    if ckpt_name is None:
+        return math.nan
+    try:
+        folder = open_checkpoint(folders, KIND, ckpt_name)
+        return [str(folder.path), *([name, *file_identity(folder.path / name)] for name in folder.file_names())]
+    except (MezzotintError, OSError):
+        return math.nan  # the node will say what is wrong
+
+
+@node("CheckpointLoaderSimple", title="Load Checkpoint", category="loaders", fingerprint=checkpoint_identity)
+def load_checkpoint(ckpt_name: Annotated[str, model_files(KIND)] = EMBEDDED_CHECKPOINT, *, ctx: Context) -> Checkpoint:
+    """Open a checkpoint: a diffusers folder with a diffusion model, its text encoder and its VAE."""
+    folder = open_checkpoint(ctx.folders, KIND, ckpt_name)
+    folder.check()
+    source = Source(KIND, ckpt_name, folder.digest(file_digests(ctx.folders.home), ctx.check))
+    return Checkpoint(Recipe("model", source), Recipe("clip", source), Recipe("vae", source))

@@ -1,0 +1,115 @@
+"""What travels on SAMPLER links: which sampler and its options, not the function.
+
+So a sampler hashes, caches and serialises like a number. Torch is loaded when one is begun, not when one is named.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mezzotint.engine.errors import MezzotintError
+from mezzotint.engine.value_type import value_type
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .model_sampling import ModelSampling
+    from .samplers import Denoising, SamplerFunction, StepNoise
+
+Options = tuple[tuple[str, Any], ...]
+
+SAMPLER_NAMES = (
+    "euler",
+    "euler_ancestral",
+    "heun",
+    "dpmpp_2m",
+    "dpmpp_2m_sde",
+    "dpmpp_2m_sde_gpu",
+    "dpmpp_2m_sde_heun",
+    "dpmpp_2m_sde_heun_gpu",
+    "lcm",
+    "ddim",
+)
+"""The built-in samplers, so that validating a workflow needs no torch. A test holds them to `samplers.SAMPLERS`."""
+
+SINGLE_STEP_NAMES = ("euler", "euler_ancestral", "lcm", "ddim")
+"""Those that can take a step outside their loop; held to `samplers.SINGLE_STEP_SAMPLERS`."""
+
+
+class SamplerError(MezzotintError):
+    """A sampler that is not known, or that cannot be used as asked."""
+
+
+def sampler_names() -> list[str]:
+    """All samplers by their wire names, those of plugins last. A plugin that adds one has loaded `samplers`."""
+    samplers = sys.modules.get("mezzotint.nodes.samplers")
+    return [*getattr(samplers, "SAMPLERS", SAMPLER_NAMES)]
+
+
+class SamplerValue(Protocol):
+    """What the driver wants of a value on a SAMPLER link."""
+
+    @property
+    def name(self) -> str:
+        """The sampler's wire name, or its class."""
+
+    def begin(self, x: Tensor, sigmas: Tensor, step_noise: StepNoise, sampling: ModelSampling) -> Denoising:
+        """The generator that samples; see `samplers`.
+
+        Raises:
+            SamplerError: it is not known, or not for this kind of model.
+        """
+
+
+@value_type("mezzotint.NamedSampler")
+@dataclass(frozen=True, slots=True)
+class NamedSampler:
+    """One of `samplers.SAMPLERS`.
+
+    Attributes:
+        options: keyword arguments of the sampler, as pairs: `(("eta", 0.5),)`.
+    """
+
+    name: str
+    options: Options = ()
+
+    @property
+    def function(self) -> SamplerFunction:
+        """The sampler itself.
+
+        Raises:
+            SamplerError: there is none of this name.
+        """
+        from .samplers import SAMPLERS
+
+        if self.name not in SAMPLERS:
+            raise SamplerError(f"the sampler '{self.name}' is not known; there are {', '.join(SAMPLERS)}")
+        return SAMPLERS[self.name]
+
+    def begin(self, x: Tensor, sigmas: Tensor, step_noise: StepNoise, sampling: ModelSampling) -> Denoising:
+        return self.function(x, sigmas, step_noise, sampling.sigmas, **dict(self.options))
+
+
+@value_type("mezzotint.DiffusersSampler")
+@dataclass(frozen=True, slots=True)
+class DiffusersSampler:
+    """A scheduler of diffusers, by the name of its class, configured as the model's own scheduler is.
+
+    Attributes:
+        name: one of `diffusers_schedulers.SCHEDULER_NAMES`. options: overrides of its configuration, as pairs:
+            `(("use_karras_sigmas", True),)`.
+    """
+
+    name: str
+    options: Options = ()
+
+    def begin(self, x: Tensor, sigmas: Tensor, step_noise: StepNoise, sampling: ModelSampling) -> Denoising:
+        from .diffusers_schedulers import diffusers_sampler, make_scheduler
+
+        try:
+            scheduler = make_scheduler(self.name, {**sampling.scheduler_config, **dict(self.options)})
+        except ValueError as error:
+            raise SamplerError(str(error)) from error
+        return diffusers_sampler(x, sigmas, step_noise, sampling.sigmas, scheduler=scheduler)

@@ -1,0 +1,220 @@
+"""The driver: runs a sampler with a model, and does all that no sampler knows about.
+
+Noise and latents in and out, guidance, masks, progress, previews, cancellation. A sampler is a generator of
+`samplers`; the driver is one, too, which yields `Denoise` requests to the lane that runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mezzotint.engine.context import Context
+from mezzotint.engine.errors import MezzotintError
+from mezzotint.engine.request import Requests
+
+from .latent_preview import LatentColours, latent_colours
+from .model_sampling import ModelSampling, model_sampling
+from .noise import Masking, SeededStepNoise, fit_mask, mask_noise
+from .samplers import Denoising
+
+if TYPE_CHECKING:
+    from .guidance import GuiderValue
+    from .noise_value import NoiseValue
+    from .ports import Latent
+    from .sampler_value import SamplerValue
+
+
+class SamplingError(MezzotintError):
+    """A latent cannot be sampled as asked, or nothing came of it."""
+
+
+class SampleResult(NamedTuple):
+    """What a sampling gives.
+
+    Attributes:
+        output: the latent at the last noise level. denoised_output: the last prediction of the clean latent.
+    """
+
+    output: Latent
+    denoised_output: Latent
+
+
+def sample(
+    ctx: Context,
+    guider: GuiderValue,
+    sampler: SamplerValue,
+    sigmas: Tensor,
+    noise: NoiseValue,
+    latent: Latent,
+) -> Requests[SampleResult]:
+    """Sample a latent.
+
+    Args:
+        sigmas: float32 [n + 1], the noise levels to visit. With fewer than two the latent comes back as it is.
+        noise: what is added to the latent at the first level, and the seed of noise between steps.
+        latent: unscaled, on the CPU. All zeros may have any number of channels. Where its `noise_mask` is 0 it stays;
+            its `batch_index` says which noise is whose.
+
+    Returns:
+        both results as `latent`, with other samples: float32 on the CPU, unscaled.
+
+    Raises:
+        SamplingError: the latent is of another model; the result is not a number.
+        SamplerError: the sampler is not for this model. ConditioningError: see `Denoise`.
+        OutOfMemoryError: the model does not fit beside it. Cancelled: the job was asked to stop.
+    """
+    if len(sigmas) < 2:
+        return SampleResult(latent, latent)
+    sampling = model_sampling(guider.model, ctx)
+    samples = fit_channels(latent["samples"], sampling.latent_channels)
+    device = reserve_memory(ctx, guider, samples.shape)
+    guider = guider.on(device)
+    levels = sigmas.tolist()
+    drawn = draw_noise(noise, samples, latent).to(device)
+    clean = sampling.to_model(samples.to(device))
+    x = sampling.sigmas.start(drawn, clean, levels[0])
+    masking = _masking(latent, clean, drawn, sampler.name, noise.seed, sampling) if "noise_mask" in latent else None
+    steps = sampler.begin(x, sigmas, SeededStepNoise(x, sigmas, noise.seed), sampling)
+    progress = _Progress(ctx, levels, latent_colours(guider.model) if ctx.wants_previews else None, sampling)
+    x, denoised = yield from _drive(steps, guider, masking, progress)
+    return SampleResult(
+        {**latent, "samples": finished(x, levels[-1], sampling)},
+        {**latent, "samples": finished(denoised, 0.0, sampling)},
+    )
+
+
+def _drive(
+    steps: Denoising, guider: GuiderValue, masking: Masking | None, progress: _Progress
+) -> Requests[tuple[Tensor, Tensor]]:
+    """Run a sampler to its end: its result and the last prediction that it was sent."""
+    denoised: Any = None
+    try:
+        x, sigma = _first(steps)
+        while True:
+            if masking is None:
+                denoised = yield from guider.predict(x, sigma)
+            else:
+                denoised = masking.after((yield from guider.predict(masking.before(x, sigma), sigma)))
+            progress.predicted(sigma, denoised)
+            x, sigma = steps.send(denoised)
+    except StopIteration as end:
+        progress.finish()
+        return end.value, end.value if denoised is None else denoised
+
+
+def _first(steps: Denoising) -> tuple[Tensor, float]:
+    """What a sampler asks for first. It refuses there what it cannot do, such as another family of models."""
+    try:
+        return next(steps)
+    except ValueError as error:
+        raise SamplingError(str(error)) from error
+
+
+# what the nodes for single steps share with the driver, so that their results are the same to the last bit
+
+
+def fit_channels(samples: Tensor, channels: int) -> Tensor:
+    """A latent [B, channels, h, w] for a model: one that is all zeros has no channels of its own.
+
+    Raises:
+        SamplingError: it has other channels, and is not empty.
+    """
+    if samples.ndim == 4 and samples.shape[1] == channels:
+        return samples.float()
+    if samples.ndim != 4 or samples.any():
+        raise SamplingError(
+            f"the latent has the shape {list(samples.shape)}, and the model wants [batch, {channels}, height, width]; "
+            f"encode the picture with the VAE that belongs to the model"
+        )
+    return torch.zeros(samples.shape[0], channels, *samples.shape[2:])
+
+
+def reserve_memory(ctx: Context, guider: GuiderValue, shape: Sequence[int]) -> torch.device:
+    """Make sure that a prediction fits beside the model, and say where the model is.
+
+    Raises:
+        OutOfMemoryError: it does not fit.
+    """
+    batch, *rest = shape
+    with ctx.models.borrow(guider.model) as borrowed:
+        denoiser: Any = borrowed
+        nbytes = denoiser.estimate_nbytes((batch * guider.evaluations, *rest))
+        ctx.models.reserve(nbytes, f"sampling a latent of {rest[-1]}×{rest[-2]}, {batch} at once,")
+        device: torch.device = denoiser.device
+    return device
+
+
+def draw_noise(noise: NoiseValue, samples: Tensor, latent: Latent) -> Tensor:
+    """The noise for a latent, float32 on the CPU.
+
+    Raises:
+        SamplingError: the latent's `batch_index` does not fit its batch.
+    """
+    try:
+        return noise.draw(samples.shape, latent.get("batch_index"))
+    except ValueError as error:
+        raise SamplingError(f"the noise of this latent cannot be drawn: {error}") from error
+
+
+def finished(x: Tensor, sigma: float, sampling: ModelSampling) -> Tensor:
+    """The latent that x at the last noise level is: float32 on the CPU, unscaled.
+
+    Raises:
+        SamplingError: it holds NaN or infinity.
+    """
+    samples = sampling.to_latent(sampling.sigmas.finish(x, sigma)).cpu()
+    if not samples.isfinite().all():
+        raise SamplingError(
+            "sampling gave values that are no numbers (NaN or infinity); usual causes are a guidance scale (cfg) or "
+            "model strength that is too high, a damaged model file, or a model that needs more precision than float16: "
+            "try bfloat16 or float32"
+        )
+    return samples
+
+
+def _masking(
+    latent: Latent, clean: Tensor, drawn: Tensor, sampler_name: str, seed: int, sampling: ModelSampling
+) -> Masking:
+    mask = fit_mask(latent["noise_mask"], clean.shape).to(clean.device)
+    return Masking(mask, clean, mask_noise(sampler_name, drawn, seed), sampling.sigmas)
+
+
+class _Progress:
+    """Tells how far a sampling is. Which step it is in is seen from the noise level that is asked for."""
+
+    def __init__(
+        self, ctx: Context, levels: Sequence[float], colours: LatentColours | None, sampling: ModelSampling
+    ) -> None:
+        self.ctx, self.levels, self.colours, self.sampling = ctx, levels, colours, sampling
+        self.total = len(levels) - 1
+        self.done = 0
+        self.is_upwards = levels[0] < levels[-1]  # a latent is turned into noise
+
+    def predicted(self, sigma: float, denoised: Tensor) -> None:
+        """A prediction was made: the step that it belongs to is as good as done. Raises Cancelled."""
+        done = self._step_of(sigma) + 1
+        if done <= self.done:
+            self.ctx.check()
+            return
+        self.done = done
+        preview = None if self.colours is None else self.colours.picture(self.sampling.to_latent(denoised[:1]))
+        self.ctx.progress(done, self.total, preview)
+
+    def finish(self) -> None:
+        """The sampler is at its end, maybe by fewer predictions than steps."""
+        if self.done < self.total:
+            self.ctx.progress(self.total, self.total)
+
+    def _step_of(self, sigma: float) -> int:
+        """The step, from 0, that begins at this level or before it."""
+        step = max(self.done - 1, 0)
+        while step + 1 < self.total and self._is_reached(self.levels[step + 1], sigma):
+            step += 1
+        return step
+
+    def _is_reached(self, level: float, sigma: float) -> bool:
+        return level <= sigma if self.is_upwards else level >= sigma

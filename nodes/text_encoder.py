@@ -1,0 +1,101 @@
+"""The text encoder: prompts to conditioning, with weights and as many chunks as the text needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mezzotint.engine.errors import MezzotintError
+
+from .prompt_chunks import Chunk, ChunkLayout, Word, empty_chunk, lay_out
+from .prompt_weights import parse_weights
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import CLIPTextModel
+
+LAST_LAYER = -1
+STOP_OPTION = "stop_at_clip_layer"
+
+
+class ClipLayerError(MezzotintError):
+    """A text encoder is to stop at a layer that it does not have."""
+
+
+@dataclass(frozen=True, eq=False)
+class TextEncoder:
+    """A CLIP text encoder on its device, with its tokeniser.
+
+    Attributes:
+        network: of transformers. tokenizer: splits words into tokens, adding no special ones. layout: of its chunks.
+        device: where the network is. stop_at_layer: -1 for the last layer, -2 for the one before, ...
+    """
+
+    network: CLIPTextModel = field(repr=False)
+    tokenizer: Tokenizer = field(repr=False)
+    layout: ChunkLayout
+    device: torch.device
+    stop_at_layer: int = LAST_LAYER
+
+    def with_options(self, options: Mapping[str, Any]) -> TextEncoder:
+        """The same encoder with the options of a recipe: `stop_at_clip_layer`.
+
+        Raises:
+            ClipLayerError: there is no such layer.
+        """
+        stop = int(options.get(STOP_OPTION, LAST_LAYER))
+        layers = int(self.network.config.num_hidden_layers)
+        if not -layers <= stop <= LAST_LAYER:
+            raise ClipLayerError(
+                f"{STOP_OPTION} is {stop}, and this text encoder has {layers} layers; "
+                f"allowed are -1 (the last) to {-layers}"
+            )
+        return replace(self, stop_at_layer=stop)
+
+    def encode(self, text: str) -> list[Any]:
+        """The conditioning of a prompt in the syntax of `prompt_weights`.
+
+        A token's encoding z becomes (z - z_empty) * weight + z_empty, where z_empty is an empty prompt's at the same
+        place. Chunks are encoded on their own and joined along the tokens.
+
+        Returns:
+            One item, `[[tokens, {"pooled_output": pooled}]]`: float32 [1, chunks * length, D] and, of the first chunk,
+            [1, D]; on the CPU.
+        """
+        chunks = self.tokenize(text)
+        is_weighted = any(weight != 1 for chunk in chunks for weight in chunk.weights)
+        encoded, pooled = self._forward([*chunks, empty_chunk(self.layout)] if is_weighted else chunks)
+        if is_weighted:
+            weights = torch.tensor([chunk.weights for chunk in chunks])
+            encoded = _weighted(encoded[:-1], weights, encoded[-1:])
+        return [[encoded.reshape(1, -1, encoded.shape[-1]), {"pooled_output": pooled[:1]}]]
+
+    def tokenize(self, text: str) -> list[Chunk]:
+        """The tokens of a prompt with their weights, in chunks; at least one."""
+        pieces = [(word, piece.weight) for piece in parse_weights(text) for word in piece.text.split()]
+        encoded = self.tokenizer.encode_batch([word for word, _ in pieces], add_special_tokens=False)
+        words = (Word(found.ids, weight) for found, (_, weight) in zip(encoded, pieces, strict=True))
+        return lay_out(words, self.layout)
+
+    def _forward(self, chunks: list[Chunk]) -> tuple[Tensor, Tensor]:
+        """Hidden states [chunks, length, D] and pooled ones [chunks, D], float32 on the CPU."""
+        tokens = torch.tensor([chunk.tokens for chunk in chunks], device=self.device)
+        is_last = self.stop_at_layer == LAST_LAYER
+        output = self.network(tokens, output_hidden_states=not is_last)
+        hidden = output.last_hidden_state if is_last else self._normed(output.hidden_states[self.stop_at_layer])
+        return hidden.float().cpu(), output.pooler_output.float().cpu()
+
+    def _normed(self, hidden: Tensor) -> Tensor:
+        # transformers 4 keeps the layers in a sub-module, 5 in the model itself
+        normed: Tensor = getattr(self.network, "text_model", self.network).final_layer_norm(hidden)
+        return normed
+
+
+def _weighted(encoded: Tensor, weights: Tensor, empty: Tensor) -> Tensor:
+    """Encodings [N, T, D] by weights [N, T], relative to the empty one [1, T, D]; a weight of 1 changes nothing."""
+    weighted = (encoded - empty) * weights[..., None] + empty
+    return torch.where(weights[..., None] == 1, encoded, weighted)

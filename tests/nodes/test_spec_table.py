@@ -1,0 +1,154 @@
+"""Nodes that saved workflows know have the names, titles, inputs, defaults and limits that those workflows expect.
+
+The rows are those of the specification's table of core nodes, in its notation: `name` TYPE=default [min..max /step];
+`?` optional, `ml` multiline, `cag` control_after_generate, {a,b} a combo whose first choice is the default.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import pytest
+
+from mezzotint.engine.node import MISSING, InputSpec, NodeSpec, nodes_in
+from mezzotint.engine.registry import Registry
+from mezzotint.nodes import image, image_file, latent, logic, mask, maths, primitive
+
+ROWS = """
+**EmptyLatentImage** “Empty Latent Image” · latent | `width` INT=512 [16..MAX /8] · `height` INT=512 [16..MAX /8] · `batch_size` INT=1 [1..4096] | LATENT
+**SetLatentNoiseMask** “Set Latent Noise Mask” · latent/inpaint | `samples` LATENT · `mask` MASK | LATENT
+**LatentUpscale** “Upscale Latent” · latent | `samples` LATENT · `upscale_method` ‹up-latent› · `width` INT=512 [0..MAX /8] · `height` INT=512 [0..MAX /8] · `crop` {disabled,center} | LATENT
+**LatentUpscaleBy** “Upscale Latent By” · latent | `samples` LATENT · `upscale_method` ‹up-latent› · `scale_by` FLOAT=1.5 [0.01..8 /0.01] | LATENT
+**LatentFromBatch** “Latent From Batch” · latent/batch | `samples` LATENT · `batch_index` INT=0 [0..63] · `length` INT=1 [1..64] | LATENT
+**RepeatLatentBatch** “Repeat Latent Batch” · latent/batch | `samples` LATENT · `amount` INT=1 [1..64] | LATENT
+**LatentBatch** · latent/batch | `samples1` LATENT · `samples2` LATENT | LATENT
+**SaveImage** “Save Image” · image | `images` IMAGE · `filename_prefix` STRING=ComfyUI | —
+**PreviewImage** “Preview Image” · image | `images` IMAGE | —
+**ImageScale** “Upscale Image” · image/upscaling | `image` IMAGE · `upscale_method` ‹up-image› · `width` INT=512 [0..MAX] · `height` INT=512 [0..MAX] · `crop` {disabled,center} | IMAGE
+**ImageScaleBy** “Upscale Image By” · image/upscaling | `image` IMAGE · `upscale_method` ‹up-image› · `scale_by` FLOAT=1 [0.01..8 /0.01] | IMAGE
+**ImageInvert** “Invert Image” · image | `image` IMAGE | IMAGE
+**ImageBatch** “Batch Images” · image | `image1` IMAGE · `image2` IMAGE | IMAGE
+**EmptyImage** · image | `width` INT=512 [1..MAX] · `height` INT=512 [1..MAX] · `batch_size` INT=1 [1..4096] · `color` INT=0 [0..16777215] | IMAGE
+**ImageCrop** “Image Crop” · image/transform | `image` IMAGE · `width` INT=512 [1..MAX] · `height` INT=512 [1..MAX] · `x` INT=0 [0..MAX] · `y` INT=0 [0..MAX] | IMAGE
+**GetImageSize** “Get Image Size” · image | `image` IMAGE | INT `width`, INT `height`, INT `batch_size`
+**ImageToMask** “Convert Image to Mask” · mask | `image` IMAGE · `channel` {red,green,blue,alpha} | MASK
+**MaskToImage** “Convert Mask to Image” · mask | `mask` MASK | IMAGE
+**SolidMask** · mask | `value` FLOAT=1 [0..1 /0.01] · `width` INT=512 [1..MAX] · `height` INT=512 [1..MAX] | MASK
+**InvertMask** · mask | `mask` MASK | MASK
+**PrimitiveInt** “Int” · utils/primitive | `value` INT [-I64..I64] cag | INT
+**PrimitiveFloat** “Float” · utils/primitive | `value` FLOAT [-I64..I64] | FLOAT
+**PrimitiveString** “String” · utils/primitive | `value` STRING | STRING
+**PrimitiveStringMultiline** “String (Multiline)” · utils/primitive | `value` STRING ml | STRING
+**PrimitiveBoolean** “Boolean” · utils/primitive | `value` BOOLEAN | BOOLEAN
+**StringConcatenate** “Concatenate” · utils/string | `string_a` STRING ml · `string_b` STRING ml · `delimiter` STRING | STRING
+**PreviewAny** “Preview Any” · utils | `source` * | —
+""".strip().splitlines()  # noqa: E501
+
+SYMBOLS = {
+    "‹up-latent›": "{nearest-exact,bilinear,area,bicubic,bislerp}",
+    "‹up-image›": "{nearest-exact,bilinear,area,bicubic,lanczos}",
+    "MAX": "16384",
+    "I64": "9223372036854775807",
+}
+SINKS = {"SaveImage", "PreviewImage", "PreviewAny"}
+NODE = re.compile(r"\*\*(?P<name>\w+)\*\*( “(?P<title>.+?)”)? · (?P<category>\S+)")
+INPUT = re.compile(
+    r"`(?P<name>\w+)`(?P<optional>\?)? (?P<port>\{[^}]*\}|[A-Z]+|\*)(=(?P<default>\S+))?"
+    r"( \[(?P<low>\S+?)\.\.(?P<high>\S+?)( /(?P<step>\S+))?\])?(?P<hints>( ml| cag)*)"
+)
+OUTPUT = re.compile(r"(?P<port>[A-Z]+)( `(?P<name>\w+)`)?")
+READERS: dict[str, Any] = {"INT": int, "FLOAT": float, "STRING": str}
+
+
+class Row(NamedTuple):
+    """One row of the table, taken apart."""
+
+    name: str
+    title: str
+    category: str
+    inputs: list[dict[str, Any]]
+    outputs: list[tuple[str, str]]
+
+
+def parsed(line: str) -> Row:
+    for symbol, meaning in SYMBOLS.items():
+        line = line.replace(symbol, meaning)
+    head, inputs, outputs = line.split(" | ")
+    node = NODE.fullmatch(head)
+    assert node is not None, head
+    made = [] if outputs == "—" else [OUTPUT.fullmatch(output) for output in outputs.split(", ")]
+    pairs = [(match["name"] or match["port"], match["port"]) for match in made if match]
+    title = node["title"] or node["name"]
+    return Row(node["name"], title, node["category"], [parsed_input(text) for text in inputs.split(" · ")], pairs)
+
+
+def parsed_input(text: str) -> dict[str, Any]:
+    match = INPUT.fullmatch(text)
+    assert match is not None, text
+    choices = match["port"][1:-1].split(",") if match["port"].startswith("{") else None
+    read = READERS.get(match["port"], str)
+    default = read(match["default"]) if match["default"] else choices[0] if choices else MISSING
+    limits = {sign: float(match[name]) for sign, name in (("ge", "low"), ("le", "high")) if match[name]}
+    return {
+        "name": match["name"],
+        "port": "COMBO" if choices else match["port"],
+        "default": default,
+        "choices": choices,
+        "limits": limits,
+        "step": float(match["step"]) if match["step"] else None,
+        "multiline": " ml" in match["hints"] or None,
+        "control": " cag" in match["hints"] or None,
+        "optional": bool(match["optional"]),
+    }
+
+
+def declared_input(given: InputSpec) -> dict[str, Any]:
+    return {
+        "name": given.name,
+        "port": given.port,
+        "default": given.default,
+        "choices": given.choices.list(None) if given.choices else None,
+        "limits": {sign: float(limit) for sign, limit in given.limits.items()},
+        "step": given.widget.step,
+        "multiline": given.widget.multiline,
+        "control": given.widget.control_after_generate,
+        "optional": given.is_optional,
+    }
+
+
+@pytest.fixture(scope="module")
+def specs() -> dict[str, NodeSpec]:
+    """Every node of these modules, by name; registering them is a test of its own."""
+    registry = Registry()
+    for function in nodes_in(latent, image, image_file, mask, primitive, maths, logic):
+        registry.register(function)
+    return {spec.name: spec for spec in registry}
+
+
+@pytest.mark.parametrize("row", [parsed(line) for line in ROWS], ids=lambda row: str(row.name))
+def test_a_node_is_declared_as_the_table_says(row: Row, specs: dict[str, NodeSpec]) -> None:
+    spec = specs[row.name]
+    assert (spec.title, spec.category) == (row.title, row.category)
+    assert [declared_input(given) for given in spec.inputs.values()] == row.inputs
+    assert [(output.name, output.port) for output in spec.outputs] == row.outputs
+    assert spec.is_sink == (row.name in SINKS)
+
+
+def test_load_image_is_declared_as_the_table_says(specs: dict[str, NodeSpec]) -> None:
+    # Its row names no list of choices: they are the files of the input folder.
+    spec = specs["LoadImage"]
+    assert (spec.title, spec.category) == ("Load Image", "image")
+    (given,) = spec.inputs.values()
+    assert (given.name, given.port, given.default) == ("image", "COMBO", MISSING)
+    assert given.widget.options() == {"image_upload": True}
+    assert [(output.name, output.port) for output in spec.outputs] == [("IMAGE", "IMAGE"), ("MASK", "MASK")]
+    assert spec.fingerprint is not None
+
+
+def test_every_node_says_what_it_does(specs: dict[str, NodeSpec]) -> None:
+    assert [spec.name for spec in specs.values() if not spec.description.endswith(".")] == []
+
+
+def test_all_of_them_run_in_the_pool_and_not_on_the_device(specs: dict[str, NodeSpec]) -> None:
+    assert {spec.lane for spec in specs.values()} == {"cpu"}
