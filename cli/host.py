@@ -45,7 +45,7 @@ def check_device(device: str | None) -> None:
     if device is None or device == "cpu":
         return
     if not _DEVICE.fullmatch(device):
-        raise UsageError(f"--device: there is no device '{device}'; allowed are cpu, cuda, cuda:1 and the like, and mps")
+        raise UsageError(f"--device: there is no device '{device}'; allowed are cpu, cuda, cuda:1, mps")
     import torch
 
     kind, _, index = device.partition(":")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
@@ -35,9 +36,10 @@ class Interrupts:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # Not `loop.add_signal_handler`, which Windows does not have.
-            self._before[number] = signal.signal(number, self._take)
+        if threading.current_thread() is threading.main_thread():  # Python takes signals nowhere else
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # Not `loop.add_signal_handler`, which Windows does not have.
+                self._before[number] = signal.signal(number, self._take)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,6 +18,8 @@ _SOURCES_OF_SEEDS = (*SEED_NAMES, "value")
 _SOURCES_OF_TEXTS = ("text", "value", "string")
 
 Values = dict[tuple[str, str], Any]
+Texts = list[tuple[str, str, list[InputPlace]]]
+"""The node that encodes a text, its input, and the constants behind that."""
 
 
 def with_prompt(graph: Graph, text: str, *, is_negative: bool = False) -> Values:
@@ -30,21 +32,34 @@ def with_prompt(graph: Graph, text: str, *, is_negative: bool = False) -> Values
         UsageError: there is no such node, or no telling which of several is meant.
     """
     option = "--negative" if is_negative else "--prompt"
-    places = _text_places(graph, is_negative)
+    texts = _texts(graph, is_negative)
+    places = _all_places(texts)
     if not places:
         side = "negative side" if is_negative else "conditioning"
-        raise UsageError(f"{option}: no text is encoded for the {side} of this workflow; set one with --set NODE.INPUT=TEXT")
-    if is_negative and set(places) & set(_text_places(graph, is_negative=False)):
+        cure = "set one with --set NODE.INPUT=TEXT"
+        raise UsageError(f"{option}: no text is encoded for the {side} of this workflow; {cure}")
+    if is_negative and set(places) & set(_all_places(_texts(graph, is_negative=False))):
         raise UsageError(f"{option}: the negative side of this workflow has no text of its own; it shares the prompt's")
-    if len(places) > 1 and len({str(graph.constant(place)) for place in places}) > 1:
+    if not _are_one(graph, texts):
         named = ", ".join(f"{graph.label(place.node_id)} input '{place.input_name}'" for place in places)
         example = f"--set {places[0].node_id}.{places[0].input_name}=TEXT"
         raise UsageError(f"{option}: it could be any of {named}; say which, as in {example}")
     return dict.fromkeys(places, text)
 
 
+def _are_one(graph: Graph, texts: Texts) -> bool:
+    """Whether all texts are one prompt: those of one encoder (it may take several), or the same text throughout."""
+    if len({encoder for encoder, _, _ in texts}) == 1 and all(len(places) == 1 for _, _, places in texts):
+        return True
+    return len({str(graph.constant(place)) for place in _all_places(texts)}) == 1
+
+
+def _all_places(texts: Texts) -> list[InputPlace]:
+    return list(dict.fromkeys(place for _, _, places in texts for place in places))
+
+
 def seed_places(graph: Graph) -> list[InputPlace]:
-    """Where the seeds of a workflow are: inputs named `seed` or `noise_seed`, or the numbers that these are linked to."""
+    """Where the seeds of a workflow are: inputs named `seed` or `noise_seed`, or the numbers they are linked to."""
     found: dict[InputPlace, None] = {}
     for node_id in graph.needed():
         spec = graph.spec(node_id)
@@ -66,13 +81,13 @@ def with_seed(graph: Graph, seed: int) -> Values:
     return dict.fromkeys(places, seed)
 
 
-def _text_places(graph: Graph, is_negative: bool) -> list[InputPlace]:
-    found: dict[InputPlace, None] = {}
-    for link in _sampled(graph, is_negative):
-        for encoder in _encoders(graph, link):
-            for name in _text_inputs(graph.spec(encoder)):
-                found.update(dict.fromkeys(graph.sources(InputPlace(encoder, name), "STRING", _SOURCES_OF_TEXTS)))
-    return list(found)
+def _texts(graph: Graph, is_negative: bool) -> Texts:
+    encoders = dict.fromkeys(encoder for link in _sampled(graph, is_negative) for encoder in _encoders(graph, link))
+    return [
+        (encoder, name, graph.sources(InputPlace(encoder, name), "STRING", _SOURCES_OF_TEXTS))
+        for encoder in encoders
+        for name in _text_inputs(graph.spec(encoder))
+    ]
 
 
 def _sampled(graph: Graph, is_negative: bool) -> Iterator[Link]:

@@ -43,10 +43,14 @@ class Terminal:
             self._tell(Text.assemble(("Warning: ", "yellow"), sentence(plain(text))))
 
     def fail(self, text: str, hint: str = "") -> None:
-        """Tell of an error. The first line is marked as one."""
+        """Tell of an error, and below it what helps to understand it."""
         self._tell(Text.assemble(("Error: ", "bold red"), sentence(plain(text))))
         if hint:
-            self._tell(Text(plain(hint)))
+            self.hint(hint)
+
+    def hint(self, text: str) -> None:
+        """Tell more of an error."""
+        self._tell(Text(plain(text)))
 
     def result(self, line: str) -> None:
         """Write a line of results: never wrapped, cut or coloured, and at once."""

@@ -23,7 +23,7 @@ SEED_COUNT = 2**64
 
 @dataclass(frozen=True, slots=True)
 class Variation:
-    """A workflow as it is to be run, and its seed if it has one."""
+    """A workflow as it is to be run, and its seed where that is of interest."""
 
     workflow: Workflow
     seed: int | None
@@ -63,7 +63,8 @@ def variations(workflow: Workflow, host: Host, count: int, seed: int | str | Non
             workflow = _advanced(workflow, host, rng) if index else workflow
             rng_of_texts = rng
         prepared = prepare_texts(workflow, host.definitions, rng_of_texts, datetime.now().astimezone())
-        yield Variation(prepared, _seed_of(workflow, host))
+        is_told = count > 1 or seed is not None
+        yield Variation(prepared, _seed_of(workflow, host) if is_told else None)
 
 
 def _advanced(workflow: Workflow, host: Host, rng: Random) -> Workflow:
@@ -71,7 +72,7 @@ def _advanced(workflow: Workflow, host: Host, rng: Random) -> Workflow:
     graph = Graph(moved, host.registry)
     changed = changed_seeds(graph, workflow)
     seeds = {place: graph.constant(place) for place in seed_places(graph) if place not in changed}
-    counted = {place: (seed + 1) % SEED_COUNT for place, seed in seeds.items() if isinstance(seed, int)}
+    counted = {(*place,): (seed + 1) % SEED_COUNT for place, seed in seeds.items() if isinstance(seed, int)}
     return with_values(moved, counted)
 
 

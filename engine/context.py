@@ -49,14 +49,18 @@ class Prompt:
         self._added: dict[str, Any] = {}
 
     @cached_property
-    def original(self) -> Mapping[str, Any]:
+    def original(self) -> dict[str, Any]:
         """The graph in API format, as submitted."""
         return self._workflow.to_api()
 
     @property
     def nodes(self) -> Mapping[str, Any]:
         """The graph in API format, with the nodes of all expansions so far."""
-        return ChainMap(self._added, dict(self.original)) if self._added else self.original
+        return self._all
+
+    @cached_property
+    def _all(self) -> ChainMap[str, Any]:
+        return ChainMap(self._added, self.original)
 
     def add(self, nodes: Mapping[str, Any]) -> None:
         """A step expanded into these."""

@@ -136,7 +136,7 @@ def invoke(spec: NodeSpec, bound: Bound, run: Calls) -> Generator[Request, Any, 
             context = _add_services(spec, arguments, run, index)
             result = spec.body(**arguments)
             if spec.kind == "generator":
-                result = yield from _answering_needs(result, index)
+                result = yield from _answering_needs(spec, result, index)
         if isinstance(result, Expand):
             collected.splice((yield result))
         else:
@@ -154,7 +154,7 @@ def _add_services(spec: NodeSpec, arguments: dict[str, Any], run: Calls, index: 
     return context
 
 
-def _answering_needs(body: Generator[Request, Any, Any], index: int) -> Generator[Request, Any, Any]:
+def _answering_needs(spec: NodeSpec, body: Generator[Request, Any, Any], index: int) -> Generator[Request, Any, Any]:
     """Passes a body's requests on; of lazy inputs and sub-graphs, picks the values of this call."""
     answer: Any = None
     error: BaseException | None = None
@@ -170,14 +170,16 @@ def _answering_needs(body: Generator[Request, Any, Any], index: int) -> Generato
             error = raised
             continue
         if isinstance(request, Need):
-            picked = tuple(_pick(answer[name], index) for name in request.names)
+            picked = tuple(pick(spec, name, answer[name], index) for name in request.names)
             answer = picked[0] if len(picked) == 1 else picked
         elif isinstance(request, Expand):
             answer = tuple(values[0] if len(values) == 1 else values for values in answer)
 
 
-def _pick(values: list[Any], index: int) -> Any:
-    """Item `index` of a lazy input's values, or the last; None when the input is not connected."""
+def pick(spec: NodeSpec, name: str, values: list[Any], index: int) -> Any:
+    """What call number `index` gets of a lazy input's values; None when the input is not connected."""
+    if spec.inputs[name].is_list:
+        return values
     return values[min(index, len(values) - 1)] if values else None
 
 

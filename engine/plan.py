@@ -68,24 +68,26 @@ class Plan:
         if taken:
             raise GraphError(f"the graph of the expansion uses the id '{taken[0]}', which is taken; use ctx.graph()")
         nodes = Workflow.from_api(expansion.graph).nodes
-        known = {step_id: step.spec for step_id, step in self.steps.items()} if self.steps else {}
-        validation = check_inputs(nodes, registry, known)
+        validation = check_inputs(nodes, registry, self._spec)
         if validation.problems:
             raise GraphError("the graph of the expansion is wrong: " + " ".join(map(str, validation.problems)))
         for value in expansion.result:
             link = as_link(value)
             if link is not None and link.node_id not in nodes and link.node_id not in self.steps:
                 raise GraphError(f"the result of the expansion links to node '{link.node_id}', which is not there")
-        before = len(self.steps)
         self._add(_parents_first(validation.nodes), parent)
-        steps = list(self.steps.values())[before:]
+        steps = [self.steps[node_id] for node_id in nodes]
         for step in steps:
-            step.display_id = expansion.graph[step.id].get("override_display_id") or parent.display_id
+            shown_by = expansion.graph[step.id].get("override_display_id")
+            known = self.steps.get(shown_by, parent)
+            step.display_id = shown_by if known is parent and shown_by else known.display_id
         return steps
 
     def _add(self, nodes: Iterable[CheckedNode], parent: Step | None) -> None:
         for node in nodes:
             spec, node_id = node.spec, node.node_id
+            # Fingerprints are taken before the run, so what an expansion brings has none and is not reused.
+            is_unknown = parent is not None and spec.fingerprint is not None
             self.steps[node_id] = Step(
                 node_id,
                 spec,
@@ -96,7 +98,7 @@ class Plan:
                     node.literals,
                     node.links,
                     self._key,
-                    fingerprint=self._fingerprints.get(node_id),
+                    fingerprint=float("nan") if is_unknown else self._fingerprints.get(node_id),
                     node_id=node_id,
                     salt=self._sink_salt if spec.is_sink else "",
                 ),
@@ -105,6 +107,10 @@ class Plan:
                 parent.id if parent else None,
                 parent.real_id if parent else node_id,
             )
+
+    def _spec(self, step_id: str) -> NodeSpec | None:
+        step = self.steps.get(step_id)
+        return step.spec if step is not None else None
 
     def _key(self, step_id: str) -> Key | None:
         step = self.steps.get(step_id)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 BUDGET_SHARE = 0.9
 """The default budget, as a share of the memory that is free when the first recipe is materialised."""
-GB = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +182,7 @@ class Residency:
             if nbytes > available + idle:
                 most = max(available + idle, 0)
                 raise OutOfMemoryError(
-                    f"{what} needs about {nbytes / GB:.1f} GB of memory, and {most / GB:.1f} GB can be had on "
+                    f"{what} needs about {_in_words(nbytes)} of memory, and {_in_words(most)} can be had on "
                     f"{self._device_in_words()}; choose a smaller size or batch, or free some memory"
                 )
             self._evict(nbytes - available)
@@ -224,6 +223,10 @@ class Residency:
 
     def _device_in_words(self) -> str:
         return "this machine" if self.device == "cpu" else f"device {self.device}"
+
+
+def _in_words(nbytes: int) -> str:
+    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.1f} MB"
 
 
 def _has_cuda() -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -20,7 +20,7 @@ from .errors import Cancelled, GraphError
 from .event_stream import EventStream, OnEvent
 from .expansion import Expand
 from .failure import failure_facts
-from .invocation import Bound, bind, invoke_async
+from .invocation import Bound, bind, invoke_async, pick
 from .lane import Task
 from .mailbox import Mailbox
 from .memory_cache import StepValue
@@ -66,6 +66,7 @@ class Run:
         self._answers = Answers(plan, engine.registry, prompt, self._slot)
         self._announced: set[str] = set()
         self._batches = Batches(plan, self.state, engine, self._task)
+        self._ready: list[str] = []
         self._parked: dict[str, Parked] = {}
         self._unreadable: set[str] = set()
         self._coroutines: dict[str, asyncio.Task[None]] = {}
@@ -164,18 +165,21 @@ class Run:
             self._let_go(step_id)
         for step_id in moves.skipped:
             self._skip(step_id)
-        if moves.ready:
-            self._dispatch(moves.ready)
+        for step_id in moves.ready:
+            if self._batches.is_under_way(step_id):
+                self.state.started(step_id)
+            else:
+                self._ready.append(step_id)
 
-    def _dispatch(self, ready: Iterable[str]) -> None:
+    def _dispatch(self) -> None:
+        """Start what became ready since the last time, together."""
+        ready, self._ready = self._ready, []
         resumed: list[list[Task]] = []
         begun: list[Step] = []
         for step_id in ready:
             if self.state.status[step_id] != "ready":
                 continue
             self.state.started(step_id)
-            if self._batches.is_under_way(step_id):
-                continue
             if step_id in self._parked:
                 resumed.append([self._resume(step_id)])
             elif self._must_compute(self.plan.steps[step_id]):
@@ -285,8 +289,7 @@ class Run:
         async def fetch(name: str) -> Any:
             needs, answer = self._answers.inputs(step, [name])
             await self._have(needs)
-            values = answer()[name]
-            return values[min(call_index, len(values) - 1)] if values else None
+            return pick(step.spec, name, answer()[name], call_index)
 
         declared = step.spec.inputs
         given = [name for name in (*step.literals, *step.links) if name in declared and declared[name].is_lazy]
@@ -299,6 +302,7 @@ class Run:
 
     async def _have(self, step_ids: list[str]) -> None:
         self._apply(self.state.require(step_ids))
+        self._settle()
         await self._waiters.wait(step_ids)
 
     # how steps end
@@ -365,7 +369,8 @@ class Run:
             self.state.free(step_id)
 
     def _settle(self) -> None:
-        """See whether the run is over, or can go no further."""
+        """Start what can start; see whether the run is over, or can go no further."""
+        self._dispatch()
         if self.state.is_stalled:
             waiting = self.state.waiting()
             stuck = self.plan.steps[next((step_id for step_id in waiting if step_id in self._parked), waiting[0])]

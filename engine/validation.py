@@ -6,7 +6,7 @@ Linear in the size of the graph: each node that an output needs is looked at onc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .folders import Folders
 
 SHOWN_CHOICES = 20
+FindSpec = Callable[[str], NodeSpec | None]
 _WIDGETS = {*WIDGET_PORTS.values(), COMBO, ANY}
 
 
@@ -53,7 +54,8 @@ class Problem:
             place = f"Node {self.node_id} ({name})" if name else f"Node {self.node_id}"
         if self.input_name is not None:
             place += f", input '{self.input_name}'"
-        return f"{place}: {self.reason}." if place else f"{self.reason}."
+        end = "" if self.reason.endswith("?") else "."
+        return f"{place}: {self.reason}{end}" if place else f"{self.reason}{end}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,8 @@ def validate(
     return _Validator(workflow, registry, folders).run(targets)
 
 
-def check_inputs(nodes: Mapping[str, WorkflowNode], registry: Registry, known: Mapping[str, NodeSpec]) -> Validation:
-    """Check the nodes of an expansion, all of them; `known` are the steps that links may point to besides."""
+def check_inputs(nodes: Mapping[str, WorkflowNode], registry: Registry, known: FindSpec) -> Validation:
+    """Check the nodes of an expansion, all of them; `known` finds further steps that links may point to."""
     validator = _Validator(Workflow.model_construct(nodes=dict(nodes)), registry, None)
     validator.known = known
     validator.find_unknown_types()
@@ -107,7 +109,7 @@ def check_inputs(nodes: Mapping[str, WorkflowNode], registry: Registry, known: M
 class _Validator:
     def __init__(self, workflow: Workflow, registry: Registry, folders: Folders | None) -> None:
         self.workflow, self.registry, self.folders = workflow, registry, folders
-        self.known: Mapping[str, NodeSpec] = {}
+        self.known: FindSpec = lambda node_id: None
         self.problems: list[Problem] = []
         self.checked: dict[str, CheckedNode] = {}
         self.is_rejected = False
@@ -230,7 +232,7 @@ class _Validator:
     def link_works(self, node_id: str, given: InputSpec | None, link: Link) -> bool:
         name = given.name if given else None
         source = self.workflow.nodes.get(link.node_id)
-        spec = self.known.get(link.node_id) if source is None else self.registry.get(source.class_type)
+        spec = self.known(link.node_id) if source is None else self.registry.get(source.class_type)
         if source is None and spec is None:
             near = _suggestion(closest(link.node_id, self.workflow.nodes), "link it to a node of the workflow")
             self.report(node_id, "bad_linked_input", f"it is linked to node '{link.node_id}', which is not there; {near}",
@@ -290,7 +292,7 @@ class _Validator:
             allowed = self._choices[id(given)] = given.choices.list(self.folders)
         if self.folders is None and callable(given.choices.source):
             return
-        if value not in allowed:
+        if value not in allowed and not given.choices.takes(value, self.folders):
             raise InputError("value_not_in_list", _list_of(allowed, value))
 
 

@@ -56,11 +56,18 @@ class Choices:
         source: the values, or a function of nothing or of the `Folders` that returns them.
         models: the models folder the values are files of, if they are (`"checkpoints"`): a missing value is then a
             missing model and not a misspelling.
+        accepts: says whether a further value, not listed, is allowed too ("a.png [output]").
+        extra: more options for editors, under their wire names.
     """
 
     source: Options
     models: str | None = None
+    accepts: Callable[[str, Folders], bool] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def takes(self, value: str, folders: Folders | None) -> bool:
+        """Whether a value that is not listed is allowed all the same."""
+        return self.accepts is not None and folders is not None and self.accepts(value, folders)
 
     def list(self, folders: Folders | None) -> list[str]:
         """The values that are allowed now."""

@@ -19,6 +19,7 @@ MODULES = (
     "conditioning",
     "sampling",
     "sampler_parts",
+    "noise_levels",
     "denoise_step",
     "vae",
     "latent",

@@ -1,4 +1,4 @@
-"""`Denoise`: what a sampling body asks its lane for. Equal ones of several prompts become one forward of the network."""
+"""`Denoise`: what a sampling body asks its lane for. Those of several prompts become one forward of the network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Denoise(Request):
 
     Args:
         model: the recipe of a denoiser. x: float32 [B, C, h, w] at noise level `sigma`, on the model's device.
-        conditionings: several descriptions to predict for. Each is a list of items `[tokens [1, T, D], options]`, and its
+        conditionings: several to predict for. Each is a list of items `[tokens [1, T, D], options]`, and its
             prediction is the mean over its items, weighed by their `strength` (0 outside their range of timesteps;
             zeros where nothing counts).
 
@@ -139,19 +139,19 @@ def _forward(batch: list[_Evaluation], denoiser: Denoiser) -> Sequence[Tensor]:
     """One forward of the network; a prediction for each evaluation."""
     import torch
 
-    counts = [len(evaluation.request.x) for evaluation in batch]
+    counts = [evaluation.request.x.shape[0] for evaluation in batch]
     x = torch.cat([evaluation.request.x for evaluation in batch])
     tokens = torch.cat([_for_each(e.tokens.to(x.device), count) for e, count in zip(batch, counts, strict=True)])
-    sigmas = [evaluation.request.sigma for evaluation in batch for _ in range(len(evaluation.request.x))]
+    sigmas = [evaluation.request.sigma for evaluation in batch for _ in range(evaluation.request.x.shape[0])]
     denoised = denoiser.predict(x, sigmas, tokens)
     return denoised.split(counts)
 
 
 def _for_each(tokens: Tensor, count: int) -> Tensor:
     """Tokens for each latent of a batch, [count, T, D]; fewer are repeated from the first."""
-    if len(tokens) == count:
+    if tokens.shape[0] == count:
         return tokens
-    if len(tokens) == 1:
+    if tokens.shape[0] == 1:
         return tokens.expand(count, -1, -1)
     return tokens.repeat(-(-count // len(tokens)), 1, 1)[:count]
 

@@ -30,6 +30,8 @@ CLASSES = {
     "scheduler": "",
 }
 """The components of a checkpoint and the class each must have; any will do for the scheduler."""
+NETWORKS = ("unet", "text_encoder", "vae")
+"""The components that have weights."""
 SUPPORTED = (
     "folders with a UNet2DConditionModel, one CLIPTextModel and an AutoencoderKL, such as Stable Diffusion 1 and 2"
 )
@@ -121,10 +123,19 @@ class DiffusersFolder:
                 raise self._unknown(f"has no {component}")
             if class_name and given.removesuffix("Fast") != class_name:
                 raise self._unknown(f"has a {component} of class {given}")
-            if component != "tokenizer":
-                self.config(component)
-        for component in ("unet", "text_encoder", "vae"):
+        self._check_tokenizer()
+        self.config("scheduler")
+        for component in NETWORKS:
+            self.config(component)
             read_headers(self.weights(component))
+
+    def _check_tokenizer(self) -> None:
+        folder = self.path / "tokenizer"
+        if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
+            raise ModelFileError(
+                f"the checkpoint '{self.name}' lacks '{folder / 'tokenizer.json'}', or vocab.json and merges.txt "
+                f"beside it; fetch the folder again"
+            )
 
     def _unknown(self, what: str) -> ModelFileError:
         return ModelFileError(
@@ -139,7 +150,7 @@ class DiffusersFolder:
         """
         folders = [self.path / component for component in CLASSES]
         small = [path for folder in folders for path in folder.glob("*") if path.suffix in (".json", ".txt")]
-        weights = [path for component in ("unet", "text_encoder", "vae") for path in self.weights(component)]
+        weights = [path for component in NETWORKS for path in self.weights(component)]
         inside = {path.relative_to(self.path).as_posix() for path in (*small, *weights)}
         return sorted({INDEX_NAME, *inside})
 

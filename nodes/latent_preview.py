@@ -2,8 +2,8 @@
 
 The map of the embedded model was fitted by least squares (no regularisation) to 96 icons of its training data, drawn at
 52×52 on 64×64 (half on white, half on a random colour): from the encoder's mean in each of the 6,144 cells to the mean
-colour of the decoded picture there. The colours are off by 0.12 of the full range (root mean square; 0.12 on 32 other
-pictures, too), where the pictures themselves vary by 0.32. `tests/nodes/test_latent_preview.py` sees that it still fits.
+colour of the decoded picture there. The colours are off by 0.12 of the full range (root mean square; on 32 other
+pictures, too), where those of the pictures vary by 0.32. `tests/nodes/test_latent_preview.py` sees that it still fits.
 """
 
 from __future__ import annotations

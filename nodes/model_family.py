@@ -88,7 +88,8 @@ def load_autoencoder(recipe: Recipe, residency: Residency) -> Loaded:
             loading.dtype,
             latent_channels=network.config.latent_channels,
             downscale=2 ** (len(widths) - 1),
-            widest=max(widths[:2]),
+            encoder_width=widths[0],
+            decoder_width=max(widths[:2]),
         )
         return Loaded(vae, loading.nbytes)
 
@@ -204,9 +205,14 @@ class _Loading:
         return network.requires_grad_(False).eval()
 
     def _error(self, what: str, error: Exception) -> ModelFileError:
-        why = " ".join(str(error).split())
-        why = why if len(why) < 200 else f"{why[:200]}..."
-        return ModelFileError(f"the {self.component} of the checkpoint '{self.folder.name}': its {what} ({why})")
+        return ModelFileError(
+            f"the {self.component} of the checkpoint '{self.folder.name}': its {what} ({_one_line(error)})"
+        )
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _named_for(network: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -251,7 +257,8 @@ def _tokenizer(folder: DiffusersFolder, length: int) -> tuple[Tokenizer, ChunkLa
         made = CLIPTokenizerFast.from_pretrained(path, local_files_only=True)
     except Exception as error:  # the tokenizers library raises the bare class for what it cannot read
         raise ModelFileError(
-            f"the tokenizer of the checkpoint '{folder.name}' cannot be read from '{path}' ({error}); fetch it again"
+            f"the tokenizer of the checkpoint '{folder.name}' cannot be read from '{path}' ({_one_line(error)}); "
+            f"fetch it again"
         ) from None
     tokenizer = made.backend_tokenizer
     tokenizer.no_truncation()

@@ -69,6 +69,15 @@ def folder_sampling(folder: DiffusersFolder, digest: str) -> ModelSampling:
     Raises:
         ModelFileError: a configuration is missing, or says something that is not known.
     """
+    try:
+        return _read(folder)
+    except (ValueError, TypeError) as error:
+        raise ModelFileError(
+            f"the configuration of the checkpoint '{folder.name}' cannot be used for sampling: {error}"
+        ) from None
+
+
+def _read(folder: DiffusersFolder) -> ModelSampling:
     unet, vae, scheduler = (folder.config(component) for component in ("unet", "vae", "scheduler"))
     is_flow = "FlowMatch" in str(scheduler.get("_class_name"))
     return ModelSampling(
@@ -93,7 +102,4 @@ def _sigmas(folder: DiffusersFolder, scheduler: dict[str, Any], is_flow: bool) -
             f"the checkpoint '{folder.name}' has a {scheduler.get('_class_name', 'scheduler')} that names no "
             f"beta_schedule, so its noise levels are not known"
         )
-    try:
-        return DiscreteSigmas.from_config(scheduler)
-    except (ValueError, TypeError) as error:
-        raise ModelFileError(f"the scheduler of the checkpoint '{folder.name}' cannot be used: {error}") from None
+    return DiscreteSigmas.from_config(scheduler)

@@ -5,7 +5,6 @@ So a sampler hashes, caches and serialises like a number. Torch is loaded when o
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,32 +19,9 @@ if TYPE_CHECKING:
 
 Options = tuple[tuple[str, Any], ...]
 
-SAMPLER_NAMES = (
-    "euler",
-    "euler_ancestral",
-    "heun",
-    "dpmpp_2m",
-    "dpmpp_2m_sde",
-    "dpmpp_2m_sde_gpu",
-    "dpmpp_2m_sde_heun",
-    "dpmpp_2m_sde_heun_gpu",
-    "lcm",
-    "ddim",
-)
-"""The built-in samplers, so that validating a workflow needs no torch. A test holds them to `samplers.SAMPLERS`."""
-
-SINGLE_STEP_NAMES = ("euler", "euler_ancestral", "lcm", "ddim")
-"""Those that can take a step outside their loop; held to `samplers.SINGLE_STEP_SAMPLERS`."""
-
 
 class SamplerError(MezzotintError):
     """A sampler that is not known, or that cannot be used as asked."""
-
-
-def sampler_names() -> list[str]:
-    """All samplers by their wire names, those of plugins last. A plugin that adds one has loaded `samplers`."""
-    samplers = sys.modules.get("mezzotint.nodes.samplers")
-    return [*getattr(samplers, "SAMPLERS", SAMPLER_NAMES)]
 
 
 class SamplerValue(Protocol):

@@ -1,50 +1,19 @@
-"""The nodes that sample: a latent in, noise in between, a latent out."""
+"""The nodes that sample: a latent in, a latent out, noise and a model in between."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
-from mezzotint import Conditioning, Context, Guider, Latent, Model, Noise, Requests, Sampler, Sigmas, Widget, node
-from mezzotint.engine.widget import Choices
+from mezzotint import Conditioning, Context, Guider, Latent, Model, Noise, Requests, Sampler, Sigmas, node
 
 from .guidance import CFGGuider
-from .noise_value import NoiseValue, NoNoise, SeededNoise
-from .sampler_value import NamedSampler, sampler_names
-from .schedule_names import schedule_names
+from .noise_value import NoNoise, SeededNoise
+from .sample_result import SampleResult
+from .sampler_value import NamedSampler
+from .sampling_inputs import MAX_STEPS, DenoiseShare, GuidanceScale, SamplerName, ScheduleName, Seed, StepIndex, Steps
 
 if TYPE_CHECKING:
-    from .sampling_driver import SampleResult
-
-MAX_SEED = 2**64 - 1
-MAX_STEPS = 10_000
-
-Seed = Annotated[
-    int,
-    Field(ge=0, le=MAX_SEED, description="The noise is drawn from it: an equal seed makes an equal picture."),
-    Widget(control_after_generate=True),
-]
-Steps = Annotated[int, Field(ge=1, le=MAX_STEPS, description="How many noise levels are visited.")]
-GuidanceScale = Annotated[
-    float,
-    Field(ge=0, le=100, description="How strongly the prompt is followed; 1 leaves the negative prompt out."),
-    Widget(step=0.1, round=0.01),
-]
-Denoise = Annotated[
-    float,
-    Field(ge=0, le=1, description="How much of the latent is made anew: 1 everything, 0 nothing."),
-    Widget(step=0.01),
-]
-SamplerName = Annotated[str, Choices(sampler_names)]
-ScheduleName = Annotated[str, Choices(schedule_names)]
-
-
-class Sampled(NamedTuple):
-    """The latent at the last noise level, and the last prediction of the clean latent."""
-
-    output: Latent
-    denoised_output: Latent
+    from torch import Tensor
 
 
 @node("KSampler", category="sampling", lane="device")
@@ -59,20 +28,16 @@ def ksampler(
     positive: Conditioning,
     negative: Conditioning,
     latent_image: Latent,
-    denoise: Denoise = 1.0,
+    denoise: DenoiseShare = 1.0,
     ctx: Context,
 ) -> Requests[Latent]:
     """Denoise a latent, guided by a positive and a negative prompt.
 
-    Raises:
-        SamplingError, SamplerError, OutOfMemoryError: see `sampling_driver.sample`.
+    Raises: see `sampling_driver.sample`.
     """
-    from .model_sampling import model_sampling
     from .sampling_driver import sample
-    from .schedules import schedule_sigmas
 
-    levels = model_sampling(model, ctx).sigmas
-    sigmas = schedule_sigmas(levels, scheduler, steps, denoise, sampler_name)
+    sigmas = _sigmas(model, ctx, scheduler, steps, denoise, sampler_name)
     guider = CFGGuider(model, positive, negative, cfg)
     result = yield from sample(ctx, guider, NamedSampler(sampler_name), sigmas, SeededNoise(seed), latent_image)
     return result.output
@@ -91,25 +56,25 @@ def ksampler_advanced(
     positive: Conditioning,
     negative: Conditioning,
     latent_image: Latent,
-    start_at_step: Annotated[int, Field(ge=0, le=MAX_STEPS)] = 0,
-    end_at_step: Annotated[int, Field(ge=0, le=MAX_STEPS)] = MAX_STEPS,
+    start_at_step: StepIndex = 0,
+    end_at_step: StepIndex = MAX_STEPS,
     return_with_leftover_noise: Literal["disable", "enable"] = "disable",
     ctx: Context,
 ) -> Requests[Latent]:
-    """Denoise a latent between two steps of a run. What is not done here can be done by another one.
+    """Denoise a latent between two steps of a run. Another one can do the others.
 
-    A run is cut in two when the first one returns with its leftover noise and the second adds none.
+    A run is cut in two when the first part returns with its leftover noise and the second adds none.
+
+    Raises: see `sampling_driver.sample`.
     """
-    from .model_sampling import model_sampling
     from .sampling_driver import sample
-    from .schedules import schedule_sigmas, slice_sigmas
+    from .schedules import slice_sigmas
 
-    levels = model_sampling(model, ctx).sigmas
-    whole = schedule_sigmas(levels, scheduler, steps, sampler_name=sampler_name)
-    is_left = return_with_leftover_noise == "enable"
-    sigmas = slice_sigmas(whole, start_at_step, end_at_step, keep_leftover_noise=is_left)
+    whole = _sigmas(model, ctx, scheduler, steps, 1.0, sampler_name)
+    is_left_noisy = return_with_leftover_noise == "enable"
+    sigmas = slice_sigmas(whole, start_at_step, end_at_step, keep_leftover_noise=is_left_noisy)
     guider = CFGGuider(model, positive, negative, cfg)
-    noise = _noise(add_noise == "enable", noise_seed)
+    noise = SeededNoise(noise_seed) if add_noise == "enable" else NoNoise(noise_seed)
     result = yield from sample(ctx, guider, NamedSampler(sampler_name), sigmas, noise, latent_image)
     return result.output
 
@@ -127,19 +92,33 @@ def sampler_custom(
     sigmas: Sigmas,
     latent_image: Latent,
     ctx: Context,
-) -> Requests[Sampled]:
-    """Denoise a latent with a sampler and noise levels made by other nodes."""
+) -> Requests[SampleResult]:
+    """Denoise a latent with a sampler and noise levels that other nodes make.
+
+    Raises: see `sampling_driver.sample`.
+    """
+    from .sampling_driver import sample
+
     guider = CFGGuider(model, positive, negative, cfg)
-    return (yield from _sample(ctx, guider, sampler, sigmas, _noise(add_noise, noise_seed), latent_image))
+    noise = SeededNoise(noise_seed) if add_noise else NoNoise(noise_seed)
+    return (yield from sample(ctx, guider, sampler, sigmas, noise, latent_image))
 
 
 @node("SamplerCustomAdvanced", category="sampling/custom_sampling", lane="device")
 def sampler_custom_advanced(
     noise: Noise, guider: Guider, sampler: Sampler, sigmas: Sigmas, latent_image: Latent, *, ctx: Context
-) -> Requests[Sampled]:
-    """Denoise a latent with noise, guidance, sampler and noise levels made by other nodes."""
-    return (yield from _sample(ctx, guider, sampler, sigmas, noise, latent_image))
+) -> Requests[SampleResult]:
+    """Denoise a latent with noise, guidance, sampler and noise levels that other nodes make.
+
+    Raises: see `sampling_driver.sample`.
+    """
+    from .sampling_driver import sample
+
+    return (yield from sample(ctx, guider, sampler, sigmas, noise, latent_image))
 
 
-def _noise(is_added: bool, seed: int) -> NoiseValue:
-    return SeededNoise(seed) if is_added else NoNoise(seed)
+def _sigmas(model: Model, ctx: Context, scheduler: str, steps: int, denoise: float, sampler_name: str) -> Tensor:
+    from .model_sampling import model_sampling
+    from .schedules import schedule_sigmas
+
+    return schedule_sigmas(model_sampling(model, ctx).sigmas, scheduler, steps, denoise, sampler_name)

@@ -19,6 +19,7 @@ from mezzotint.engine.request import Requests
 from .latent_preview import LatentColours, latent_colours
 from .model_sampling import ModelSampling, model_sampling
 from .noise import Masking, SeededStepNoise, fit_mask, mask_noise
+from .sample_result import SampleResult
 from .samplers import Denoising
 
 if TYPE_CHECKING:
@@ -30,17 +31,6 @@ if TYPE_CHECKING:
 
 class SamplingError(MezzotintError):
     """A latent cannot be sampled as asked, or nothing came of it."""
-
-
-class SampleResult(NamedTuple):
-    """What a sampling gives.
-
-    Attributes:
-        output: the latent at the last noise level. denoised_output: the last prediction of the clean latent.
-    """
-
-    output: Latent
-    denoised_output: Latent
 
 
 def sample(
@@ -70,15 +60,14 @@ def sample(
     if len(sigmas) < 2:
         return SampleResult(latent, latent)
     sampling = model_sampling(guider.model, ctx)
-    samples = fit_channels(latent["samples"], sampling.latent_channels)
-    device = reserve_memory(ctx, guider, samples.shape)
+    device = reserve_memory(ctx, guider, latent["samples"].shape)
     guider = guider.on(device)
     levels = sigmas.tolist()
-    drawn = draw_noise(noise, samples, latent).to(device)
-    clean = sampling.to_model(samples.to(device))
-    x = sampling.sigmas.start(drawn, clean, levels[0])
-    masking = _masking(latent, clean, drawn, sampler.name, noise.seed, sampling) if "noise_mask" in latent else None
-    steps = sampler.begin(x, sigmas, SeededStepNoise(x, sigmas, noise.seed), sampling)
+    start = noised_latent(latent, noise, levels[0], sampling, device)
+    masking = None
+    if "noise_mask" in latent:
+        masking = _masking(latent["noise_mask"], start, mask_noise(sampler.name, start.noise, noise.seed), sampling)
+    steps = sampler.begin(start.x, sigmas, SeededStepNoise(start.x, sigmas, noise.seed), sampling)
     progress = _Progress(ctx, levels, latent_colours(guider.model) if ctx.wants_previews else None, sampling)
     x, denoised = yield from _drive(steps, guider, masking, progress)
     return SampleResult(
@@ -117,12 +106,37 @@ def _first(steps: Denoising) -> tuple[Tensor, float]:
 # what the nodes for single steps share with the driver, so that their results are the same to the last bit
 
 
-def fit_channels(samples: Tensor, channels: int) -> Tensor:
-    """A latent [B, channels, h, w] for a model: one that is all zeros has no channels of its own.
+class NoisedLatent(NamedTuple):
+    """What sampling begins with, float32 [B, C, h, w] each, on the model's device.
+
+    Attributes:
+        x: the latent with noise. clean: the latent as the model sees it. noise: as it was drawn.
+    """
+
+    x: Tensor
+    clean: Tensor
+    noise: Tensor
+
+
+def noised_latent(
+    latent: Latent, noise: NoiseValue, sigma: float, sampling: ModelSampling, device: torch.device | str
+) -> NoisedLatent:
+    """A latent noised to the first level of a run.
 
     Raises:
-        SamplingError: it has other channels, and is not empty.
+        SamplingError: it has other channels than the model; its `batch_index` does not fit its batch.
     """
+    samples = _fitted(latent["samples"], sampling.latent_channels)
+    try:
+        drawn = noise.draw(samples.shape, latent.get("batch_index")).to(device)
+    except ValueError as error:
+        raise SamplingError(f"the noise of this latent cannot be drawn: {error}") from error
+    clean = sampling.to_model(samples.to(device))
+    return NoisedLatent(sampling.sigmas.start(drawn, clean, sigma), clean, drawn)
+
+
+def _fitted(samples: Tensor, channels: int) -> Tensor:
+    """A latent with a model's channels, float32: one that is all zeros has none of its own."""
     if samples.ndim == 4 and samples.shape[1] == channels:
         return samples.float()
     if samples.ndim != 4 or samples.any():
@@ -134,30 +148,20 @@ def fit_channels(samples: Tensor, channels: int) -> Tensor:
 
 
 def reserve_memory(ctx: Context, guider: GuiderValue, shape: Sequence[int]) -> torch.device:
-    """Make sure that a prediction fits beside the model, and say where the model is.
+    """Make sure that a prediction for a latent of this shape fits beside the model, and say where the model is.
 
     Raises:
         OutOfMemoryError: it does not fit.
     """
-    batch, *rest = shape
+    batch, height, width = shape[0], shape[-2], shape[-1]
     with ctx.models.borrow(guider.model) as borrowed:
         denoiser: Any = borrowed
-        nbytes = denoiser.estimate_nbytes((batch * guider.evaluations, *rest))
-        ctx.models.reserve(nbytes, f"sampling a latent of {rest[-1]}×{rest[-2]}, {batch} at once,")
+        nbytes = denoiser.estimate_nbytes(
+            (batch * guider.evaluations, denoiser.sampling.latent_channels, height, width)
+        )
+        ctx.models.reserve(nbytes, f"sampling a latent of {width}×{height}, {batch} at once,")
         device: torch.device = denoiser.device
     return device
-
-
-def draw_noise(noise: NoiseValue, samples: Tensor, latent: Latent) -> Tensor:
-    """The noise for a latent, float32 on the CPU.
-
-    Raises:
-        SamplingError: the latent's `batch_index` does not fit its batch.
-    """
-    try:
-        return noise.draw(samples.shape, latent.get("batch_index"))
-    except ValueError as error:
-        raise SamplingError(f"the noise of this latent cannot be drawn: {error}") from error
 
 
 def finished(x: Tensor, sigma: float, sampling: ModelSampling) -> Tensor:
@@ -176,11 +180,9 @@ def finished(x: Tensor, sigma: float, sampling: ModelSampling) -> Tensor:
     return samples
 
 
-def _masking(
-    latent: Latent, clean: Tensor, drawn: Tensor, sampler_name: str, seed: int, sampling: ModelSampling
-) -> Masking:
-    mask = fit_mask(latent["noise_mask"], clean.shape).to(clean.device)
-    return Masking(mask, clean, mask_noise(sampler_name, drawn, seed), sampling.sigmas)
+def _masking(mask: Tensor, start: NoisedLatent, noise: Tensor, sampling: ModelSampling) -> Masking:
+    fitted = fit_mask(mask, start.clean.shape).to(start.clean.device)
+    return Masking(fitted, start.clean, noise, sampling.sigmas)
 
 
 class _Progress:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mezzotint import Context, Image, Latent, Vae, node
+from mezzotint.engine.errors import OutOfMemoryError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,13 +44,19 @@ def _in_parts(
     ctx: Context,
 ) -> Tensor:
     import torch
+    from torch import OutOfMemoryError as DeviceMemoryError
 
     count = max(1, PART_NBYTES // max(estimate_nbytes((1, *batch.shape[1:])), 1))
     ctx.models.reserve(estimate_nbytes((min(count, len(batch)), *batch.shape[1:])), what)
     done = []
-    for part in torch.split(batch, count):
-        ctx.check()
-        done.append(process(part))
+    try:
+        for part in torch.split(batch, count):
+            ctx.check()
+            done.append(process(part))
+    except DeviceMemoryError as error:
+        raise OutOfMemoryError(
+            f"the memory of {ctx.device} was used up in {what}; choose a smaller size or batch, or free some memory"
+        ) from error
     return done[0] if len(done) == 1 else torch.cat(done)
 
 

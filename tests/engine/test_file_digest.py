@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,12 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were read, in order."""
     names: list[str] = []
     read = file_digest._hash_file
-    monkeypatch.setattr(file_digest, "_hash_file", lambda path, check: names.append(path.name) or read(path, check))
+
+    def counted(path: Path, check: Callable[[], None]) -> str:
+        names.append(path.name)
+        return read(path, check)
+
+    monkeypatch.setattr(file_digest, "_hash_file", counted)
     return names
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mezzotint.engine.errors import OutOfMemoryError
+from mezzotint.nodes import resize
 from mezzotint.nodes.image import (
     empty_image,
     get_image_size,
@@ -28,7 +29,8 @@ class TestImages:
         assert image.shape == (2, 3, 5, 3)
         assert image[1, 2, 4].tolist() == pytest.approx([1, 128 / 255, 0])
 
-    def test_one_that_does_not_fit_is_refused_before_it_is_made(self) -> None:
+    def test_one_that_does_not_fit_is_refused_before_it_is_made(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(resize, "free_nbytes", lambda device: 2**34)
         with pytest.raises(OutOfMemoryError, match="a picture of 16384x16384, 4096 times, takes 12288"):
             empty_image(16384, 16384, 4096)
 

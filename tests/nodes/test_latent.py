@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mezzotint.engine.errors import OutOfMemoryError
+from mezzotint.nodes import resize
 from mezzotint.nodes.latent import (
     LatentError,
     empty_latent_image,
@@ -43,7 +44,8 @@ class TestEmpty:
         assert samples.dtype == torch.float32
         assert not samples.any()
 
-    def test_one_that_does_not_fit_is_refused_before_it_is_made(self) -> None:
+    def test_one_that_does_not_fit_is_refused_before_it_is_made(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(resize, "free_nbytes", lambda device: 2**34)
         with pytest.raises(OutOfMemoryError, match="a latent of 16384x16384 pixels, 4096 times, takes 256"):
             empty_latent_image(16384, 16384, 4096)
 

@@ -165,5 +165,5 @@ def test_text_as_numbers(text: str, number: float, whole: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "twelve", "1,5", "--1", "inf", "nan"])
 def test_text_that_is_no_number_is_a_sentence(text: str) -> None:
-    with pytest.raises(MathsError, match="is (inf|nan|no number)"):
+    with pytest.raises(MathsError, match=r"is (inf|nan|no number)"):
         text_to_number(text)

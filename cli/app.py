@@ -1,0 +1,308 @@
+"""What can be said on the command line. The commands themselves are imported when they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="mezzotint",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_FOLDERS, _CHANGES, _DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
+
+File = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="A JSON file (API or editor format), a picture that carries a workflow, the name of a bundled workflow "
+        "such as text_to_image, or - for JSON on the standard input.",
+        show_default=False,
+    ),
+]
+ModelsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--models-dir",
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        help="Models are searched here first, in checkpoints/, loras/, vae/ and so on.",
+        rich_help_panel=_FOLDERS,
+    ),
+]
+ExtraModelPaths = Annotated[
+    Path | None,
+    typer.Option(
+        "--extra-model-paths",
+        metavar="YAML",
+        exists=True,
+        dir_okay=False,
+        help="An extra_model_paths.yaml of another installation, whose models are used too.",
+        rich_help_panel=_FOLDERS,
+    ),
+]
+InputDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--input-dir",
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        help="Where the pictures are that workflows load.",
+        rich_help_panel=_FOLDERS,
+    ),
+]
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        help="A Python file with nodes of your own. May be repeated.",
+        rich_help_panel=_FOLDERS,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"mezzotint {version('mezzotint')}")
+        raise typer.Exit
+
+
+@app.callback()
+def mezzotint(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Run node workflows of diffusion models."""
+
+
+@app.command(no_args_is_help=True)
+def run(
+    file: File,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NODE.INPUT=VALUE",
+            help="Set an input. NODE is an id, a title, or a node type. May be repeated.",
+            rich_help_panel=_CHANGES,
+        ),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            metavar="TEXT",
+            help="Set the text that is encoded for the positive side of the sampler.",
+            rich_help_panel=_CHANGES,
+        ),
+    ] = None,
+    negative: Annotated[
+        str | None,
+        typer.Option("--negative", metavar="TEXT", help="Set the negative text.", rich_help_panel=_CHANGES),
+    ] = None,
+    seed: Annotated[
+        str | None,
+        typer.Option(
+            "--seed",
+            metavar="N|random",
+            help="Set every seed. 'random' draws one for each run and tells it.",
+            rich_help_panel=_CHANGES,
+        ),
+    ] = None,
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count",
+            metavar="N",
+            min=1,
+            help="Run so many times. From run to run, values change as the file says (its 'control after generate'); "
+            "seeds that are given here, that the file keeps fixed or says nothing of, count up by 1.",
+            rich_help_panel=_CHANGES,
+        ),
+    ] = 1,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-dir",
+            metavar="FOLDER",
+            file_okay=False,
+            help="Where pictures are saved. Made if it is not there.",
+            rich_help_panel=_FOLDERS,
+        ),
+    ] = None,
+    input_dir: InputDir = None,
+    models_dir: ModelsDir = None,
+    extra_model_paths: ExtraModelPaths = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache-dir",
+            metavar="FOLDER",
+            file_okay=False,
+            help="Keep what nodes compute here, so that a later run does not compute it again.",
+            rich_help_panel=_FOLDERS,
+        ),
+    ] = None,
+    plugin: PluginFiles = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
+    ] = None,
+    no_metadata: Annotated[
+        bool,
+        typer.Option("--no-metadata", help="Save pictures without the workflow inside.", rich_help_panel=_DISPLAY),
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Write the events as JSON lines to the standard output, everything else to the standard error.",
+            rich_help_panel=_DISPLAY,
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Write only the files made, and errors.", rich_help_panel=_DISPLAY),
+    ] = False,
+    traceback: Annotated[
+        bool,
+        typer.Option(
+            "--traceback",
+            help="Show the whole traceback of a node that fails unexpectedly.",
+            rich_help_panel=_DISPLAY,
+        ),
+    ] = False,
+) -> None:
+    """Run a workflow and write what it makes.
+
+    The files made are written to the standard output, one path a line.
+
+    Exit code: 0 done, 1 failed while running, 2 invalid workflow or options, 130 interrupted.
+
+    [dim]mezzotint run text_to_image --prompt "a red apple" --seed random --count 4[/dim]
+    """
+    from .run import RunRequest
+    from .run import run as run_workflow
+
+    host: dict[str, Any] = {
+        **_host_options(plugin, models_dir, extra_model_paths, input_dir),
+        "output_dir": output_dir,
+        "cache_dir": cache_dir,
+        "device": device,
+        "save_metadata": not no_metadata,
+    }
+    request = RunRequest(
+        file, settings or [], prompt, negative, seed, count, as_json, quiet, traceback, host
+    )  # fmt: skip
+    raise typer.Exit(run_workflow(request))
+
+
+@app.command(no_args_is_help=True)
+def validate(
+    file: File,
+    as_json: AsJson = False,
+    input_dir: InputDir = None,
+    models_dir: ModelsDir = None,
+    extra_model_paths: ExtraModelPaths = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Check a workflow without running it. Exit code 2 if anything is wrong."""
+    from .validate import validate as validate_workflow
+
+    host = _host_options(plugin, models_dir, extra_model_paths, input_dir)
+    raise typer.Exit(validate_workflow(file, as_json=as_json, host=host))
+
+
+@app.command(no_args_is_help=True)
+def convert(
+    file: File,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="Write here, not to the standard output."),
+    ] = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Convert a workflow, such as an editor's or a picture's, to API format."""
+    from .convert import convert as convert_workflow
+
+    raise typer.Exit(convert_workflow(file, output, _host_options(plugin)))
+
+
+@app.command()
+def nodes(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A node type.", show_default=False)] = None,
+    as_json: AsJson = False,
+    models_dir: ModelsDir = None,
+    extra_model_paths: ExtraModelPaths = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """List the nodes, or show the inputs, limits and outputs of one."""
+    from .nodes import show_nodes
+
+    host = _host_options(plugin, models_dir, extra_model_paths)
+    raise typer.Exit(show_nodes(name, as_json=as_json, host=host))
+
+
+@app.command()
+def models(
+    as_json: AsJson = False,
+    models_dir: ModelsDir = None,
+    extra_model_paths: ExtraModelPaths = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """List the models there are and where they lie."""
+    from .models import show_models
+
+    raise typer.Exit(show_models(as_json=as_json, host=_host_options(plugin, models_dir, extra_model_paths)))
+
+
+@app.command()
+def plugins(plugin: PluginFiles = None) -> None:
+    """List the plugins, and what is wrong with those that do not load."""
+    from .plugins import show_plugins
+
+    raise typer.Exit(show_plugins(_host_options(plugin)))
+
+
+@app.command()
+def doctor(
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", metavar="FOLDER", file_okay=False, rich_help_panel=_FOLDERS)
+    ] = None,
+    models_dir: ModelsDir = None,
+    extra_model_paths: ExtraModelPaths = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Check the installation: versions, device, memory, folders, models, plugins. Exit code 1 if any is broken."""
+    from .doctor import doctor as look
+
+    host = {**_host_options(plugin, models_dir, extra_model_paths), "output_dir": output_dir}
+    raise typer.Exit(look(host))
+
+
+def _host_options(
+    plugins: list[Path] | None,
+    models_dir: Path | None = None,
+    extra_model_paths: Path | None = None,
+    input_dir: Path | None = None,
+) -> dict[str, Any]:
+    return {
+        "plugins": plugins,
+        "models_dir": models_dir,
+        "extra_model_paths": extra_model_paths,
+        "input_dir": input_dir,
+    }

@@ -1,0 +1,145 @@
+"""The nodes that make and cut lists of noise levels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from pydantic import Field
+
+from mezzotint import Context, Model, Sigmas, Widget, node
+from mezzotint.engine.errors import MezzotintError
+
+from .sampling_inputs import DenoiseShare, ScheduleName, StepIndex, Steps
+
+if TYPE_CHECKING:
+    from .schedules import DiscreteSigmas
+
+SD_SIGMA_MAX, SD_SIGMA_MIN = 14.614642, 0.0291675
+"""The range of Stable Diffusion, which saved workflows expect as defaults."""
+LEAST_FLIPPED_SIGMA = 1e-4
+"""What a 0 becomes that is to be sampled from: at a level of 0 there is no direction to go."""
+
+NoiseLevel = Annotated[float, Field(ge=0, le=5000), Widget(step=0.01, round=False)]
+
+
+class NoiseLevelError(MezzotintError):
+    """Noise levels cannot be made as asked."""
+
+
+class SplitLevels(NamedTuple):
+    """Noise levels in two parts, which share the level where they were split."""
+
+    high_sigmas: Sigmas
+    low_sigmas: Sigmas
+
+
+@node("BasicScheduler", category="sampling/custom_sampling/schedulers")
+def basic_scheduler(
+    model: Model, scheduler: ScheduleName = "simple", steps: Steps = 20, denoise: DenoiseShare = 1.0, *, ctx: Context
+) -> Sigmas:
+    """The noise levels of a model, spread by a named rule; with `denoise` below 1, the last ones of a longer run."""
+    from .model_sampling import model_sampling
+    from .schedules import schedule_sigmas
+
+    return schedule_sigmas(model_sampling(model, ctx).sigmas, scheduler, steps, denoise)
+
+
+@node("KarrasScheduler", category="sampling/custom_sampling/schedulers")
+def karras_scheduler(
+    steps: Steps = 20,
+    sigma_max: NoiseLevel = SD_SIGMA_MAX,
+    sigma_min: NoiseLevel = SD_SIGMA_MIN,
+    rho: Annotated[float, Field(ge=0, le=100), Widget(step=0.01, round=False)] = 7.0,
+) -> Sigmas:
+    """Noise levels that are even in their root of degree `rho`. Karras et al. 2022, equation 5.
+
+    Raises:
+        NoiseLevelError: rho is 0.
+    """
+    from .schedules import karras
+
+    if rho == 0:
+        raise NoiseLevelError("KarrasScheduler: rho is 0, and there is no root of that degree; 7 is usual")
+    return karras(_range(sigma_min, sigma_max), steps, rho)
+
+
+@node("ExponentialScheduler", category="sampling/custom_sampling/schedulers")
+def exponential_scheduler(
+    steps: Steps = 20, sigma_max: NoiseLevel = SD_SIGMA_MAX, sigma_min: NoiseLevel = SD_SIGMA_MIN
+) -> Sigmas:
+    """Noise levels that are even in their logarithm.
+
+    Raises:
+        NoiseLevelError: one of the limits is 0.
+    """
+    from .schedules import exponential
+
+    if min(sigma_max, sigma_min) <= 0:
+        raise NoiseLevelError("ExponentialScheduler: a limit of 0 has no logarithm; give a sigma_min above 0")
+    return exponential(_range(sigma_min, sigma_max), steps)
+
+
+@node("BetaSamplingScheduler", category="sampling/custom_sampling/schedulers")
+def beta_sampling_scheduler(
+    model: Model,
+    steps: Steps = 20,
+    alpha: Annotated[float, Field(ge=0, le=50), Widget(step=0.01, round=False)] = 0.6,
+    beta: Annotated[float, Field(ge=0, le=50), Widget(step=0.01, round=False)] = 0.6,
+    *,
+    ctx: Context,
+) -> Sigmas:
+    """The noise levels of a model at quantiles of a beta distribution. Lee et al. 2024.
+
+    Raises:
+        NoiseLevelError: alpha or beta is 0.
+    """
+    from . import schedules
+    from .model_sampling import model_sampling
+
+    if min(alpha, beta) <= 0:
+        raise NoiseLevelError("BetaSamplingScheduler: alpha and beta must be above 0; 0.6 is usual")
+    return schedules.beta(model_sampling(model, ctx).sigmas, steps, alpha, beta)
+
+
+@node("SplitSigmas", category="sampling/custom_sampling/sigmas")
+def split_sigmas(sigmas: Sigmas, step: StepIndex = 0) -> SplitLevels:
+    """Cut a run in two after so many steps."""
+    return SplitLevels(sigmas[: step + 1], sigmas[step:])
+
+
+@node("SplitSigmasDenoise", category="sampling/custom_sampling/sigmas")
+def split_sigmas_denoise(sigmas: Sigmas, denoise: DenoiseShare = 1.0) -> SplitLevels:
+    """Cut a run in two, so that the second part has this share of the steps.
+
+    With a share of no step the first part is empty, as saved workflows expect.
+    """
+    count = round(max(len(sigmas) - 1, 0) * denoise)
+    return SplitLevels(sigmas[: -count or 0], sigmas[-(count + 1) :])
+
+
+@node("FlipSigmas", category="sampling/custom_sampling/sigmas")
+def flip_sigmas(sigmas: Sigmas) -> Sigmas:
+    """Turn a run around, from a picture to noise; a 0 that it then begins with becomes 0.0001."""
+    flipped = sigmas.flip(0)
+    if len(flipped) and flipped[0] == 0:
+        flipped[0] = LEAST_FLIPPED_SIGMA
+    return flipped
+
+
+@node("SetFirstSigma", category="sampling/custom_sampling/sigmas")
+def set_first_sigma(
+    sigmas: Sigmas, sigma: Annotated[float, Field(ge=0, le=20_000), Widget(step=0.001, round=False)] = 136.0
+) -> Sigmas:
+    """Replace the first noise level."""
+    changed = sigmas.clone()
+    changed[:1] = sigma
+    return changed
+
+
+def _range(sigma_min: float, sigma_max: float) -> DiscreteSigmas:
+    """A model of two noise levels, for schedules that look at the least and the greatest only."""
+    import torch
+
+    from .schedules import DiscreteSigmas
+
+    return DiscreteSigmas(torch.tensor([sigma_min, sigma_max]))
