@@ -125,7 +125,7 @@ class Context:
         if self._models is None:
             from .residency import Residency
 
-            self._models = Residency()
+            self._models = Residency(folders=self.folders)
         return self._models
 
     @property

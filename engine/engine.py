@@ -61,7 +61,7 @@ class Engine:
     ) -> None:
         self.registry = registry
         self.folders = folders or Folders.default()
-        self.models = models or Residency()
+        self.models = models or Residency(folders=self.folders)
         self.memory = MemoryCache(memory_nbytes)
         self.disk = DiskCache(cache_dir, cache_nbytes) if cache_dir is not None else None
         self.lineage = Lineage(cache_dir)

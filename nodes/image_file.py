@@ -42,6 +42,15 @@ def _input_images(folders: Folders) -> list[str]:
     return folders.images("input")
 
 
+def _is_there(name: str, folders: Folders) -> bool:
+    """Whether a name that is not listed is a file all the same: `a.png [output]`, or one in a sub-folder."""
+    try:
+        folders.require_file(name)
+    except MezzotintError:
+        return False
+    return True
+
+
 def image_content(image: str | None, folders: Folders) -> str | float:
     """Stands for the file's content in cache keys; NaN, so never reused, when the name is linked.
 
@@ -55,7 +64,7 @@ def image_content(image: str | None, folders: Folders) -> str | float:
 
 @node("LoadImage", title="Load Image", category="image", fingerprint=image_content)
 def load_image(
-    image: Annotated[str, Choices(_input_images), Widget(image_upload=True)], *, ctx: Context
+    image: Annotated[str, Choices(_input_images, accepts=_is_there), Widget(image_upload=True)], *, ctx: Context
 ) -> LoadedImage:
     """Load a picture from the input folder.
 

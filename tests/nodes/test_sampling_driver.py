@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ from mezzotint.nodes.recipe import Recipe
 from mezzotint.nodes.sample_result import SampleResult
 from mezzotint.nodes.sampler_value import DiffusersSampler, NamedSampler, SamplerError
 from mezzotint.nodes.sampling_driver import SamplingError, sample
-from mezzotint.nodes.schedules import DiscreteSigmas, FlowSigmas, schedule_sigmas
+from mezzotint.nodes.schedules import FlowSigmas, schedule_sigmas
 
 DEVIATION = 0.6
 SHAPE = (1, 8, 8, 8)
@@ -337,10 +336,6 @@ def test_a_sampler_that_is_not_there_or_not_for_the_model_is_named(toy: Toy) -> 
         toy.sample(toy.levels(), sampler=DiffusersSampler("FlowMatchEulerDiscreteScheduler"))
 
 
-def test_the_sampled_model_is_of_the_discrete_family(toy: Toy) -> None:
-    assert isinstance(toy.sigmas, DiscreteSigmas)
-
-
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
@@ -350,7 +345,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_twenty_steps_cost_little_beside_the_model(toy: Toy, one_thread: None, tmp_path: Path) -> None:
+def test_twenty_steps_cost_little_beside_the_model(toy: Toy, one_thread: None) -> None:
     class Instant(Gaussian):
         def predict(self, x: Tensor, sigma: Sequence[float], tokens: Tensor) -> Tensor:
             return x
