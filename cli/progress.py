@@ -110,7 +110,7 @@ class Progress:
         if node.running > 0:
             return
         node.ended = time.monotonic()
-        if self._live is None and node.is_shown:
+        if self._live is None and node.is_shown and not node.has_failed:  # failures are told in full afterwards
             self._console.print(Text(_line(node)), soft_wrap=True)
         if self._live is None or not node.is_shown:
             del self.nodes[event.real_id]
@@ -162,4 +162,4 @@ def clock(seconds: float) -> str:
 
 def _line(node: NodeProgress) -> str:
     count = f"{node.value:g} of {node.total:g}" if node.total else "done"
-    return f"{node.title}: {f'failed after' if node.has_failed else f'{count} in'} {clock(node.seconds)}"
+    return f"{node.title}: {count} in {clock(node.seconds)}"

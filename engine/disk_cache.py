@@ -61,9 +61,9 @@ class DiskCache:
         try:
             data = path.read_bytes()
             value = _decode(data)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotStorableError):
             return None
-        except (OSError, ValueError, KeyError, TypeError, NotStorableError):
+        except (OSError, ValueError, KeyError, TypeError):
             with contextlib.suppress(OSError):
                 path.unlink()
             return None

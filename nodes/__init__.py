@@ -31,10 +31,14 @@ MODULES = (
     "logic",
 )
 """The modules that hold nodes, in the order of the menu."""
+VALUE_MODULES = ("recipe", "sampler_value", "noise_value", "guidance")
+"""The modules whose classes a value on disk may be of."""
 
 
 @hookimpl
 def register_nodes(register: Callable[[Callable[..., Any]], NodeSpec]) -> None:
+    for name in VALUE_MODULES:
+        import_module(f".{name}", __name__)
     for name in MODULES:
         for function in nodes_in(import_module(f".{name}", __name__)):
             register(function)

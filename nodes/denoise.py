@@ -143,8 +143,7 @@ def _forward(batch: list[_Evaluation], denoiser: Denoiser) -> Sequence[Tensor]:
     x = torch.cat([evaluation.request.x for evaluation in batch])
     tokens = torch.cat([_for_each(e.tokens.to(x.device), count) for e, count in zip(batch, counts, strict=True)])
     sigmas = [evaluation.request.sigma for evaluation in batch for _ in range(evaluation.request.x.shape[0])]
-    denoised = denoiser.predict(x, sigmas, tokens)
-    return denoised.split(counts)
+    return denoiser.predict(x, sigmas, tokens).split_with_sizes(counts)
 
 
 def _for_each(tokens: Tensor, count: int) -> Tensor:

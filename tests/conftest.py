@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from mezzotint.engine.engine import Engine
     from mezzotint.engine.expansion import GraphBuilder
     from mezzotint.engine.run_result import RunResult
+
+# Two torch processes on two cores otherwise spin at each other's barriers, 20 times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,12 +1,10 @@
-"""The sampling nodes: as saved workflows expect them, and giving what diffusers' own pipeline gives."""
+"""The sampling nodes give what diffusers' own pipeline gives, and what their settings say."""
 
 from __future__ import annotations
 
 import json
 import math
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +13,13 @@ import torch
 from torch import Tensor
 
 from mezzotint import Context
-from mezzotint.engine.definition import define
 from mezzotint.engine.folders import Folders
-from mezzotint.engine.node import nodes_in
-from mezzotint.engine.registry import Registry
 from mezzotint.engine.request import drive
 from mezzotint.engine.residency import Residency
 from mezzotint.nodes import (
-    denoise_step,
-    diffusers_schedulers,
     noise_levels,
-    sampler_names,
     sampler_parts,
-    samplers,
     sampling,
-    schedules,
 )
 from mezzotint.nodes.checkpoints import Checkpoint, load_checkpoint
 from mezzotint.nodes.conditioning import encode_text
@@ -40,167 +30,6 @@ from mezzotint.nodes.noise_levels import NoiseLevelError
 
 SEED = 2**63 + 5
 PROMPT = "a red apple"
-
-# declarations
-
-SEED_ROW = ["INT", {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True}]
-STEPS_ROW = ["INT", {"default": 20, "min": 1, "max": 10000}]
-CFG_ROW = ["FLOAT", {"default": 8.0, "min": 0, "max": 100, "step": 0.1, "round": 0.01}]
-DENOISE_ROW = ["FLOAT", {"default": 1.0, "min": 0, "max": 1, "step": 0.01}]
-SAMPLER_ROW = [list(sampler_names.SAMPLER_NAMES), {"default": "euler"}]
-SCHEDULER_ROW = [list(sampler_names.SCHEDULE_NAMES), {"default": "simple"}]
-START_ROW, END_ROW = (["INT", {"default": value, "min": 0, "max": 10000}] for value in (0, 10000))
-SHARE_ROW = ["FLOAT", {"default": 1.0, "min": 0, "max": 100, "step": 0.01, "round": False}]
-
-
-def number(default: float, low: float, high: float, step: float) -> list[Any]:
-    return ["FLOAT", {"default": default, "min": low, "max": high, "step": step, "round": False}]
-
-
-def combo(*choices: str) -> list[Any]:
-    return [list(choices), {"default": choices[0]}]
-
-
-MODEL, POSITIVE, LATENT, SIGMAS = (["MODEL"], ["CONDITIONING"], ["LATENT"], ["SIGMAS"])
-NAMED_PAIR = {"output": ["LATENT", "LATENT"], "output_name": ["output", "denoised_output"]}
-CUSTOM = "sampling/custom_sampling"
-RANGE = {"sigma_max": number(14.614642, 0, 5000, 0.01), "sigma_min": number(0.0291675, 0, 5000, 0.01)}
-SPLIT = {"output": ["SIGMAS", "SIGMAS"], "output_name": ["high_sigmas", "low_sigmas"]}
-
-ROWS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
-    "KSampler": (
-        "KSampler", "sampling",
-        {"model": MODEL, "seed": SEED_ROW, "steps": STEPS_ROW, "cfg": CFG_ROW, "sampler_name": SAMPLER_ROW,
-         "scheduler": SCHEDULER_ROW, "positive": POSITIVE, "negative": POSITIVE, "latent_image": LATENT,
-         "denoise": DENOISE_ROW},
-        {"output": ["LATENT"]},
-    ),
-    "KSamplerAdvanced": (
-        "KSampler (Advanced)", "sampling",
-        {"model": MODEL, "add_noise": combo("enable", "disable"), "noise_seed": SEED_ROW, "steps": STEPS_ROW,
-         "cfg": CFG_ROW, "sampler_name": SAMPLER_ROW, "scheduler": SCHEDULER_ROW, "positive": POSITIVE,
-         "negative": POSITIVE, "latent_image": LATENT, "start_at_step": START_ROW, "end_at_step": END_ROW,
-         "return_with_leftover_noise": combo("disable", "enable")},
-        {"output": ["LATENT"]},
-    ),
-    "SamplerCustom": (
-        "SamplerCustom", CUSTOM,
-        {"model": MODEL, "add_noise": ["BOOLEAN", {"default": True}], "noise_seed": SEED_ROW, "cfg": CFG_ROW,
-         "positive": POSITIVE, "negative": POSITIVE, "sampler": ["SAMPLER"], "sigmas": SIGMAS, "latent_image": LATENT},
-        NAMED_PAIR,
-    ),
-    "SamplerCustomAdvanced": (
-        "SamplerCustomAdvanced", CUSTOM,
-        {"noise": ["NOISE"], "guider": ["GUIDER"], "sampler": ["SAMPLER"], "sigmas": SIGMAS, "latent_image": LATENT},
-        NAMED_PAIR,
-    ),
-    "KSamplerSelect": (
-        "KSamplerSelect", f"{CUSTOM}/samplers", {"sampler_name": SAMPLER_ROW}, {"output": ["SAMPLER"]}
-    ),
-    "SamplerEulerAncestral": (
-        "SamplerEulerAncestral", f"{CUSTOM}/samplers", {"eta": SHARE_ROW, "s_noise": SHARE_ROW}, {"output": ["SAMPLER"]}
-    ),
-    "SamplerDPMPP_2M_SDE": (
-        "SamplerDPMPP_2M_SDE", f"{CUSTOM}/samplers",
-        {"solver_type": combo("midpoint", "heun"), "eta": SHARE_ROW, "s_noise": SHARE_ROW,
-         "noise_device": combo("gpu", "cpu")},
-        {"output": ["SAMPLER"]},
-    ),
-    "BasicScheduler": (
-        "BasicScheduler", f"{CUSTOM}/schedulers",
-        {"model": MODEL, "scheduler": SCHEDULER_ROW, "steps": STEPS_ROW, "denoise": DENOISE_ROW},
-        {"output": ["SIGMAS"]},
-    ),
-    "KarrasScheduler": (
-        "KarrasScheduler", f"{CUSTOM}/schedulers", {"steps": STEPS_ROW, **RANGE, "rho": number(7.0, 0, 100, 0.01)},
-        {"output": ["SIGMAS"]},
-    ),
-    "ExponentialScheduler": (
-        "ExponentialScheduler", f"{CUSTOM}/schedulers", {"steps": STEPS_ROW, **RANGE}, {"output": ["SIGMAS"]}
-    ),
-    "BetaSamplingScheduler": (
-        "BetaSamplingScheduler", f"{CUSTOM}/schedulers",
-        {"model": MODEL, "steps": STEPS_ROW, "alpha": number(0.6, 0, 50, 0.01), "beta": number(0.6, 0, 50, 0.01)},
-        {"output": ["SIGMAS"]},
-    ),
-    "SplitSigmas": ("SplitSigmas", f"{CUSTOM}/sigmas", {"sigmas": SIGMAS, "step": START_ROW}, SPLIT),
-    "SplitSigmasDenoise": (
-        "SplitSigmasDenoise", f"{CUSTOM}/sigmas", {"sigmas": SIGMAS, "denoise": DENOISE_ROW}, SPLIT
-    ),
-    "FlipSigmas": ("FlipSigmas", f"{CUSTOM}/sigmas", {"sigmas": SIGMAS}, {"output": ["SIGMAS"]}),
-    "SetFirstSigma": (
-        "SetFirstSigma", f"{CUSTOM}/sigmas", {"sigmas": SIGMAS, "sigma": number(136.0, 0, 20000, 0.001)},
-        {"output": ["SIGMAS"]},
-    ),
-    "RandomNoise": ("RandomNoise", f"{CUSTOM}/noise", {"noise_seed": SEED_ROW}, {"output": ["NOISE"]}),
-    "DisableNoise": ("DisableNoise", f"{CUSTOM}/noise", {}, {"output": ["NOISE"]}),
-    "BasicGuider": (
-        "BasicGuider", f"{CUSTOM}/guiders", {"model": MODEL, "conditioning": POSITIVE}, {"output": ["GUIDER"]}
-    ),
-    "CFGGuider": (
-        "CFGGuider", f"{CUSTOM}/guiders",
-        {"model": MODEL, "positive": POSITIVE, "negative": POSITIVE, "cfg": CFG_ROW}, {"output": ["GUIDER"]},
-    ),
-}  # fmt: skip
-OURS = {"DiffusersSampler", "LatentNoise", "UNetDenoise", "SchedulerStep"}
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    registry = Registry()
-    for function in nodes_in(sampling, sampler_parts, noise_levels, denoise_step):
-        registry.register(function)
-    return registry
-
-
-def without_tooltips(given: list[Any]) -> list[Any]:
-    options = {key: value for options in given[1:] for key, value in options.items() if key != "tooltip"}
-    return [given[0], options] if options else [given[0]]
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_a_node_is_what_saved_workflows_expect(name: str, registry: Registry) -> None:
-    title, category, inputs, outputs = ROWS[name]
-    made = define(registry[name])
-    declared = made["input"].get("required", {})
-    assert (made["display_name"], made["category"]) == (title, category)
-    assert {key: without_tooltips(value) for key, value in declared.items()} == inputs
-    assert list(declared) == list(inputs)  # saved workflows give the values of widgets in this order
-    assert "optional" not in made["input"]
-    assert {key: made[key] for key in outputs} == outputs
-
-
-def test_all_nodes_are_accounted_for_and_say_what_they_do(registry: Registry) -> None:
-    assert {spec.name for spec in registry} == {*ROWS, *OURS}
-    assert [spec.name for spec in registry if not spec.description] == []
-
-
-def test_what_samples_runs_on_the_device_and_the_rest_does_not(registry: Registry) -> None:
-    on_device = {spec.name for spec in registry if spec.lane == "device"}
-    samplers = {"KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"}
-    assert on_device == {*samplers, "LatentNoise", "UNetDenoise", "SchedulerStep"}
-
-
-def test_the_names_that_need_no_torch_are_those_there_are() -> None:
-    assert [*samplers.SAMPLERS] == [*sampler_names.SAMPLER_NAMES] == sampler_names.sampler_names()
-    assert [*schedules.SCHEDULES] == [*sampler_names.SCHEDULE_NAMES] == sampler_names.schedule_names()
-    assert samplers.SINGLE_STEP_SAMPLERS == sampler_names.SINGLE_STEP_NAMES
-    assert diffusers_schedulers.SCHEDULER_NAMES == sampler_names.DIFFUSERS_SCHEDULER_NAMES
-
-
-def test_a_sampler_of_a_plugin_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(samplers.SAMPLERS, "mine", samplers.euler)
-    assert sampler_names.sampler_names()[-1] == "mine"
-
-
-def test_declaring_the_nodes_and_listing_the_samplers_loads_no_torch() -> None:
-    modules = "sampling, sampler_parts, noise_levels, denoise_step, sampler_names"
-    lines = f"import sys\nfrom mezzotint.nodes import {modules}\nsampler_names.sampler_names()\nprint('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
-# pictures
 
 
 class Studio:
@@ -259,7 +88,8 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory, embedded_path: Path) -> 
         unet = UNet2DConditionModel(
             sample_size=8, in_channels=4, out_channels=4, block_out_channels=(16, 32), layers_per_block=1,
             norm_num_groups=8, cross_attention_dim=32, attention_head_dim=4,
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         )  # fmt: skip
         vae = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4, latent_channels=4)
     for name, network in (("text_encoder", text), ("unet", unet), ("vae", vae)):
@@ -280,7 +110,7 @@ def tiny(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Studio:
 
 
 def pipeline_latents(path: Path, scheduler_name: str, channels: int, width: float, steps: int) -> Tensor:
-    """What diffusers' own pipeline makes of the prompt, from noise of the seed as wide as `width` at the first level."""
+    """What diffusers' own pipeline makes of the prompt, from the seed's noise times `width` at the first level."""
     import diffusers
 
     scheduler = getattr(diffusers, scheduler_name).from_pretrained(

@@ -1,0 +1,1 @@
+"""Measurements: `make bench` prints them and writes them into docs/benchmarks.md."""

@@ -1,0 +1,54 @@
+"""Prints every figure and writes them into docs/benchmarks.md, between its markers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+from .command_line import command_line_times
+from .embedded_model import embedded_model
+from .engine_cost import engine_costs
+from .figure import Figure
+from .png import png_times
+
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+START, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
+PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
+    "Engine": engine_costs,
+    "Command line": command_line_times,
+    "Embedded model": embedded_model,
+    "Pictures": png_times,
+}
+
+
+def main() -> None:
+    """Measure all parts, print as they come, and write the page."""
+    lines = [f"Measured on {date.today()}: {_machine()}.", ""]
+    for name, measure in PARTS.items():
+        print(f"\n{name}")
+        lines += [f"### {name}", "", "| what | figure | target | |", "|---|---|---|---|"]
+        for row in measure():
+            mark = {True: "holds", False: "**missed**", None: ""}[row.holds]
+            print(f"  {row.what:<64} {row.value:>12}  {row.target:<10} {mark}")
+            lines.append(f"| {row.what} | {row.value} | {row.target} | {mark} |")
+        lines.append("")
+    _write("\n".join(lines))
+
+
+def _machine() -> str:
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "diffusers"))
+    return f"{os.cpu_count()} CPU cores, {platform.system()}, Python {platform.python_version()}, {libraries}"
+
+
+def _write(text: str) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    before, after = page.split(START)[0], page.split(END)[1]
+    PAGE.write_text(f"{before}{START}\n\n{text}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The embedded model through the engine, against the same diffusers modules in a bare loop and in a pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mezzotint.engine.event import Event, StepFinished
+from mezzotint.engine.workflow import Workflow
+from mezzotint.plugins.host import Host, Settings
+
+from .figure import Figure, figure
+
+STEPS, CFG, SIDE = 20, 4.0, 64
+ROUNDS = 20
+PROMPT = "a red apple"
+
+
+class Watched:
+    """Counts the seconds spent in modules' forwards."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def watch(self, owner: Any, method: str) -> None:
+        """Time every call of a method from now on."""
+        call = getattr(owner, method)
+
+        def timed(*args: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return call(*args, **options)
+            finally:
+                self.seconds += time.perf_counter() - began
+
+        setattr(owner, method, timed)
+
+
+class Subjects:
+    """One set of weights, run three ways."""
+
+    def __init__(self, folder: Path) -> None:
+        self.host = Host(Settings(output_dir=folder))
+        self.forwards = Watched()
+        self.draw(0)
+        recipes = {recipe.kind: recipe for recipe in (resident.recipe for resident in self.host.models.residents())}
+        borrowed = {kind: self.host.models.borrow(recipe) for kind, recipe in recipes.items()}
+        self.parts = {kind: lending.__enter__() for kind, lending in borrowed.items()}
+        self.forwards.watch(self.network, "forward")
+        self.forwards.watch(self.parts["vae"], "decode")
+
+    @property
+    def network(self) -> Any:
+        return self.parts["model"].network
+
+    def draw(self, seed: int) -> tuple[float, float]:
+        """Seconds for the whole prompt and for its sampling step, through the engine."""
+        sampled = 0.0
+
+        def hear(event: Event) -> None:
+            nonlocal sampled
+            if isinstance(event, StepFinished) and event.node_type == "KSampler":
+                sampled = event.seconds
+
+        began = time.perf_counter()
+        document = Workflow.from_api(_graph(seed))
+        result = asyncio.run(self.host.engine.run(document, on_event=hear))
+        result.raise_for_status()
+        return time.perf_counter() - began, sampled
+
+    @cached_property
+    def context(self) -> Any:
+        import torch
+
+        with torch.inference_mode():
+            empty, prompt = (self.parts["clip"].encode(text)[0][0] for text in ("", PROMPT))
+        return torch.cat([prompt, empty])
+
+    def bare_loop(self, seed: int) -> float:
+        """Seconds for the same sampling as a script would write it: the U-Net and Euler, nothing around them."""
+        import torch
+        from diffusers import EulerDiscreteScheduler
+
+        with torch.inference_mode():
+            context = self.context
+            began = time.perf_counter()
+            scheduler = EulerDiscreteScheduler.from_config(self.parts["model"].sampling.scheduler_config)
+            scheduler.set_timesteps(STEPS)
+            generator = torch.Generator().manual_seed(seed)
+            x = torch.randn(1, 8, SIDE // 8, SIDE // 8, generator=generator) * scheduler.init_noise_sigma
+            for timestep in scheduler.timesteps:
+                scaled = scheduler.scale_model_input(torch.cat([x, x]), timestep)
+                cond, uncond = self.network(scaled, timestep, context, return_dict=False)[0].chunk(2)
+                x = scheduler.step(uncond + (cond - uncond) * CFG, timestep, x, return_dict=False)[0]
+            return time.perf_counter() - began
+
+    def pipeline(self) -> Callable[[int], float]:
+        """Seconds for a picture by diffusers' own pipeline with these modules, latents out, prompt encoded before."""
+        import torch
+        from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
+
+        scheduler = EulerDiscreteScheduler.from_config(self.parts["model"].sampling.scheduler_config)
+        pipe = StableDiffusionPipeline(
+            self.parts["vae"].network, self.parts["clip"].network, None, self.network, scheduler, None, None, False
+        )
+        pipe.set_progress_bar_config(disable=True)
+        prompt, empty = self.context.chunk(2)
+
+        def draw(seed: int) -> float:
+            began = time.perf_counter()
+            pipe(
+                prompt_embeds=prompt, negative_prompt_embeds=empty, num_inference_steps=STEPS, guidance_scale=CFG,
+                height=SIDE, width=SIDE, generator=torch.Generator().manual_seed(seed), output_type="latent",
+            )  # fmt: skip
+            return time.perf_counter() - began
+
+        return draw
+
+
+def _graph(seed: int) -> dict[str, Any]:
+    sampling = {"seed": seed, "steps": STEPS, "cfg": CFG, "sampler_name": "euler", "scheduler": "normal", "denoise": 1}
+    links = {"model": ["1", 0], "positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0]}
+    return {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "mezzotint-emoji"}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": PROMPT, "clip": ["1", 1]}},
+        "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": ["1", 1]}},
+        "4": {"class_type": "EmptyLatentImage", "inputs": {"width": SIDE, "height": SIDE, "batch_size": 1}},
+        "5": {"class_type": "KSampler", "inputs": {**sampling, **links}},
+        "6": {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["1", 2]}},
+        "7": {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "bench"}},
+    }
+
+
+def embedded_model() -> Iterator[Figure]:
+    """The figures of the embedded model."""
+    with tempfile.TemporaryDirectory() as folder:
+        subjects = Subjects(Path(folder))
+        pipeline = subjects.pipeline()
+        rows = []
+        for seed in range(1, ROUNDS + 3):
+            bare, piped = subjects.bare_loop(seed), pipeline(seed)
+            subjects.forwards.seconds = 0.0
+            whole, sampled = subjects.draw(seed)
+            rows.append((bare, piped, whole, sampled, whole - subjects.forwards.seconds))
+        subjects.host.close()
+    rows = rows[2:]
+    bare, piped, whole, sampled, _ = (statistics.median(column) for column in zip(*rows, strict=True))
+    yield figure("a picture (20 steps, cfg 4, decode, save), through the engine", whole, "s", digits=3)
+    yield figure("its sampling, through the engine", sampled, "s", digits=3)
+    yield figure("the same sampling in a bare loop", bare, "s", digits=3)
+    yield figure("the same sampling by the diffusers pipeline", piped, "s", digits=3)
+    yield figure("sampling: engine / bare loop, median of 20 pairs", _ratio(rows, 3, 0), "", digits=3)
+    yield figure("sampling: engine / pipeline, median of 20 pairs", _ratio(rows, 3, 1), "", at_most=1.0, digits=3)
+    share = statistics.median(outside / whole for _, _, whole, _, outside in rows)
+    yield figure("time outside model forwards, of a whole prompt, median of 20", share * 100, "%", at_most=1, digits=2)
+
+
+def _ratio(rows: list[tuple[float, ...]], upper: int, lower: int) -> float:
+    return statistics.median(row[upper] / row[lower] for row in rows)
