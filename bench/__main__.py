@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,7 +27,7 @@ PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
 
 def main() -> None:
     """Measure all parts, print as they come, and write the page."""
-    lines = [f"Measured on {date.today()}: {_machine()}.", ""]
+    lines = [f"Measured on {datetime.now(UTC):%Y-%m-%d}: {_machine()}.", ""]
     for name, measure in PARTS.items():
         print(f"\n{name}")
         lines += [f"### {name}", "", "| what | figure | target | |", "|---|---|---|---|"]

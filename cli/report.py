@@ -53,7 +53,7 @@ def tell_failures(terminal: Terminal, result: RunResult, registry: Registry, *, 
         if with_traceback:
             terminal.hint("".join(failure.traceback).rstrip())
     if result.skipped:
-        terminal.hint(f"Not run because of it: {_counted(result.skipped)}.")
+        terminal.hint(f"Not run because of that: {_counted([i for i in order if i in set(result.skipped)])}.")
     if not with_traceback and any(not failure.is_expected for failure in result.failures):
         terminal.hint(f"Add --traceback, or set {TRACEBACK_VARIABLE}=1, to see all of where it happened.")
 

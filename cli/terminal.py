@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WIDE = 4096
 """Columns of a table that goes into a file or a pipe: nothing is cut there."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_ENDS = (".", "!", "?", ":", "”", ")")
+_ENDS = (".", "!", "?", ":")
 
 
 class Terminal:

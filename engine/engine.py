@@ -201,13 +201,19 @@ class Engine:
         if is_new and self.disk is not None and not step.spec.is_sink:
             writing = self._files.submit(self._write, self.disk, step.key, value)
             self._writing.add(writing)
-            writing.add_done_callback(self._writing.discard)
+            writing.add_done_callback(self._written)
 
     def remember(self, plan: Plan) -> None:
         """A run of the plan ended."""
         self.lineage.remember(plan)
         if self.disk is not None:
             self._files.submit(self.lineage.store, plan)
+
+    def _written(self, writing: Future[bool]) -> None:
+        self._writing.discard(writing)
+        error = writing.exception()
+        if error is not None:
+            log.error("a value could not be kept on disk", exc_info=error)
 
     def _write(self, disk: DiskCache, key: Key, value: StepValue) -> bool:
         try:

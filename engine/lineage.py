@@ -78,7 +78,7 @@ def _read(path: Path) -> dict[str, Ancestry]:
 
 def _difference(before: Ancestry, now: Ancestry, step: Step) -> str:
     if before.key == now.key:
-        return "its value is no longer kept"
+        return "an output node writes anew in each process" if step.spec.is_sink else "its value is no longer kept"
     if before.code != now.code:
         return "the node's code changed"
     changed = [name for name in {**before.inputs, **now.inputs} if before.inputs.get(name) != now.inputs.get(name)]

@@ -42,14 +42,14 @@ value_type("mezzotint.Blocked")(Blocked)
 
 
 def is_torch_tensor(value: Any) -> bool:
-    """Whether the value is a torch tensor, without importing torch to find out."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
+    """Whether the value is a torch tensor, without importing torch to find out; another thread may be importing it."""
+    tensor = getattr(sys.modules.get("torch"), "Tensor", None)
+    return tensor is not None and isinstance(value, tensor)
 
 
 def is_numpy_array(value: Any) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(value, numpy.ndarray)
+    array = getattr(sys.modules.get("numpy"), "ndarray", None)
+    return array is not None and isinstance(value, array)
 
 
 def nbytes(value: Any) -> int:

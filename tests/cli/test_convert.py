@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 Graph = dict[str, Any]
 
+OUT = {"name": "STRING", "type": "STRING", "links": [1]}
 DOCUMENT = {
     "version": 0.4,
     "nodes": [
-        {"id": 1, "type": "Line", "mode": 0, "inputs": [], "outputs": [], "widgets_values": ["häuser"]},
+        {"id": 1, "type": "Line", "mode": 0, "inputs": [], "outputs": [OUT], "widgets_values": ["häuser"]},
         {"id": 2, "type": "Tell", "mode": 0, "inputs": [{"name": "value", "type": "*", "link": 1}], "outputs": []},
     ],
     "links": [[1, 1, 0, 2, 0, "STRING"]],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,18 @@ import pytest
 from mezzotint.cli.places import Graph
 from mezzotint.cli.prompt_target import seed_places, with_prompt, with_seed
 from mezzotint.cli.usage import UsageError
-from mezzotint.engine.node import nodes_in
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.workflow import Workflow
-from mezzotint.plugins.host import Host
+from mezzotint.plugins.host import Host, Settings
 
 Nodes = dict[str, Any]
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 
 
 @pytest.fixture(scope="module")
-def registry() -> Registry:
-    spec = importlib.util.spec_from_file_location("toys", Path(__file__).with_name("toy_nodes.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    made = Registry()
-    for name in vars(module):
-        function = getattr(module, name)
-        if hasattr(function, "__node__"):
-            made.register(function)
-    assert len(made) > len(nodes_in(module)) - 1
-    return made
+def registry() -> Iterator[Registry]:
+    with Host(Settings(plugins=(Path(__file__).with_name("toy_nodes.py"),))) as host:
+        yield host.registry
 
 
 @pytest.fixture

@@ -1,0 +1,130 @@
+"""Who listens: the websockets that are connected, by the id of their client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+
+from aiohttp import WSCloseCode, web
+
+from .features import FEATURES
+from .frame import AnyFrame, Frame, Preview
+from .outbox import Outbox, OutboxFullError
+
+CLOSE_SECONDS = 2.0
+"""How long clients are given to take what waits for them when the server stops."""
+
+
+class Connection:
+    """One websocket. What is put is sent by a task of its own, so whoever puts never waits.
+
+    Args:
+        sid: the client's id.
+    """
+
+    def __init__(self, sid: str, socket: web.WebSocketResponse, transport: asyncio.BaseTransport | None) -> None:
+        self.sid = sid
+        self._socket, self._transport = socket, transport
+        self._outbox = Outbox()
+        self._takes_metadata = False
+        self._has_spoken = False
+
+    def put(self, frame: AnyFrame) -> None:
+        """Send a frame later; a client that does not read is disconnected in the end."""
+        if isinstance(frame, Preview) and (frame.metadata is not None) != self._takes_metadata:
+            return
+        try:
+            self._outbox.put(frame.encoded(), frame.topic)
+        except OutboxFullError:
+            self.abort()
+
+    def hear(self, text: str) -> None:
+        """Take a text from the client. Only the first counts: it may say what the client can do."""
+        if self._has_spoken:
+            return
+        self._has_spoken = True
+        data = _feature_flags(text)
+        if data is not None:
+            self._takes_metadata = data.get("supports_preview_metadata") is True
+            self.put(Frame("feature_flags", FEATURES))
+
+    async def write(self) -> None:
+        """Send what is put until the outbox or the connection is closed."""
+        with contextlib.suppress(ConnectionError, RuntimeError):  # the client left
+            while (payload := await self._outbox.get()) is not None:
+                if isinstance(payload, str):
+                    await self._socket.send_str(payload)
+                else:
+                    await self._socket.send_bytes(payload)
+            await self._socket.close(code=WSCloseCode.GOING_AWAY, message=b"The server stops.")
+
+    def close(self) -> None:
+        """Disconnect once everything is sent."""
+        self._outbox.close()
+
+    def abort(self) -> None:
+        """Disconnect now."""
+        if isinstance(self._transport, asyncio.WriteTransport):
+            self._transport.abort()
+
+
+class Clients:
+    """The connections. A client that connects again takes the place of its earlier connection, which hears no more."""
+
+    def __init__(self) -> None:
+        self._by_sid: dict[str, Connection] = {}
+        self._writers: dict[asyncio.Task[None], Connection] = {}
+
+    def join(self, connection: Connection) -> asyncio.Task[None]:
+        """Take up a connection; returns the task that sends."""
+        self._by_sid[connection.sid] = connection
+        writer = asyncio.create_task(connection.write())
+        self._writers[writer] = connection
+        writer.add_done_callback(self._writers.pop)
+        return writer
+
+    def leave(self, connection: Connection) -> None:
+        """A connection ended."""
+        if self._by_sid.get(connection.sid) is connection:
+            del self._by_sid[connection.sid]
+
+    def tell(self, sid: str, frame: AnyFrame) -> None:
+        """Send to one client, if it is connected."""
+        connection = self._by_sid.get(sid)
+        if connection is not None:
+            connection.put(frame)
+
+    def tell_all(self, frame: AnyFrame) -> None:
+        """Send to everybody."""
+        for connection in self._by_sid.values():
+            connection.put(frame)
+
+    def tell_owner(self, sid: str | None, frame: AnyFrame) -> None:
+        """Send to the client that a job belongs to; of a job without one, what is meant for all."""
+        if sid is not None:
+            self.tell(sid, frame)
+        elif frame.is_for_all:
+            self.tell_all(frame)
+
+    async def close(self) -> None:
+        """Send what waits and disconnect everybody."""
+        writers = dict(self._writers)
+        for connection in writers.values():
+            connection.close()
+        if writers:
+            await asyncio.wait(writers, timeout=CLOSE_SECONDS)
+        for connection in writers.values():
+            connection.abort()
+
+
+def _feature_flags(text: str) -> dict[str, Any] | None:
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict) or message.get("type") != "feature_flags":
+        return None
+    data = message.get("data")
+    return data if isinstance(data, dict) else None

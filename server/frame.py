@@ -1,0 +1,102 @@
+"""What is sent over a websocket: JSON messages and binary previews (wire protocol §2.2 and §2.4)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from .json_body import to_json
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PREVIEW_IMAGE, PREVIEW_IMAGE_WITH_METADATA = 1, 4
+"""The binary events of a preview: for clients that say nothing, and for those that take metadata."""
+JPEG = 1
+PREVIEW_SIDE, PREVIEW_QUALITY = 512, 95
+
+_REPLACEABLE = frozenset({"progress", "progress_state"})
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A JSON message.
+
+    Attributes:
+        is_for_all: sent to everybody when the job it tells of has no client of its own.
+    """
+
+    type: str
+    data: dict[str, Any]
+    is_for_all: bool = False
+
+    def encoded(self) -> str:
+        """The message as it is sent."""
+        return to_json({"type": self.type, "data": self.data})
+
+    @property
+    def topic(self) -> Hashable | None:
+        """A later frame of the same topic makes this one worthless; None when none does."""
+        return (self.type, self.data.get("prompt_id"), self.data.get("node")) if self.type in _REPLACEABLE else None
+
+
+class PreviewPicture:
+    """A picture of what a sampler has so far; encoded when somebody takes it."""
+
+    def __init__(self, picture: Image) -> None:
+        self._picture = picture
+
+    @cached_property
+    def jpeg(self) -> bytes:
+        """The picture as JPEG, no side longer than 512 pixels."""
+        from PIL.Image import Resampling
+
+        picture = self._picture.convert("RGB")
+        picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Resampling.BILINEAR)
+        file = BytesIO()
+        picture.save(file, "JPEG", quality=PREVIEW_QUALITY)
+        return file.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A binary preview, in one of its two forms.
+
+    Attributes:
+        metadata: what goes before the picture for clients that take it; None makes the other form.
+    """
+
+    picture: PreviewPicture
+    job_id: str
+    metadata: dict[str, Any] | None = None
+    is_for_all: bool = False
+
+    def encoded(self) -> bytes:
+        """The frame as it is sent."""
+        if self.metadata is None:
+            return struct.pack(">II", PREVIEW_IMAGE, JPEG) + self.picture.jpeg
+        text = to_json(self.metadata).encode()
+        return struct.pack(">II", PREVIEW_IMAGE_WITH_METADATA, len(text)) + text + self.picture.jpeg
+
+    @property
+    def topic(self) -> Hashable | None:
+        """A later frame of the same topic makes this one worthless."""
+        return ("preview", self.job_id)
+
+
+AnyFrame = Frame | Preview
+
+
+def status(queue_remaining: int, sid: str | None = None) -> Frame:
+    """How many jobs wait or run; `sid` only in the first message to a client."""
+    data: dict[str, Any] = {"status": {"exec_info": {"queue_remaining": queue_remaining}}}
+    return Frame("status", data if sid is None else {**data, "sid": sid})
+
+
+def end_of_job(job_id: str) -> Frame:
+    """The last message of a job, whatever became of it."""
+    return Frame("executing", {"node": None, "prompt_id": job_id})

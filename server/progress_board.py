@@ -1,0 +1,59 @@
+"""How far each step of a job is: the cumulative snapshots that editors draw progress from."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from mezzotint.engine.event import StepEvent
+
+from .frame import Frame
+
+SNAPSHOT_SECONDS = 0.1
+"""Snapshots are sent no more often; a snapshot holds every step so far, so sending one a step would be quadratic."""
+
+
+class ProgressBoard:
+    """The state of all steps of one job that began."""
+
+    def __init__(self, job_id: str) -> None:
+        self._job_id = job_id
+        self._nodes: dict[str, dict[str, Any]] = {}
+        self._sent_at = float("-inf")
+        self.is_stale = False
+
+    def set(self, event: StepEvent, state: Literal["running", "finished"], value: float, total: float) -> None:
+        """A step got somewhere."""
+        self._nodes[event.node_id] = {
+            "value": value,
+            "max": total,
+            "state": state,
+            **place(event),
+            "prompt_id": self._job_id,
+        }
+        self.is_stale = True
+
+    def finish(self, event: StepEvent) -> None:
+        """A step is done: its value is its maximum."""
+        total = self._nodes.get(event.node_id, {"max": 1})["max"]
+        self.set(event, "finished", total, total)
+
+    def is_due(self, now: float) -> bool:
+        """Whether the last snapshot was sent long enough ago. `now` in seconds."""
+        return self.is_stale and not 0 <= now - self._sent_at < SNAPSHOT_SECONDS
+
+    def snapshot(self, now: float) -> list[Frame]:
+        """A snapshot to send, if anything changed since the last."""
+        if not self.is_stale:
+            return []
+        self.is_stale, self._sent_at = False, now
+        return [Frame("progress_state", {"prompt_id": self._job_id, "nodes": dict(self._nodes)}, is_for_all=True)]
+
+
+def place(event: StepEvent) -> dict[str, Any]:
+    """Which step an event is about, as progress snapshots and previews name it."""
+    return {
+        "node_id": event.node_id,
+        "display_node_id": event.display_id,
+        "parent_node_id": event.parent_id,
+        "real_node_id": event.real_id,
+    }
