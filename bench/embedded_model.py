@@ -53,7 +53,7 @@ class Subjects:
         borrowed = {kind: self.host.models.borrow(recipe) for kind, recipe in recipes.items()}
         self.parts = {kind: lending.__enter__() for kind, lending in borrowed.items()}
         self.forwards.watch(self.network, "forward")
-        self.forwards.watch(self.parts["vae"], "decode")
+        self.forwards.watch(self.parts["vae"].network, "decode")
 
     @property
     def network(self) -> Any:
@@ -107,8 +107,9 @@ class Subjects:
 
         scheduler = EulerDiscreteScheduler.from_config(self.parts["model"].sampling.scheduler_config)
         pipe = StableDiffusionPipeline(
-            self.parts["vae"].network, self.parts["clip"].network, None, self.network, scheduler, None, None, False
-        )
+            vae=self.parts["vae"].network, text_encoder=self.parts["clip"].network, tokenizer=None, unet=self.network,
+            scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        )  # fmt: skip
         pipe.set_progress_bar_config(disable=True)
         prompt, empty = self.context.chunk(2)
 

@@ -189,7 +189,9 @@ def run(
 ) -> None:
     """Run a workflow and write what it makes.
 
-    The files made are written to the standard output, one path a line.
+    Dynamic prompts such as {red|blue} and dates such as %date:yyyy-MM-dd% are filled in for each run, as editors do.
+
+    The files made are written to the standard output, one path a line. Ctrl-C stops a run; a second one leaves at once.
 
     Exit code: 0 done, 1 failed while running, 2 invalid workflow or options, 130 interrupted.
 
@@ -276,6 +278,63 @@ def plugins(plugin: PluginFiles = None) -> None:
     from .plugins import show_plugins
 
     raise typer.Exit(show_plugins(_host_options(plugin)))
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="Where to listen. Others than this machine's own need --insecure."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for any that is free.")] = 8188,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure", help="Let everybody who can reach the address run workflows: no one is asked who they are."
+        ),
+    ] = False,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-dir",
+            metavar="FOLDER",
+            file_okay=False,
+            help="Where pictures are saved.",
+            rich_help_panel=_FOLDERS,
+        ),
+    ] = None,
+    input_dir: InputDir = None,
+    models_dir: ModelsDir = None,
+    extra_model_paths: ExtraModelPaths = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache-dir",
+            metavar="FOLDER",
+            file_okay=False,
+            help="Keep what nodes compute here.",
+            rich_help_panel=_FOLDERS,
+        ),
+    ] = None,
+    plugin: PluginFiles = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
+    ] = None,
+) -> None:
+    """Serve editors and scripts over HTTP and a websocket, one job at a time.
+
+    The queue and the history are kept in memory: they are gone when the server stops. Jobs that survive a restart come
+    with a later release.
+    """
+    from .serve import ServeRequest
+    from .serve import serve as serve_jobs
+
+    folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device}
+    options = {**_host_options(plugin, models_dir, extra_model_paths, input_dir), **folders}
+    raise typer.Exit(serve_jobs(ServeRequest(host, port, insecure, options)))
 
 
 @app.command()

@@ -110,6 +110,8 @@ class Progress:
         if node.running > 0:
             return
         node.ended = time.monotonic()
+        if not node.has_failed:
+            node.value = node.total
         if self._live is None and node.is_shown and not node.has_failed:  # failures are told in full afterwards
             self._console.print(Text(_line(node)), soft_wrap=True)
         if self._live is None or not node.is_shown:

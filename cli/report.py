@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ def tell_failures(terminal: Terminal, result: RunResult, registry: Registry, *, 
         if with_traceback:
             terminal.hint("".join(failure.traceback).rstrip())
     if result.skipped:
-        terminal.hint(f"Not run because of that: {_counted([i for i in order if i in set(result.skipped)])}.")
+        terminal.hint(f"Not run because of that: {_counted(sorted(result.skipped, key=_natural_order))}.")
     if not with_traceback and any(not failure.is_expected for failure in result.failures):
         terminal.hint(f"Add --traceback, or set {TRACEBACK_VARIABLE}=1, to see all of where it happened.")
 
@@ -78,6 +79,12 @@ def _counted(node_ids: Sequence[str]) -> str:
     shown = ", ".join(node_ids[:SHOWN_NODES])
     more = f" and {len(node_ids) - SHOWN_NODES} more" if len(node_ids) > SHOWN_NODES else ""
     return f"node {shown}" if len(node_ids) == 1 else f"nodes {shown}{more}"
+
+
+def _natural_order(node_id: str) -> list[tuple[bool, int | str]]:
+    """9 before 10, and 3 before its own 3.0.1."""
+    parts = re.split("[.:]", node_id)
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else part) for part in parts]
 
 
 def written_files(outputs: Mapping[str, Mapping[str, Sequence[Any]]], folders: Folders) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -35,22 +36,22 @@ class Terminal:
     def say(self, text: str, style: str = "") -> None:
         """Tell something of interest; left out when quiet."""
         if not self.is_quiet:
-            self._tell(Text(plain(text), style))
+            self._tell(text, style)
 
     def warn(self, text: str) -> None:
         """Tell of something that is not as it should be but stops nothing."""
         if not self.is_quiet:
-            self._tell(Text.assemble(("Warning: ", "yellow"), sentence(plain(text))))
+            self._tell(sentence(text), mark=("Warning: ", "yellow"))
 
     def fail(self, text: str, hint: str = "") -> None:
         """Tell of an error, and below it what helps to understand it."""
-        self._tell(Text.assemble(("Error: ", "bold red"), sentence(plain(text))))
+        self._tell(sentence(text), mark=("Error: ", "bold red"))
         if hint:
             self.hint(hint)
 
     def hint(self, text: str) -> None:
         """Tell more of an error."""
-        self._tell(Text(plain(text)))
+        self._tell(text)
 
     def result(self, line: str) -> None:
         """Write a line of results: never wrapped, cut or coloured, and at once."""
@@ -59,18 +60,35 @@ class Terminal:
 
     def show(self, shown: Table | Text | str) -> None:
         """Write a table or a text of results; in a pipe, uncut and without trailing blanks."""
+        if isinstance(shown, str):
+            shown = Text(wrapped(plain(shown), self.output))
         if self.output.is_terminal:
-            self.output.print(Text(plain(shown)) if isinstance(shown, str) else shown)
+            self.output.print(shown, soft_wrap=isinstance(shown, Text))
             return
         wide = Console(file=io.StringIO(), width=WIDE, highlight=False, color_system=None)
-        wide.print(Text(plain(shown)) if isinstance(shown, str) else shown)
+        wide.print(shown)
         assert isinstance(wide.file, io.StringIO)
         for line in wide.file.getvalue().splitlines():
             self._stream.write(f"{line.rstrip()}\n")
 
-    def _tell(self, text: Text) -> None:
-        # In a file or a pipe a sentence stays one line.
-        self.messages.print(text, soft_wrap=not self.messages.is_terminal)
+    def _tell(self, text: str, style: str = "", mark: tuple[str, str] = ("", "")) -> None:
+        told = Text(wrapped(mark[0] + plain(text), self.messages), style)
+        told.stylize(mark[1], 0, len(mark[0]))
+        self.messages.print(told, soft_wrap=True)
+
+
+def wrapped(text: str, console: Console) -> str:
+    """A text in lines as wide as the terminal; addresses and paths stay whole. As it is where there is no terminal."""
+    if not console.is_terminal:
+        return text
+    return "\n".join(_wrapped_line(line, console.width) for line in text.split("\n"))
+
+
+def _wrapped_line(line: str, width: int) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    )
 
 
 def plain(text: str) -> str:

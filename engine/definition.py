@@ -58,12 +58,8 @@ def define(spec: NodeSpec, folders: Folders | None = None) -> dict[str, Any]:
 def _input(given: InputSpec, folders: Folders | None) -> list[Any]:
     options: dict[str, Any] = given.widget.options()
     if given.default is not MISSING and given.default is not None:
-        options["default"] = given.default
-    for limit, name in (("ge", "min"), ("gt", "min"), ("le", "max"), ("lt", "max")):
-        if limit in given.limits:
-            options.setdefault(name, given.limits[limit])
-    if "multiple_of" in given.limits:
-        options.setdefault("step", given.limits["multiple_of"])
+        options["default"] = given.wire_default
+    options.update({name: value for name, value in _range(given).items() if name not in options})
     if given.tooltip:
         options["tooltip"] = given.tooltip
     if given.is_lazy:
@@ -73,3 +69,16 @@ def _input(given: InputSpec, folders: Folders | None) -> list[Any]:
         kind = given.choices.list(folders)
         options.update(given.choices.extra)
     return [kind, options] if options else [kind]
+
+
+def _range(given: InputSpec) -> dict[str, float]:
+    """An input's limits as editors know them: inclusive, so that of whole numbers those above 0 begin at 1."""
+    limits, step = given.limits, 1 if given.port == "INT" else 0
+    found: dict[str, float] = {}
+    if "ge" in limits or "gt" in limits:
+        found["min"] = limits["ge"] if "ge" in limits else limits["gt"] + step
+    if "le" in limits or "lt" in limits:
+        found["max"] = limits["le"] if "le" in limits else limits["lt"] - step
+    if "multiple_of" in limits:
+        found["step"] = limits["multiple_of"]
+    return found

@@ -1,19 +1,19 @@
 """Every exception a user can cause, as one tree.
 
-    MezzotintError                  shown as a sentence, never as a traceback
-    ├── DeclarationError            a node function is declared wrongly (raised at registration)
-    ├── RegistrationError           a node name is claimed twice, a plugin is unusable
-    ├── WorkflowError               a document is not a workflow, or cannot be read
-    ├── InvalidWorkflowError        a workflow has problems; carries all of them
-    ├── GraphError                  an expansion or a link at run time makes no graph
-    ├── RunFailedError              steps failed while running; carries all of them
-    ├── MissingModelError           a model name that is in no models folder
-    ├── ModelFileError              a model file that cannot be used: truncated, a pickle, a wrong family
-    ├── OutOfMemoryError            what is asked for does not fit this machine
-    ├── OutputError                 a file that cannot be written, or that would leave its folder
-    └── FolderError                 a file name or a folders setting that cannot be followed
+MezzotintError                  shown as a sentence, never as a traceback
+├── DeclarationError            a node function is declared wrongly (raised at registration)
+├── RegistrationError           a node name is claimed twice, a plugin is unusable
+├── WorkflowError               a document is not a workflow, or cannot be read
+├── InvalidWorkflowError        a workflow has problems; carries all of them
+├── GraphError                  an expansion or a link at run time makes no graph
+├── RunFailedError              steps failed while running; carries all of them
+├── MissingModelError           a model name that is in no models folder
+├── ModelFileError              a model file that cannot be used: truncated, a pickle, a wrong family
+├── OutOfMemoryError            what is asked for does not fit this machine
+├── OutputError                 a file that cannot be written, or that would leave its folder
+└── FolderError                 a file name or a folders setting that cannot be followed
 
-    Cancelled                       control flow: the job was asked to stop (a BaseException)
+Cancelled                       control flow: the job was asked to stop (a BaseException)
 """
 
 from __future__ import annotations

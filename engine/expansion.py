@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .errors import GraphError
 from .request import Request
 from .workflow import as_link, wrap_value
 
@@ -55,22 +56,32 @@ class GraphBuilder:
         """Add a node; inputs are values or `out(...)` links.
 
         Raises:
-            GraphError: `id` is taken.
+            GraphError: `id` is taken, or the function is no node.
         """
-        from .errors import GraphError
-
-        if id is None:
-            self._count += 1
-        node_id = f"{self.prefix}{self._count if id is None else id}"
+        node_id = self._next_id() if id is None else f"{self.prefix}{id}"
         if node_id in self.nodes:
             raise GraphError(f"the graph has a node '{node_id}' already; give each node an id of its own")
-        class_type = node_type if isinstance(node_type, str) else str(node_type.__node__.name)  # type: ignore[attr-defined]
+        class_type = node_type if isinstance(node_type, str) else _name_of(node_type)
         self.nodes[node_id] = BuiltNode(node_id, class_type, {name: _as_input(given) for name, given in inputs.items()})
         return self.nodes[node_id]
+
+    def _next_id(self) -> str:
+        while True:
+            self._count += 1
+            node_id = f"{self.prefix}{self._count}"
+            if node_id not in self.nodes:
+                return node_id
 
     def finalize(self) -> dict[str, dict[str, Any]]:
         """The graph in API format."""
         return {node.id: _api_node(node) for node in self.nodes.values()}
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    declared = getattr(function, "__node__", None)
+    if declared is None:
+        raise GraphError(f"{function!r} is no node; give the name of a node type, or a function that @node marks")
+    return str(declared.name)
 
 
 def _as_input(value: Any) -> Any:
@@ -80,7 +91,7 @@ def _as_input(value: Any) -> Any:
 
 
 def _api_node(node: BuiltNode) -> dict[str, Any]:
-    given: dict[str, Any] = {"class_type": node.class_type, "inputs": node.inputs}
+    given: dict[str, Any] = {"class_type": node.class_type, "inputs": dict(node.inputs)}
     if node.display_id is not None:
         given["override_display_id"] = node.display_id
     return given

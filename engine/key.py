@@ -8,6 +8,7 @@ Computed once for each step in topological order. None means "never reuse": some
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from blake3 import blake3
@@ -34,10 +35,10 @@ def step_key(
     Args:
         parent_key: gives the key of a step by id. salt: further context, such as the folder an output node writes to.
     """
-    parts = [f"{spec.name}\0{spec.version}\0{spec.code_version}\0{salt}\0{node_id if spec.uses_id else ''}\0".encode()]
+    parts = [_header(spec.name, spec.version, spec.code_version, salt, node_id if spec.uses_id else None)]
     try:
         for name in sorted([*literals, *links]):
-            parts.append(f"\1{name}=".encode())
+            parts.append(f"{len(name)}:{name}=".encode("utf-8", "surrogatepass"))
             link = links.get(name)
             if link is None:
                 parts.extend(canonical(literals[name]))
@@ -45,10 +46,15 @@ def step_key(
             key = parent_key(link.node_id)
             if key is None:
                 return None
-            parts.append(f"@{key}.{link.slot}".encode())
+            parts.append(b"@%b.%d;" % (key.encode(), link.slot))
         if fingerprint is not None:
-            parts.append(b"\2")
+            parts.append(b"!")
             parts.extend(canonical(fingerprint))
     except NotStorableError:
         return None
     return blake3(b"".join(parts)).hexdigest(32)
+
+
+@lru_cache(1024, typed=True)
+def _header(*of_node: str | int | None) -> bytes:
+    return b"".join(canonical(of_node))

@@ -219,6 +219,7 @@ class Lane:
         if not live:
             return
         requests = [task.request for task in live if task.request is not None]
+        began = time.perf_counter()
         try:
             with self._scope(live[0].spec):
                 answers = type(requests[0]).answer(requests, live[0].context or Context())
@@ -227,3 +228,6 @@ class Lane:
         except Exception as error:
             for task in live:
                 task.error = error
+        spent = time.perf_counter() - began
+        for task in live:
+            task.seconds += spent

@@ -13,7 +13,8 @@ from .plan import Plan, Step
 from .value_type import NotStorableError, canonical
 
 FILE_NAME = "last-steps.json"
-MAX_STORED = 5000
+MAX_STORED, MAX_REMEMBERED = 5000, 50_000
+"""How many steps are kept, the latest, on disk and in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,13 @@ class Lineage:
         return _difference(before, _ancestry(plan, step), step)
 
     def remember(self, plan: Plan) -> None:
-        """A run was planned; its steps are what the next run is compared with."""
+        """A run of the plan ended; its steps are what the next run is compared with."""
         for step in plan.steps.values():
+            self._steps.pop(step.id, None)
             self._steps[step.id] = (plan, step)
+        bound = max(MAX_REMEMBERED, len(plan.steps))
+        while len(self._steps) > bound:
+            del self._steps[next(iter(self._steps))]
 
     def store(self, plan: Plan) -> None:
         """Keep the steps for other processes; a folder that cannot be written is no error."""
@@ -70,10 +75,12 @@ class Lineage:
 
 
 def _read(path: Path) -> dict[str, Ancestry]:
+    """What was stored; nothing when the file is missing, torn or another one."""
     try:
-        return {step_id: Ancestry(**given) for step_id, given in json.loads(path.read_bytes()).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        found = {step_id: Ancestry(**given) for step_id, given in json.loads(path.read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
+    return {step_id: ancestry for step_id, ancestry in found.items() if isinstance(ancestry.inputs, dict)}
 
 
 def _difference(before: Ancestry, now: Ancestry, step: Step) -> str:
@@ -82,6 +89,8 @@ def _difference(before: Ancestry, now: Ancestry, step: Step) -> str:
     if before.code != now.code:
         return "the node's code changed"
     changed = [name for name in {**before.inputs, **now.inputs} if before.inputs.get(name) != now.inputs.get(name)]
+    if not changed and step.spec.is_sink and step.spec.fingerprint is None:
+        return "the output folder changed"
     if not changed:
         return "what it reads outside the workflow changed"
     return "changed: " + ", ".join(_described(step, name) for name in changed)

@@ -21,9 +21,21 @@ class Mailbox:
         self._loop, self._deliver, self._then = loop, deliver, then
         self._items: deque[Any] = deque()
         self._is_waking = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def look_every(self, seconds: float) -> None:
+        """Also deliver what is not urgent, this often, until `close`."""
+        if self._items:
+            self._wake()
+        self._timer = self._loop.call_later(seconds, self.look_every, seconds)
+
+    def close(self) -> None:
+        """Stop looking."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def put(self, item: Any, is_urgent: bool = True) -> None:
-        """Leave an item; one that is not urgent waits for the next that is."""
+        """Leave an item; one that is not urgent waits for the next that is, or for the next look."""
         self._items.append(item)
         if is_urgent and not self._is_waking:
             self._is_waking = True

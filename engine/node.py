@@ -8,13 +8,14 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, overload
 
-from .port import COMBO
+from .errors import DeclarationError
+from .port import ANY, COMBO, WIDGET_PORTS
 from .widget import Choices, Widget
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ class InputSpec:
         port: the port type, `"INT"` or `"MODEL"`. default: MISSING when a value must be given.
         is_optional: a socket that may stay unconnected. is_lazy: computed only when the body asks.
         is_list: takes the whole list of values; otherwise a list maps the call over its items.
-        choices: what a combo allows. limits: ge, gt, le, lt, multiple_of as declared.
+        is_socket: takes links only; text and numbers are refused.
+        choices: what a combo allows. members: what the body gets for each choice, where that is no text.
+        limits: ge, gt, le, lt, multiple_of as declared. constraints: what pydantic checks; the limits when empty.
     """
 
     name: str
@@ -53,59 +56,112 @@ class InputSpec:
     is_optional: bool = False
     is_lazy: bool = False
     is_list: bool = False
+    is_socket: bool = False
     choices: Choices | None = None
-    limits: dict[str, float] = field(default_factory=dict)
-    annotation: Any = None
+    members: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
+    constraints: tuple[Any, ...] = ()
     tooltip: str | None = None
     widget: Widget = Widget()
+
+    def replace(self, **changes: Any) -> InputSpec:
+        """A copy with some attributes changed."""
+        return replace(self, **changes)
 
     @property
     def is_required(self) -> bool:
         return self.default is MISSING and not self.is_optional
 
-    @cached_property
-    def _adapter(self) -> TypeAdapter[Any] | None:
-        if not self.limits or self.annotation is None:
-            return None
-        from pydantic import TypeAdapter
+    @property
+    def wire_default(self) -> Any:
+        """The default as editors get it: that of a combo is one of its choices."""
+        return next((text for text, member in self.members.items() if member == self.default), self.default)
 
-        return TypeAdapter(self.annotation)
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any] | None:
+        """What checks the constraints. Making it raises whatever pydantic raises when they do not fit the type."""
+        if not (self.limits or self.constraints):
+            return None
+        from pydantic import Field, TypeAdapter
+
+        limits: dict[str, Any] = {**self.limits}
+        kinds: Any = Union[tuple(_TYPES.get(port, Any) for port in self.port.split(","))]  # noqa: UP007
+        constrained: Any = Annotated[(kinds, *(self.constraints or (Field(**limits),)))]
+        return TypeAdapter(constrained)
 
     def read(self, value: Any) -> Any:
-        """A literal as this input's type: what a workflow says, coerced as existing editors expect, within the limits.
+        """A constant as this input's type: what a workflow says, coerced as existing editors expect, within the limits.
+
+        Choices are another matter (`choose`), since they may change.
 
         Raises:
-            InputError: the value cannot be read as the type, or lies outside the limits or the choices.
+            InputError: the value cannot be read as the type, or lies outside the limits.
         """
         reader = _READERS.get(self.port)
-        value = reader(value) if reader else value
-        if self._adapter is not None:
-            self._check_limits(value)
-        return value
+        if reader is not None:
+            value = reader(value)
+        elif "," in self.port or self.is_socket:
+            self.check_type(value)
+        return value if self.adapter is None else self._constrained(value)
 
-    def _check_limits(self, value: Any) -> None:
+    def choose(self, value: Any, allowed: Sequence[str]) -> Any:
+        """What the body gets for a choice, given as the text that editors show or as the member itself.
+
+        Raises:
+            InputError: it is none of `allowed`.
+        """
+        if isinstance(value, str) and value in allowed:
+            return self.members.get(value, value)
+        for text, member in self.members.items():
+            if type(member) is type(value) and member == value and text in allowed:
+                return member
+        raise InputError("value_not_in_list", self.allowed())
+
+    def check_type(self, value: Any) -> None:
+        """Refuse text, numbers and booleans of a type that the port does not have, and numbers that are not finite.
+
+        Raises:
+            InputError: it is such a value.
+        """
+        kind = WIDGET_PORTS.get(type(value))
+        ports = {*self.port.split(",")}
+        if kind is None or ANY in ports:
+            return
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError("invalid_input_type", self.allowed(), f"{value} is not finite")
+        if ports.isdisjoint((kind, _ALSO_FITS.get(kind))):
+            raise InputError("invalid_input_type", self.allowed())
+
+    def _constrained(self, value: Any) -> Any:
         from pydantic import ValidationError
 
-        assert self._adapter is not None
+        assert self.adapter is not None
         try:
-            self._adapter.validate_python(value)
+            return self.adapter.validate_python(value)
         except ValidationError as error:
-            raise InputError(_limit_code(error.errors()[0]["type"]), self.allowed()) from None
+            first = error.errors(include_url=False)[0]
+            code = _limit_code(first["type"])
+            reason = first["msg"] if code == "invalid_input_type" and first["type"] != "multiple_of" else ""
+            raise InputError(code, self.allowed(), reason) from None
 
     def allowed(self) -> str:
         """What fits here, in words: `a whole number from 1 to 10000`."""
-        kind = _WORDS.get(self.port, f"a link of type {self.port}")
+        kind = " or ".join(_WORDS.get(port, f"a link of type {port}") for port in self.port.split(","))
         low, high = self.limits.get("ge"), self.limits.get("le")
         if low is not None and high is not None:
-            kind += f" from {low:g} to {high:g}" if abs(high) < 1e6 else f" from {low:g} to {high}"
+            kind += f" from {_number(low)} to {_number(high)}"
         elif low is not None:
-            kind += f" of at least {low:g}"
+            kind += f" of at least {_number(low)}"
         elif high is not None:
-            kind += f" of at most {high:g}"
+            kind += f" of at most {_number(high)}"
         for name, sign in (("gt", "above"), ("lt", "below"), ("multiple_of", "in multiples of")):
             if name in self.limits:
-                kind += f" {sign} {self.limits[name]:g}"
+                kind += f" {sign} {_number(self.limits[name])}"
         return kind
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.12g}"
 
 
 def _limit_code(kind: str) -> str:
@@ -114,30 +170,38 @@ def _limit_code(kind: str) -> str:
     return "value_bigger_than_max" if kind.startswith("less") else "invalid_input_type"
 
 
-def _read_int(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError("invalid_input_type", _WORDS["INT"], str(error)) from None
+def _reader(kind: Callable[[Any], Any], port: str) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        try:
+            return kind(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError("invalid_input_type", _WORDS[port], str(error)) from None
+
+    return read
 
 
-def _read_float(value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError("invalid_input_type", _WORDS["FLOAT"], str(error)) from None
+def _finite(value: Any) -> float:
+    number = float(value)
     if not math.isfinite(number):
-        raise InputError("invalid_input_type", _WORDS["FLOAT"], f"{number} is not finite")
+        raise ValueError(f"{number} is not finite")
     return number
 
 
-_READERS: dict[str, Callable[[Any], Any]] = {"INT": _read_int, "FLOAT": _read_float, "STRING": str, "BOOLEAN": bool}
 _WORDS = {
     "INT": "a whole number",
     "FLOAT": "a number",
     "STRING": "text",
     "BOOLEAN": "true or false",
     COMBO: "one of the choices",
+    ANY: "any value",
+}
+_ALSO_FITS = {"INT": "FLOAT", "STRING": COMBO}
+_TYPES: dict[str, type] = {port: kind for kind, port in WIDGET_PORTS.items()}
+_READERS = {
+    "INT": _reader(int, "INT"),
+    "FLOAT": _reader(_finite, "FLOAT"),
+    "STRING": _reader(str, "STRING"),
+    "BOOLEAN": _reader(bool, "BOOLEAN"),
 }
 
 
@@ -255,17 +319,30 @@ def node(name: Any = None, /, **options: Any) -> Any:
             outside: a file's hash, the hour. An equal value reuses the result; NaN never does.
         uses_id: two nodes with equal inputs are still two (a random source, say).
         autograd: gradients are recorded in the body; everywhere else they are off.
-        output_names: names of the outputs where the return annotation is no NamedTuple.
+        output_names: names of the outputs, in order, where they differ from those of the NamedTuple or port.
         deprecated, experimental: shown as such in editors. aliases: further words to find it by.
+
+    Raises:
+        DeclarationError: what it stands above is no function, or the name is no text. All else is checked when the node
+            is registered.
     """
-    if callable(name):
-        return _mark(name, name.__name__, {}, _caller_namespace())
     namespace = _caller_namespace()
-    return lambda function: _mark(function, name or function.__name__, options, namespace)
+    if callable(name):
+        return _mark(name, None, {}, namespace)
+    return lambda function: _mark(function, name, options, namespace)
 
 
-def _mark(function: Any, name: str, options: dict[str, Any], namespace: dict[str, Any] | None) -> Any:
-    function.__node__ = Declaration(name, options, namespace)
+def _mark(function: Any, name: Any, options: dict[str, Any], namespace: dict[str, Any] | None) -> Any:
+    if not inspect.isfunction(function):
+        raise DeclarationError(
+            f"@node stands above {function!r}, which is no function; put it above a function's 'def'"
+        )
+    if name is not None and not (isinstance(name, str) and name):
+        place = f"plugin '{function.__module__}', node function '{function.__name__}'"
+        raise DeclarationError(
+            f"{place}: its name is {name!r}; give @node the name as text, or none to use the function's"
+        )
+    function.__node__ = Declaration(name or function.__name__, options, namespace)  # type: ignore[attr-defined]
     return function
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import GraphError
+from .errors import GraphError, WorkflowError
 from .expansion import Expand
 from .key import Key, step_key
+from .link_graph import LinkGraph
 from .node import NodeSpec
 from .registry import Registry
 from .validation import CheckedNode, Validation, check_inputs
@@ -53,42 +54,76 @@ class Plan:
         self.wanted = frozenset(self.targets)
         self._fingerprints = fingerprints or {}
         self._sink_salt = sink_salt
-        self._add(validation.nodes.values(), None)
+        self._make(validation.nodes.values(), None, self.steps)
 
     def parents(self, step_id: str) -> tuple[str, ...]:
         return self.steps[step_id].parents
 
     def expand(self, parent: Step, expansion: Expand, registry: Registry) -> list[Step]:
-        """Take up the graph that a step replaces itself by; returns the new steps.
+        """Take up the graph that a step replaces itself by; returns its steps.
+
+        A step whose value was let go may run, and so expand, a second time: then the steps are there already.
 
         Raises:
             GraphError: an id is taken, or a node or link of the graph is wrong.
         """
-        taken = [node_id for node_id in expansion.graph if node_id in self.steps]
-        if taken:
-            raise GraphError(f"the graph of the expansion uses the id '{taken[0]}', which is taken; use ctx.graph()")
-        nodes = Workflow.from_api(expansion.graph).nodes
+        nodes = self._checked(parent, expansion, registry)
+        made: dict[str, Step] = {}
+        self._make(_parents_first(nodes), parent, made)
+        for step in made.values():
+            known = self.steps.get(step.id)
+            if known is not None and (known.parent_id != parent.id or known.key is None or known.key != step.key):
+                raise GraphError(f"the graph of the expansion uses the id '{step.id}', which is taken; use ctx.graph()")
+        self.steps.update(made)
+        for step in made.values():
+            step.display_id = self._display_id(expansion.graph[step.id].get("override_display_id"), parent)
+        return [made[node_id] for node_id in nodes]
+
+    def _checked(self, parent: Step, expansion: Expand, registry: Registry) -> dict[str, CheckedNode]:
+        try:
+            nodes = Workflow.from_api(expansion.graph).nodes
+        except WorkflowError as error:
+            raise GraphError(f"the graph of the expansion is wrong: {error}") from None
         validation = check_inputs(nodes, registry, self._spec)
         if validation.problems:
             raise GraphError("the graph of the expansion is wrong: " + " ".join(map(str, validation.problems)))
         for value in expansion.result:
-            link = as_link(value)
-            if link is not None and link.node_id not in nodes and link.node_id not in self.steps:
-                raise GraphError(f"the result of the expansion links to node '{link.node_id}', which is not there")
-        self._add(_parents_first(validation.nodes), parent)
-        steps = [self.steps[node_id] for node_id in nodes]
-        for step in steps:
-            shown_by = expansion.graph[step.id].get("override_display_id")
-            known = self.steps.get(shown_by, parent)
-            step.display_id = shown_by if known is parent and shown_by else known.display_id
-        return steps
+            self._check_result(value, validation.nodes)
+        result = (link for link in map(as_link, expansion.result) if link is not None)
+        links = [*result, *(link for node in validation.nodes.values() for link in node.links.values())]
+        if any(link.node_id == parent.id for link in links):
+            raise GraphError(f"the graph of the expansion closed a circle: it links to node '{parent.id}', which it "
+                             "stands for; link to what that node is linked to")  # fmt: skip
+        return {node_id: validation.nodes[node_id] for node_id in nodes}
 
-    def _add(self, nodes: Iterable[CheckedNode], parent: Step | None) -> None:
+    def _check_result(self, value: Any, nodes: Mapping[str, CheckedNode]) -> None:
+        link = as_link(value)
+        if link is None:
+            return
+        spec = nodes[link.node_id].spec if link.node_id in nodes else self._spec(link.node_id)
+        if spec is None:
+            raise GraphError(f"the result of the expansion links to node '{link.node_id}', which is not there")
+        if not 0 <= link.slot < len(spec.outputs):
+            raise GraphError(f"the result of the expansion links to output {link.slot} of node '{link.node_id}' "
+                             f"({spec.name}), which has {len(spec.outputs)} outputs")  # fmt: skip
+
+    def _display_id(self, shown_by: Any, parent: Step) -> str:
+        """The node that shows a step of an expansion: the one it names, or that one's own, or the parent's."""
+        known = self.steps.get(shown_by, parent)
+        return str(shown_by) if shown_by and known is parent else known.display_id
+
+    def _make(self, nodes: Iterable[CheckedNode], parent: Step | None, made: dict[str, Step]) -> None:
+        """The steps of these nodes, parents first, into `made`."""
+
+        def key_of(step_id: str) -> Key | None:
+            step = made.get(step_id) or self.steps.get(step_id)
+            return step.key if step is not None else None
+
         for node in nodes:
             spec, node_id = node.spec, node.node_id
             # Fingerprints are taken before the run, so what an expansion brings has none and is not reused.
             is_unknown = parent is not None and spec.fingerprint is not None
-            self.steps[node_id] = Step(
+            made[node_id] = Step(
                 node_id,
                 spec,
                 node.literals,
@@ -97,7 +132,7 @@ class Plan:
                     spec,
                     node.literals,
                     node.links,
-                    self._key,
+                    key_of,
                     fingerprint=float("nan") if is_unknown else self._fingerprints.get(node_id),
                     node_id=node_id,
                     salt=self._sink_salt if spec.is_sink else "",
@@ -112,10 +147,6 @@ class Plan:
         step = self.steps.get(step_id)
         return step.spec if step is not None else None
 
-    def _key(self, step_id: str) -> Key | None:
-        step = self.steps.get(step_id)
-        return step.key if step is not None else None
-
 
 def _strong_parents(node: CheckedNode) -> tuple[str, ...]:
     inputs = node.spec.inputs
@@ -129,15 +160,9 @@ def _parents_first(nodes: Mapping[str, CheckedNode]) -> list[CheckedNode]:
     Raises:
         GraphError: they form a circle.
     """
-    import networkx as nx
-
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from(nodes)
-    graph.add_edges_from(
-        (link.node_id, node.node_id) for node in nodes.values() for link in node.links.values() if link.node_id in nodes
-    )
-    try:
-        return [nodes[node_id] for node_id in nx.topological_sort(graph)]
-    except nx.NetworkXUnfeasible:
-        named = " → ".join(source for source, _ in nx.find_cycle(graph))
-        raise GraphError(f"the graph of the expansion forms a circle: {named}") from None
+    edges = [(link.node_id, node.node_id) for node in nodes.values() for link in node.links.values()]
+    graph = LinkGraph(nodes, [edge for edge in edges if edge[0] in nodes])
+    circle = next(graph.circles(), None)
+    if circle is not None:
+        raise GraphError(f"the graph of the expansion forms a circle: {' → '.join([*circle, circle[0]])}")
+    return [nodes[node_id] for node_id in graph.parents_first()]

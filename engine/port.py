@@ -18,6 +18,7 @@ T_co = TypeVar("T_co", covariant=True)
 ANY = "*"
 COMBO = "COMBO"
 WIDGET_PORTS = {bool: "BOOLEAN", int: "INT", float: "FLOAT", str: "STRING"}
+_TEXTS = (COMBO, "STRING")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +75,6 @@ def are_compatible(received: str, expected: str) -> bool:
     if received == expected or ANY in (received, expected):
         return True
     offered, wanted = set(received.split(",")), set(expected.split(","))
-    return bool(offered & wanted) or ANY in offered | wanted or (offered | wanted) == {COMBO, "STRING"}
+    if offered & wanted or ANY in offered | wanted:
+        return True
+    return not offered.isdisjoint(_TEXTS) and not wanted.isdisjoint(_TEXTS)

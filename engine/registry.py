@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from .errors import RegistrationError
@@ -28,7 +28,7 @@ class Registry:
         if taken is not None:
             raise RegistrationError(
                 f"plugin '{spec.plugin}' registers a node '{spec.name}', but plugin '{taken.plugin}' has it already; "
-                f"give it another name with @node(\"...\")"
+                f'give it another name with @node("...")'
             )
         self._specs[spec.name] = spec
         return spec
@@ -48,13 +48,17 @@ class Registry:
     def __len__(self) -> int:
         return len(self._specs)
 
+    @property
+    def names(self) -> Collection[str]:
+        return self._specs.keys()
+
     def similar(self, name: str) -> str | None:
         """The known name that is closest to a misspelt one."""
         return closest(name, self._specs)
 
 
-def closest(given: str, names: Any) -> str | None:
-    """The name most like `given`, ignoring case, or None when nothing is near."""
-    by_folded = {str(name).lower(): str(name) for name in names}
+def closest(given: str, names: Iterable[str]) -> str | None:
+    """The name most like `given`, ignoring case, or None when nothing is near. Looks at all names, which takes time."""
+    by_folded = {name.lower(): name for name in names}
     found = difflib.get_close_matches(given.lower(), by_folded, n=1, cutoff=0.6)
     return by_folded[found[0]] if found else None

@@ -46,6 +46,10 @@ class Need(Request):
     is_for_executor = True
 
     def __init__(self, *inputs: str | Lazy[Any]) -> None:
+        for given in inputs:
+            if not isinstance(given, str | Lazy):
+                raise TypeError(f"Need takes Lazy parameters or their names, not a value of {type(given).__name__}; "
+                                "annotate the parameter with Lazy[...]")  # fmt: skip
         self.names = tuple(given if isinstance(given, str) else given.name for given in inputs)
 
 
@@ -56,8 +60,10 @@ Requests = Generator[Request, Any, T]
 def drive(body: Generator[Request, Any, T], context: Context | None = None) -> T:
     """Run a generator body to its end with no engine, answering each request alone. For tests and scripts.
 
+    What an answer raises is raised in the body, as a lane does it.
+
     Raises:
-        TypeError: the body asks for something only an executor can give (`Need`, `Expand`).
+        TypeError: the body asks for something only an executor can give (`Need`, `Expand`), or yields no request.
     """
     from .context import Context
 
@@ -65,9 +71,20 @@ def drive(body: Generator[Request, Any, T], context: Context | None = None) -> T
     try:
         request = next(body)
         while True:
-            if request.is_for_executor:
-                raise TypeError(f"{type(request).__name__} needs an engine; call the node through one")
-            request = body.send(type(request).answer([request], context)[0])
+            try:
+                answer = _answer(request, context)
+            except Exception as error:
+                request = body.throw(error)
+            else:
+                request = body.send(answer)
     except StopIteration as end:
         result: T = end.value
         return result
+
+
+def _answer(request: Any, context: Context) -> Any:
+    if not isinstance(request, Request):
+        raise TypeError(f"the body yields a value of {type(request).__name__}; yield a Request")
+    if request.is_for_executor:
+        raise TypeError(f"{type(request).__name__} needs an engine; call the node through one")
+    return type(request).answer([request], context)[0]

@@ -34,6 +34,9 @@ from .waiters import UpstreamFailedError, Waiters
 if TYPE_CHECKING:
     from .engine import Engine
 
+LOOK_SECONDS = 0.05
+"""How late a progress event may be. Waking the loop for each would make the body wait for the interpreter's lock."""
+
 Source = Literal["ran", "memory", "disk", "shared"]
 
 
@@ -82,6 +85,7 @@ class Run:
         self.events.emit(events.RunStarted, step_count=len(self.plan.steps), reused=reused)
         self._apply(self.state.require(self.plan.targets))
         self._settle()
+        self._mailbox.look_every(LOOK_SECONDS)
         try:
             await asyncio.shield(self._finished)
         except asyncio.CancelledError:
@@ -89,6 +93,7 @@ class Run:
             await self._finished
             raise
         finally:
+            self._mailbox.close()
             self._conclude(time.perf_counter() - began)
         return self.result
 
@@ -119,7 +124,7 @@ class Run:
     def progressed(self, node_id: str, value: float, total: float, preview: Any) -> None:
         step = self.plan.steps[node_id]
         tell = partial(self.events.emit_step, events.StepProgressed, step, value=value, total=total, preview=preview)
-        self._mailbox.put(tell)
+        self._mailbox.put(tell, is_urgent=False)
 
     # what they told, on the loop's thread
 

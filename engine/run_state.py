@@ -1,6 +1,6 @@
 """The state of a run: which steps are waiting, ready, running, done, failed or cancelled.
 
-All decisions are here, synchronous and without I/O; `executor.py` carries them out. Each method is one thing that
+All decisions are here, synchronous and without I/O; `run.py` carries them out. Each method is one thing that
 happened and returns `Moves`: what is to be done about it.
 
     waiting ──> ready ──> running ──> done
@@ -53,6 +53,7 @@ class RunState:
         self._parked: set[str] = set()
         self._open = 0
         self._active = 0
+        self._is_cancelled = False
 
     @property
     def is_finished(self) -> bool:
@@ -70,7 +71,9 @@ class RunState:
 
     def dependents(self, step_id: str) -> list[str]:
         """The steps not begun yet that wait for this one."""
-        return [other for other in self._dependents.get(step_id, ()) if other in self._unmet and other not in self._parked]
+        return [
+            other for other in self._dependents.get(step_id, ()) if other in self._unmet and other not in self._parked
+        ]
 
     def unmet_count(self, step_id: str) -> int:
         """How many steps a waiting one waits for."""
@@ -83,7 +86,7 @@ class RunState:
         moves = Moves([], [], [], [])
         found = self._discover(step_ids, moves)
         for step_id in found:
-            self._await_parents(step_id, self._needs[step_id], moves)
+            self._await_parents(step_id, list(self._needs[step_id]), moves)
         return moves
 
     def started(self, step_id: str) -> None:
@@ -93,6 +96,7 @@ class RunState:
     def done(self, step_id: str) -> Moves:
         """A running step has its value."""
         moves = Moves([], [], [], [])
+        self._check(step_id, "running", "done")
         self._end(step_id, "done", moves)
         for dependent in self._dependents.pop(step_id, ()):
             self._met(dependent, step_id, moves)
@@ -118,12 +122,13 @@ class RunState:
         self._parked.add(step_id)
         wanted = list(dict.fromkeys(needs))
         moves = self.require(wanted)
-        self._needs[step_id] = [*self._needs.get(step_id, ()), *wanted]
+        self._register(step_id, wanted)
         self._await_parents(step_id, wanted, moves)
         return moves
 
     def cancel(self) -> list[str]:
         """Nothing new starts, what runs is left to report; returns the steps that will not start."""
+        self._is_cancelled = True
         stopped = [step_id for step_id, status in self.status.items() if status in ("waiting", "ready")]
         for step_id in stopped:
             self._active -= self.status[step_id] == "ready"
@@ -147,6 +152,9 @@ class RunState:
             if step_id in self.status and step_id not in self._freed:
                 continue
             self._freed.discard(step_id)
+            if self._is_cancelled:
+                self.status[step_id] = "cancelled"
+                continue
             source = self._reuse(step_id)
             if source == "memory":
                 self.status[step_id] = "done"
@@ -154,14 +162,19 @@ class RunState:
                 continue
             self.status[step_id] = "waiting"
             self._open += 1
-            self._needs[step_id] = [] if source == "disk" else list(self._parents(step_id))
+            self._needs[step_id] = []
+            self._register(step_id, () if source == "disk" else self._parents(step_id))
             pending.extend(self._needs[step_id])
             found.append(step_id)
         return found
 
-    def _await_parents(self, step_id: str, parents: list[str], moves: Moves) -> None:
+    def _register(self, step_id: str, parents: Iterable[str]) -> None:
+        """The step is a consumer of these until it ends."""
         for parent in parents:
+            self._needs[step_id].append(parent)
             self._consumers[parent] = self._consumers.get(parent, 0) + 1
+
+    def _await_parents(self, step_id: str, parents: Iterable[str], moves: Moves) -> None:
         if any(self.status[parent] in ("failed", "cancelled") for parent in parents):
             self._fail_waiting(step_id, moves)
             return
@@ -192,16 +205,20 @@ class RunState:
         moves.ready.append(step_id)
 
     def _move(self, step_id: str, before: Status, after: Status) -> None:
-        if self.status.get(step_id) != before:
-            raise RuntimeError(f"step '{step_id}' is {self.status.get(step_id)}, not {before}, and cannot be {after}")
+        self._check(step_id, before, after)
         self._active += (after in ("ready", "running")) - (before in ("ready", "running"))
         self.status[step_id] = after
+
+    def _check(self, step_id: str, before: Status, after: Status) -> None:
+        if self.status.get(step_id) != before:
+            raise RuntimeError(f"step '{step_id}' is {self.status.get(step_id)}, not {before}, and cannot be {after}")
 
     def _end(self, step_id: str, status: Status, moves: Moves) -> None:
         self._active -= self.status[step_id] in ("ready", "running")
         self._open -= 1
         self.status[step_id] = status
         self._unmet.pop(step_id, None)
+        self._parked.discard(step_id)
         for parent in self._needs.pop(step_id, ()):
             self._consumers[parent] -= 1
             if not self._consumers[parent] and self.status[parent] == "done":

@@ -7,18 +7,36 @@ from __future__ import annotations
 
 import enum
 import inspect
-import types
+import re
 import typing
 from collections.abc import Callable, Generator
-from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
+from dataclasses import replace
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
+from .annotation import (
+    NONE,
+    constraints_of,
+    content,
+    description_of,
+    holds_list,
+    is_pydantics,
+    last_extra,
+    limits_of,
+    unwrapped,
+)
+from .blocked import Blocked
 from .context import Context
 from .errors import DeclarationError
-from .node import MISSING, BodyKind, Declaration, InputError, InputSpec, NodeSpec, OutputSpec
-from .port import COMBO, Lazy, port_name
+from .expansion import Expand
+from .node import BodyKind, Declaration, InputError, InputSpec, NodeSpec, OutputSpec
+from .port import ANY, COMBO, WIDGET_PORTS, Lazy, Port, port_name
 from .widget import Choices, Widget
 
-_LIMITS = ("ge", "gt", "le", "lt", "multiple_of")
+_OPTIONS: dict[str, type | tuple[type, ...]] = {
+    "title": str, "category": str, "version": int, "sink": bool, "lane": str, "fingerprint": object, "uses_id": bool,
+    "autograd": bool, "output_names": (tuple, list), "deprecated": bool, "experimental": bool, "aliases": (tuple, list),
+}  # fmt: skip
+_LANES = ("cpu", "device")
 
 
 def read_node(function: Callable[..., Any], plugin: str = "", code_version: str = "") -> NodeSpec:
@@ -47,11 +65,11 @@ class _Reader:
 
     def read(self, code_version: str) -> NodeSpec:
         if inspect.isasyncgenfunction(self.function):
-            self.refuse("return", "is an async generator", "make it 'async def' with a return, or a plain generator")
-        hints = self.hints()
-        options = dict(self.declared.options)
+            self.refuse("its body", "is an async generator", "make it 'async def' with a return, or a plain generator")
+        options = self.options()
+        hints = self.hints(self.function, "its return annotation")
         inputs, context_parameter = self.inputs(hints)
-        outputs = self.outputs(hints, options.pop("output_names", ()))
+        outputs = self.outputs(hints, tuple(options.pop("output_names", ())))
         fingerprint = options.pop("fingerprint", None)
         return NodeSpec(
             name=self.declared.name,
@@ -74,26 +92,32 @@ class _Reader:
             **options,
         )
 
-    def refuse(self, parameter: str, problem: str, cure: str) -> NoReturn:
-        place = "its return annotation" if parameter == "return" else f"parameter '{parameter}'"
+    def refuse(self, place: str, problem: str, cure: str) -> NoReturn:
         raise DeclarationError(f"plugin '{self.plugin}', node '{self.declared.name}': {place} {problem}; {cure}")
 
-    def hints(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
+        options = dict(self.declared.options)
+        for name, value in options.items():
+            if name not in _OPTIONS:
+                self.refuse(f"option '{name}'", "is not known", f"use some of {', '.join(_OPTIONS)}")
+            kind = _OPTIONS[name]
+            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+                named = kind.__name__ if isinstance(kind, type) else kind[0].__name__
+                self.refuse(f"option '{name}'", f"is {value!r}", f"give a {named}")
+        if options.get("lane", "cpu") not in _LANES:
+            self.refuse("option 'lane'", f"is {options['lane']!r}", f"use one of {', '.join(map(repr, _LANES))}")
+        return options
+
+    def hints(self, subject: Any, default_place: str) -> dict[str, Any]:
+        """The annotations of a function or a NamedTuple, as types."""
         try:
-            return typing.get_type_hints(self.function, localns=self.declared.namespace, include_extras=True)
+            return typing.get_type_hints(subject, localns=self.declared.namespace, include_extras=True)
         except NameError as error:
             cure = f"import '{error.name}' where the node is defined, outside 'if TYPE_CHECKING'"
-            self.refuse(self.parameter_naming(error.name), f"is annotated with '{error.name}', which is not known", cure)
-        except TypeError as error:
-            raise DeclarationError(
-                f"plugin '{self.plugin}', node '{self.declared.name}': an annotation cannot be read ({error})"
-            ) from None
-
-    def parameter_naming(self, name: str | None) -> str:
-        for parameter, annotation in self.function.__annotations__.items():
-            if name and name in str(annotation):
-                return str(parameter)
-        return "return"
+            place = _place_naming(error.name or "", subject) or default_place
+            self.refuse(place, f"is annotated with '{error.name}', which is not known", cure)
+        except Exception as error:
+            self.refuse("an annotation", f"cannot be read ({error})", "annotate with types, such as int or Image")
 
     # inputs
 
@@ -101,155 +125,202 @@ class _Reader:
         inputs: dict[str, InputSpec] = {}
         context_parameter = None
         for parameter in inspect.signature(self.function).parameters.values():
+            place = f"parameter '{parameter.name}'"
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-                self.refuse(parameter.name, "takes a varying or unnamed argument", "declare each input by its name")
+                self.refuse(place, "takes a varying or unnamed argument", "declare each input by its name")
             if parameter.name not in hints:
-                self.refuse(parameter.name, "has no annotation", "annotate it with a port, such as int or Image")
-            if _strip(hints[parameter.name]) is Context:
+                self.refuse(place, "has no annotation", "annotate it with a port, such as int or Image")
+            if unwrapped(hints[parameter.name]).core is not Context:
+                inputs[parameter.name] = self.input(parameter, hints[parameter.name], place)
+            elif context_parameter is None:
                 context_parameter = parameter.name
-                continue
-            inputs[parameter.name] = self.input(parameter, hints[parameter.name])
+            else:
+                self.refuse(place, f"is a Context, and '{context_parameter}' is one too", "take the Context once")
         return inputs, context_parameter
 
-    def input(self, parameter: inspect.Parameter, annotation: Any) -> InputSpec:
-        name = parameter.name
-        extras = list(_extras(annotation))
-        core, is_optional = _without_none(annotation)
-        extras += _extras(core)
-        is_lazy = get_origin(_strip(core)) is Lazy
+    def input(self, parameter: inspect.Parameter, annotation: Any, place: str) -> InputSpec:
+        core, extras, may_be_none = unwrapped(annotation)
+        is_lazy = get_origin(core) is Lazy
         if is_lazy:
-            core, optional_inside = _without_none(get_args(_strip(core))[0])
-            is_optional |= optional_inside
-            extras += _extras(core)
+            core, extras, inside_may_be_none = content(core, extras)
+            may_be_none = may_be_none or inside_may_be_none
             if self.kind == "plain":
-                self.refuse(name, "is Lazy in a plain function", "make the body 'async def' and await it, or yield Need")
-        is_list = get_origin(_strip(core)) is list
+                self.refuse(place, "is Lazy in a plain function", "await it in an 'async def' body, or yield Need")
+        is_list = holds_list(core, extras)
         if is_list:
-            core = get_args(_strip(core))[0]
-        widget = next((extra for extra in extras if isinstance(extra, Widget)), Widget())
+            core, extras, _ = content(core, extras)
+        port = self.port(core, extras, place)
+        widget = last_extra(extras, Widget) or Widget()
+        choices, members = self.choices(core, extras, place)
         spec = InputSpec(
-            name=name,
-            port=self.port(name, core),
-            default=MISSING if parameter.default is parameter.empty else parameter.default,
-            is_optional=is_optional and parameter.default is None,
+            name=parameter.name,
+            port=port,
             is_lazy=is_lazy,
             is_list=is_list,
-            choices=self.choices(core, extras),
-            limits=_limits(extras),
-            annotation=annotation if not (is_lazy or is_list) else None,
-            tooltip=_description(extras) or widget.tooltip,
+            is_socket={*port.split(",")}.isdisjoint({*WIDGET_PORTS.values(), COMBO, ANY}),
+            choices=choices,
+            members=members,
+            limits=limits_of(extras),
+            constraints=constraints_of(extras),
+            tooltip=description_of(extras) or widget.tooltip,
             widget=widget,
         )
-        self.check_default(spec)
-        return spec
+        self.check_constraints(spec, extras, place)
+        return self.with_default(spec, parameter, may_be_none or port == ANY, place)
 
-    def port(self, name: str, annotation: Any) -> str:
-        if isinstance(next((e for e in _extras(annotation) if isinstance(e, Choices)), None), Choices):
+    def port(self, core: Any, extras: tuple[Any, ...], place: str) -> str:
+        named = last_extra(extras, Port)
+        if named is not None:
+            return named.name
+        if core is list or core is typing.List:  # noqa: UP006
+            self.refuse(place, "does not say what the list holds", "write list[int], list[Image] or the like")
+        if core is Lazy or get_origin(core) is Lazy:
+            self.refuse(place, "has Lazy in the wrong place", "write Lazy[Image] around the whole of a parameter")
+        if core is NONE or core is Context:
+            self.refuse(place, "is no port", "annotate it with a port, such as int or Image")
+        if last_extra(extras, Choices) is not None:
             return COMBO
         try:
-            return port_name(annotation)
+            return port_name(core)
         except TypeError as error:
-            self.refuse(name, f"cannot be a port: {error}", "use a basic type, a class, or Annotated[..., Port('NAME')]")
+            self.refuse(place, f"cannot be a port: {error}", "use a class, or Annotated[..., Port('NAME')]")
 
-    def choices(self, annotation: Any, extras: list[Any]) -> Choices | None:
-        named = next((extra for extra in [*extras, *_extras(annotation)] if isinstance(extra, Choices)), None)
-        core = _strip(annotation)
-        if named is None and get_origin(core) is Literal:
-            return Choices([str(value) for value in get_args(core)])
-        if named is None and isinstance(core, type) and issubclass(core, enum.Enum):
-            return Choices([str(member.value) for member in core])
-        return named
+    def choices(self, core: Any, extras: tuple[Any, ...], place: str) -> tuple[Choices | None, dict[str, Any]]:
+        """What a combo allows, and what the body gets for each text, where that is no text."""
+        named = last_extra(extras, Choices)
+        if named is not None:
+            if core not in (str, Any) or isinstance(named.source, str):
+                self.refuse(place, "has Choices that are no list of text", "write Annotated[str, Choices([...])]")
+            return named, {}
+        if get_origin(core) is Literal:
+            members = [(value, value) for value in get_args(core)]
+        elif isinstance(core, type) and issubclass(core, enum.Enum):
+            members = [(member.value, member) for member in core]
+        else:
+            return None, {}
+        if not all(isinstance(value, str | int) and not isinstance(value, enum.Enum) for value, _ in members):
+            self.refuse(place, "has choices that are neither text nor numbers", "give each choice a text")
+        texts = {str(value): member for value, member in members}
+        are_texts = all(type(member) is str for member in texts.values())
+        return Choices([*texts]), {} if are_texts else texts
 
-    def check_default(self, spec: InputSpec) -> None:
-        if spec.default is MISSING or spec.default is None:
-            return
-        if isinstance(spec.default, list | dict | set):
-            self.refuse(spec.name, "has a default that can change", "use None or an immutable value")
-        given = spec.default.value if isinstance(spec.default, enum.Enum) else spec.default
-        if spec.choices is not None and not callable(spec.choices.source) and given not in spec.choices.list(None):
-            allowed = ", ".join(map(repr, spec.choices.list(None)))
-            self.refuse(spec.name, f"has the default {given!r}, which is not a choice", f"use one of {allowed}")
+    def check_constraints(self, spec: InputSpec, extras: tuple[Any, ...], place: str) -> None:
+        ports = {*spec.port.split(",")}
+        if spec.limits and not ports <= {"INT", "FLOAT"}:
+            self.refuse(place, f"has limits, which {spec.port} cannot have", "give them to an int or a float")
+        if spec.constraints and not ports <= {"INT", "FLOAT", "STRING"}:
+            self.refuse(place, f"has constraints, which {spec.port} cannot have", "check the value in the body")
+        if any(is_pydantics(extra) and _is_set(getattr(extra, "default", None)) for extra in extras):
+            self.refuse(place, "has a default inside Field", "write it behind the annotation: '= 5'")
         try:
-            spec.read(given)
+            spec.adapter  # noqa: B018
+        except Exception as error:
+            self.refuse(place, f"has constraints that do not fit ({error})", "give constraints of its type")
+
+    # defaults
+
+    def with_default(self, spec: InputSpec, parameter: inspect.Parameter, may_be_none: bool, place: str) -> InputSpec:
+        given = parameter.default
+        if given is parameter.empty:
+            if may_be_none and spec.port != ANY:
+                self.refuse(place, "may be None but has no default", "write '= None' behind it, or leave '| None' out")
+            return spec
+        if given is None:
+            if not may_be_none:
+                self.refuse(place, "has the default None, which its annotation leaves out", "add '| None' to it")
+            return spec.replace(default=None, is_optional=True)
+        if isinstance(given, list | dict | set):
+            self.refuse(place, "has a default that can change", "use None or an immutable value, such as a tuple")
+        if is_pydantics(given) or isinstance(given, Port | Widget | Choices):
+            self.refuse(place, f"has {type(given).__name__} for a default", "write Annotated[int, Field(...)] = 5")
+        if spec.is_list and isinstance(given, tuple):
+            return spec.replace(default=[self.default(spec, item, place) for item in given])
+        return spec.replace(default=self.default(spec, given, place))
+
+    def default(self, spec: InputSpec, given: Any, place: str) -> Any:
+        """The default as a workflow's value would be read, so that leaving it out and giving it are the same."""
+        allowed = spec.choices.list(None) if spec.choices is not None and not callable(spec.choices.source) else None
+        try:
+            if allowed is not None:
+                return spec.choose(given, allowed)
+            spec.check_type(given)
+            return spec.read(given)
         except InputError as error:
-            self.refuse(spec.name, f"has the default {given!r}, which it does not allow", f"use {error.allowed}")
+            fitting = error.allowed if allowed is None else f"one of {', '.join(map(repr, allowed))}"
+            self.refuse(place, f"has the default {given!r}, which it does not allow", f"use {fitting}")
 
     # outputs
 
     def outputs(self, hints: dict[str, Any], names: tuple[str, ...]) -> tuple[OutputSpec, ...]:
+        place = "its return annotation"
         if "return" not in hints:
-            self.refuse("return", "is missing", "write '-> Image', '-> None' or a NamedTuple of the outputs")
-        annotation = self.result_annotation(hints["return"])
-        core = _strip(annotation)
-        if core in (None, type(None)):
-            return ()
-        if isinstance(core, type) and issubclass(core, tuple) and hasattr(core, "_fields"):
-            fields = typing.get_type_hints(core, localns=self.declared.namespace, include_extras=True)
-            return tuple(self.output(name, fields[name]) for name in core._fields)
-        return (self.output(names[0] if names else "", annotation),)
+            self.refuse(place, "is missing", "write '-> Image', '-> None' or a NamedTuple of the outputs")
+        annotation = self.result_annotation(hints["return"], place)
+        core = unwrapped(annotation, Blocked, Expand).core
+        if core is NONE:
+            outputs: tuple[OutputSpec, ...] = ()
+        elif isinstance(core, type) and issubclass(core, tuple) and hasattr(core, "_fields"):
+            outputs = self.named_outputs(core, place)
+        else:
+            outputs = (self.output("", annotation, place),)
+        if len(names) > len(outputs):
+            self.refuse("option 'output_names'", f"is {names!r} for {len(outputs)} outputs", "give one for each output")
+        renamed = (replace(output, name=str(name)) for output, name in zip(outputs, names, strict=False))
+        return (*renamed, *outputs[len(names) :])
 
-    def result_annotation(self, annotation: Any) -> Any:
+    def named_outputs(self, core: Any, place: str) -> tuple[OutputSpec, ...]:
+        fields = self.hints(core, place)
+        for name in core._fields:
+            if name not in fields:
+                self.refuse(f"output '{name}'", "has no annotation", "declare a typing.NamedTuple with typed fields")
+        return tuple(self.output(name, fields[name], f"output '{name}'") for name in core._fields)
+
+    def result_annotation(self, annotation: Any, place: str) -> Any:
         """What the body gives in the end: the third argument of a generator's annotation."""
-        if self.kind != "generator":
-            return annotation
-        if get_origin(annotation) not in (Generator, typing.Generator) or len(get_args(annotation)) != 3:
-            self.refuse("return", "is not a generator's", "annotate a body that yields as '-> Requests[...]'")
-        return get_args(annotation)[2]
+        is_generators = get_origin(annotation) is Generator and len(get_args(annotation)) == 3
+        if self.kind == "generator" and not is_generators:
+            self.refuse(place, "is not a generator's", "annotate a body that yields as '-> Requests[...]'")
+        if self.kind != "generator" and is_generators:
+            self.refuse(place, "is a generator's, but the body never yields", "write 'return (yield from ...)'")
+        return get_args(annotation)[2] if is_generators else annotation
 
-    def output(self, name: str, annotation: Any) -> OutputSpec:
-        is_list = get_origin(_strip(annotation)) is list
-        core = get_args(_strip(annotation))[0] if is_list else annotation
-        port = self.port("return", _without_none(core)[0])
-        return OutputSpec(name or port, port, is_list, _description([*_extras(annotation)]))
+    def output(self, name: str, annotation: Any, place: str) -> OutputSpec:
+        core, extras, _ = unwrapped(annotation, Blocked, Expand)
+        is_list = holds_list(core, extras)
+        tooltip = description_of(extras)
+        if is_list:
+            core, extras, _ = content(core, extras)
+        if core is tuple or (get_origin(core) is tuple and last_extra(extras, Port) is None):
+            self.refuse(place, "is a plain tuple", "declare a NamedTuple, whose fields name the outputs")
+        port = self.port(core, extras, place)
+        return OutputSpec(name or port, port, is_list, tooltip)
 
-    def fingerprint_inputs(
-        self, fingerprint: Callable[..., Any] | None, inputs: dict[str, InputSpec]
-    ) -> tuple[str, ...]:
+    def fingerprint_inputs(self, fingerprint: Any, inputs: dict[str, InputSpec]) -> tuple[str, ...]:
         if fingerprint is None:
             return ()
-        names = tuple(inspect.signature(fingerprint).parameters)
+        try:
+            names = tuple(inspect.signature(fingerprint).parameters)
+        except (TypeError, ValueError):
+            self.refuse("option 'fingerprint'", f"is {fingerprint!r}", "give a function of some of the inputs")
         for name in names:
             if name not in inputs and name != "folders":
-                self.refuse(name, "is taken by the fingerprint but is no input", f"use some of {', '.join(inputs)}")
+                known = ", ".join([*inputs, "folders"])
+                self.refuse(f"parameter '{name}'", "of the fingerprint is no input", f"use some of {known}")
         return names
 
 
-def _strip(annotation: Any) -> Any:
-    return annotation.__origin__ if get_origin(annotation) is Annotated else annotation
+def _is_set(default: Any) -> bool:
+    return default is not None and default is not ... and type(default).__name__ != "PydanticUndefinedType"
 
 
-def _extras(annotation: Any) -> tuple[Any, ...]:
-    return annotation.__metadata__ if get_origin(annotation) is Annotated else ()
-
-
-def _without_none(annotation: Any) -> tuple[Any, bool]:
-    """The annotation without `| None`, and whether it had it."""
-    core = _strip(annotation)
-    if get_origin(core) not in (Union, types.UnionType) or type(None) not in get_args(core):
-        return annotation, False
-    kept = [arg for arg in get_args(core) if arg is not type(None)]
-    inner = kept[0] if len(kept) == 1 else Union[tuple(kept)]
-    extras = _extras(annotation)
-    return (Annotated[(inner, *extras)] if extras else inner), True
-
-
-def _limits(extras: list[Any]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for extra in extras:
-        for constraint in (extra, *getattr(extra, "metadata", ())):
-            for name in _LIMITS:
-                value = getattr(constraint, name, None)
-                if isinstance(value, int | float):
-                    found[name] = value
-    return found
-
-
-def _description(extras: list[Any]) -> str | None:
-    texts = (getattr(extra, "description", None) for extra in extras)
-    return next((text for text in texts if isinstance(text, str)), None)
+def _place_naming(name: str, subject: Any) -> str | None:
+    """Where in a function's or NamedTuple's annotations a name stands."""
+    for parameter, annotation in subject.__annotations__.items():
+        if re.search(rf"\b{re.escape(name)}\b", str(annotation)):
+            kind = "output" if isinstance(subject, type) else "parameter"
+            return None if parameter == "return" else f"{kind} '{parameter}'"
+    return None
 
 
 def _first_paragraph(docstring: str | None) -> str:
     return " ".join(inspect.cleandoc(docstring or "").split("\n\n")[0].split())
-
-

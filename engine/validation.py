@@ -6,23 +6,27 @@ Linear in the size of the graph: each node that an output needs is looked at onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
-
+from .errors import MezzotintError
+from .link_graph import LinkGraph
 from .node import InputError, InputSpec, NodeSpec
-from .port import ANY, COMBO, WIDGET_PORTS, are_compatible
+from .port import ANY, are_compatible
 from .registry import Registry, closest
+from .widget import Choices
 from .workflow import Link, Workflow, WorkflowNode, as_link, unwrap_value
 
 if TYPE_CHECKING:
     from .folders import Folders
 
-SHOWN_CHOICES = 20
 FindSpec = Callable[[str], NodeSpec | None]
-_WIDGETS = {*WIDGET_PORTS.values(), COMBO, ANY}
+
+SHOWN_CHOICES, SHOWN_CIRCLE = 20, 12
+"""How many choices, and how many nodes of a circle, a sentence lists."""
+MAX_SUGGESTIONS, MAX_SEARCHED = 50, 2000
+"""How often a misspelt name is looked up, and among how many: bounds the time that a bad document takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +118,33 @@ class _Validator:
         self.checked: dict[str, CheckedNode] = {}
         self.is_rejected = False
         self._choices: dict[int, list[str]] = {}
+        self._suggestions_left = MAX_SUGGESTIONS
 
     def run(self, targets: Iterable[str] | None) -> Validation:
         self.find_unknown_types()
         wanted = self.wanted(targets)
-        if not wanted and not self.is_rejected:
+        if not wanted:
             self.is_rejected = True
-            self.report(None, "prompt_no_outputs", "the workflow has no output node, so there is nothing to run; "
-                        "add one, such as SaveImage or PreviewImage")  # fmt: skip
         graph = self.visit(wanted)
-        order = self.order(graph)
+        self.find_circles(graph)
+        if not self.problems:
+            return Validation([], wanted, {node_id: self.checked[node_id] for node_id in graph.parents_first()})
         blamed = self.blame(graph, wanted)
         outputs = [] if self.is_rejected else [node_id for node_id in wanted if node_id not in blamed]
-        nodes = {node_id: self.checked[node_id] for node_id in order if node_id in self.checked}
-        return Validation(self.problems, outputs, nodes, self.is_rejected)
+        nodes = {node_id: self.checked[node_id] for node_id in graph.needed_by(outputs)}
+        return Validation(self.in_document_order(), outputs, nodes, self.is_rejected)
 
     def report(self, node_id: str | None, code: str, reason: str, **facts: Any) -> None:
         node = self.workflow.nodes.get(node_id) if node_id is not None else None
         named = {"node_type": node.class_type, "title": node.title or ""} if node else {}
         self.problems.append(Problem(code, reason, node_id, **{**named, **facts}))
+
+    def near(self, given: str, names: Collection[str]) -> str | None:
+        """The name that was meant, perhaps. Sought a limited number of times: each search looks at all names."""
+        if self._suggestions_left == 0 or len(names) > MAX_SEARCHED:
+            return None
+        self._suggestions_left -= 1
+        return closest(given, names)
 
     def find_unknown_types(self) -> None:
         for sentence in self.workflow.problems:
@@ -141,27 +153,34 @@ class _Validator:
         for node_id, node in self.workflow.nodes.items():
             if node.class_type not in self.registry:
                 self.is_rejected = True
-                near = _suggestion(self.registry.similar(node.class_type), "install the plugin that provides it")
-                reason = f"there is no node type '{node.class_type}'; {near}"
+                near = self.near(node.class_type, self.registry.names)
+                hint = _suggestion(near, "install the plugin that provides it")
+                reason = f"there is no node type '{node.class_type}'; {hint}"
                 self.report(node_id, "missing_node_type", reason, given=node.class_type)
 
     def wanted(self, targets: Iterable[str] | None) -> list[str]:
-        if targets is None:
-            specs = ((node_id, self.registry.get(node.class_type)) for node_id, node in self.workflow.nodes.items())
-            return [node_id for node_id, spec in specs if spec is not None and spec.is_sink]
-        found = []
-        for node_id in dict.fromkeys(targets):
-            if node_id in self.workflow.nodes:
-                found.append(node_id)
-            else:
-                self.report(None, "prompt_no_outputs", f"there is no node '{node_id}' to run; "
-                            + _suggestion(closest(node_id, self.workflow.nodes), "see the workflow's ids"))  # fmt: skip
-        return found
+        if targets is not None:
+            return [*self.found(dict.fromkeys(targets))]
+        specs = ((node_id, self.registry.get(node.class_type)) for node_id, node in self.workflow.nodes.items())
+        sinks = [node_id for node_id, spec in specs if spec is not None and spec.is_sink]
+        if not sinks and not self.is_rejected:
+            self.report(None, "prompt_no_outputs", "the workflow has no output node, so there is nothing to run; "
+                        "add one, such as SaveImage or PreviewImage")  # fmt: skip
+        return sinks
 
-    def visit(self, wanted: list[str]) -> nx.DiGraph[str]:
-        """Check each node that the wanted ones need; returns their links, parent → child."""
-        graph: nx.DiGraph[str] = nx.DiGraph()
-        graph.add_nodes_from(wanted)
+    def found(self, targets: Collection[str]) -> Iterator[str]:
+        """The targets that are there; the others are reported."""
+        if not targets:
+            self.report(None, "prompt_no_outputs", "no node is named to run; name one, or leave the targets out")
+        for node_id in targets:
+            if node_id in self.workflow.nodes:
+                yield node_id
+            else:
+                hint = _suggestion(self.near(node_id, self.workflow.nodes), "name a node of the workflow")
+                self.report(None, "prompt_no_outputs", f"there is no node '{node_id}' to run; {hint}", given=node_id)
+
+    def visit(self, wanted: list[str]) -> LinkGraph:
+        """Check each node that the wanted ones need; returns their links."""
         pending, seen = list(reversed(wanted)), set(wanted)
         edges: list[tuple[str, str]] = []
         while pending:
@@ -171,94 +190,104 @@ class _Validator:
                 if link.node_id not in seen:
                     seen.add(link.node_id)
                     pending.append(link.node_id)
-        graph.add_edges_from(edges)
-        return graph
+        return LinkGraph(wanted, edges)
 
-    def order(self, graph: nx.DiGraph[str]) -> list[str]:
-        try:
-            return list(nx.topological_sort(graph))
-        except nx.NetworkXUnfeasible:
-            cycle = [source for source, _ in nx.find_cycle(graph)]
-            named = " → ".join(f"{i} ({self.workflow.nodes[i].class_type})" for i in [*cycle, cycle[0]])
-            self.report(cycle[0], "dependency_cycle", f"the links form a circle, {named}; remove one of them",
-                        details={"cycle_nodes": cycle})  # fmt: skip
-            return list(graph)
+    def find_circles(self, graph: LinkGraph) -> None:
+        for circle in graph.circles():
+            named = [f"{node_id} ({self.workflow.nodes[node_id].class_type})" for node_id in [*circle, circle[0]]]
+            shown = named if len(named) <= SHOWN_CIRCLE else [*named[: SHOWN_CIRCLE - 2], "…", named[-1]]
+            reason = f"the links form a circle, {' → '.join(shown)}; remove one of them"
+            self.report(circle[0], "dependency_cycle", reason, details={"cycle_nodes": circle})
 
-    def blame(self, graph: nx.DiGraph[str], wanted: list[str]) -> set[str]:
+    def blame(self, graph: LinkGraph, wanted: list[str]) -> set[str]:
         """The wanted nodes that cannot run, noting in each problem which ones it concerns."""
         blamed: set[str] = set()
+        dependents = graph.dependents(wanted)
         for index, problem in enumerate(self.problems):
-            if problem.node_id is None or problem.node_id not in graph:
-                continue
-            concerned = nx.descendants(graph, problem.node_id) | {problem.node_id}
-            outputs = tuple(node_id for node_id in wanted if node_id in concerned)
-            self.problems[index] = replace(problem, dependent_outputs=outputs)
-            blamed.update(outputs)
+            outputs = dependents.get(problem.node_id or "", ())
+            if outputs:
+                self.problems[index] = replace(problem, dependent_outputs=outputs)
+                blamed.update(outputs)
         return blamed
+
+    def in_document_order(self) -> list[Problem]:
+        """The problems: first those of the whole, then each node's."""
+        position = {node_id: index for index, node_id in enumerate(self.workflow.nodes)}
+        return sorted(self.problems, key=lambda problem: position.get(problem.node_id or "", -1))
 
     # one node
 
-    def check(self, node_id: str) -> Iterator[Link]:
-        """Sort a node's inputs; returns the links that can be followed."""
+    def check(self, node_id: str) -> Iterable[Link]:
+        """Sort a node's inputs; returns the links that lead to nodes, so that these are checked in turn."""
         node = self.workflow.nodes[node_id]
         spec = self.registry.get(node.class_type)
         if spec is None:
-            return iter(())
-        literals, links = dict(spec.defaults), {}
+            return ()
+        literals, links, followed = dict(spec.defaults), {}, []
         for name, raw in node.inputs.items():
             given = spec.inputs.get(name)
             link = as_link(raw)
-            if link is not None:
-                if given is None and not spec.takes_extra:
-                    continue
-                if self.link_works(node_id, given, link):
-                    links[name] = link
+            if link is None:
+                if given is not None:
+                    self.read_literal(node_id, given, raw, literals)
+            elif given is not None or spec.takes_extra:
                 literals.pop(name, None)
-            elif given is not None and not (raw is None and given.is_optional):
-                self.read_literal(node_id, given, raw, literals)
+                if self.link_works(node_id, name, given, link):
+                    links[name] = link
+                if link.node_id in self.workflow.nodes:
+                    followed.append(link)
         for name in spec.required:
             if name not in node.inputs:
                 self.report_missing(node_id, spec, spec.inputs[name])
         self.checked[node_id] = CheckedNode(node_id, spec, literals, links)
-        return iter(links.values())
+        return followed
 
     def report_missing(self, node_id: str, spec: NodeSpec, given: InputSpec) -> None:
         undeclared = [name for name in self.workflow.nodes[node_id].inputs if name not in spec.inputs]
-        near = closest(given.name, undeclared)
+        near = self.near(given.name, undeclared)
         hint = f"'{near}' was given: was it meant?" if near else "give it"
         reason = f"it is missing; needed is {given.allowed()}; {hint}"
         self.report(node_id, "required_input_missing", reason, input_name=given.name)
 
-    def link_works(self, node_id: str, given: InputSpec | None, link: Link) -> bool:
-        name = given.name if given else None
+    def link_works(self, node_id: str, name: str, given: InputSpec | None, link: Link) -> bool:
         source = self.workflow.nodes.get(link.node_id)
         spec = self.known(link.node_id) if source is None else self.registry.get(source.class_type)
         if source is None and spec is None:
-            near = _suggestion(closest(link.node_id, self.workflow.nodes), "link it to a node of the workflow")
-            self.report(node_id, "bad_linked_input", f"it is linked to node '{link.node_id}', which is not there; {near}",
-                        input_name=name, given=[*link])  # fmt: skip
+            near = _suggestion(self.near(link.node_id, self.workflow.nodes), "link it to a node of the workflow")
+            self.report_link(node_id, name, link, f"it is linked to node '{link.node_id}', which is not there; {near}")
             return False
-        if spec is None:
+        if spec is None:  # of an unknown type, which is reported where it stands
             return False
         if not 0 <= link.slot < len(spec.outputs):
             has = ", ".join(f"{i} ({output.name})" for i, output in enumerate(spec.outputs)) or "no outputs"
-            self.report(node_id, "bad_linked_input", f"it is linked to output {link.slot} of node {link.node_id} "
-                        f"({spec.name}), which has {has}", input_name=name, given=[*link])  # fmt: skip
+            self.report_link(node_id, name, link, f"it is linked to output {link.slot} of node {link.node_id} "
+                             f"({spec.name}), which has {has}")  # fmt: skip
             return False
         received = spec.outputs[link.slot].port
         if given is not None and not are_compatible(received, given.port):
-            self.report(node_id, "return_type_mismatch", f"it takes {given.port}, but output {link.slot} of node "
-                        f"{link.node_id} ({spec.name}) gives {received}; link an output of type {given.port}",
-                        input_name=name, given=[*link],
-                        details={"received_type": received, "linked_node": [*link]})  # fmt: skip
+            self.report_link(node_id, name, link, f"it takes {given.port}, but output {link.slot} of node "
+                             f"{link.node_id} ({spec.name}) gives {received}; link an output of type {given.port}",
+                             code="return_type_mismatch",
+                             details={"received_type": received, "linked_node": [*link]})  # fmt: skip
             return False
         return True
 
+    def report_link(
+        self,
+        node_id: str,
+        name: str,
+        link: object,
+        reason: str,
+        code: str = "bad_linked_input",
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        given = list(link) if isinstance(link, tuple) else link
+        self.report(node_id, code, reason, input_name=name, given=given, details=details or {})
+
     def read_literal(self, node_id: str, given: InputSpec, raw: Any, literals: dict[str, Any]) -> None:
         if isinstance(raw, list):
-            self.report(node_id, "bad_linked_input", f"the list {_short(raw)} is no link; a link is [\"node id\", output "
-                        "number], and a list meant as a value is written {\"__value__\": [...]}",
-                        input_name=given.name, given=raw)  # fmt: skip
+            self.report_link(node_id, given.name, raw, f"the list {_short(raw)} is no link; a link is [\"node id\", "
+                             "output number]; a list meant as a value is written {\"__value__\": [...]}")  # fmt: skip
             return
         value = unwrap_value(raw)
         try:
@@ -276,30 +305,38 @@ class _Validator:
 
     def read(self, given: InputSpec, value: Any) -> Any:
         if value is None:
+            if given.is_optional or given.port == ANY:
+                return None
             raise InputError("invalid_input_type", given.allowed(), "null is no value")
-        is_scalar = isinstance(value, str | int | float)
-        if given.annotation is not None and is_scalar and given.port not in _WIDGETS and "," not in given.port:
-            raise InputError("invalid_input_type", given.allowed())
         value = given.read(value)
-        if given.choices is not None:
-            self.check_choice(given, value)
-        return value
+        if given.choices is None or (self.folders is None and given.choices.needs_folders):
+            return value
+        return self.choose(given, given.choices, value)
 
-    def check_choice(self, given: InputSpec, value: Any) -> None:
-        assert given.choices is not None
+    def choose(self, given: InputSpec, choices: Choices, value: Any) -> Any:
         allowed = self._choices.get(id(given))
         if allowed is None:
-            allowed = self._choices[id(given)] = given.choices.list(self.folders)
-        if self.folders is None and callable(given.choices.source):
-            return
-        if value not in allowed and not given.choices.takes(value, self.folders):
-            raise InputError("value_not_in_list", _list_of(allowed, value))
+            allowed = self._choices[id(given)] = self.listed(choices)
+        try:
+            return given.choose(value, allowed)
+        except InputError as error:
+            if isinstance(value, str) and choices.takes(value, self.folders):
+                return value
+            raise InputError(error.code, _list_of(allowed, self.near(str(value), allowed))) from None
+
+    def listed(self, choices: Choices) -> list[str]:
+        try:
+            return choices.list(self.folders)
+        except MezzotintError:
+            raise
+        except Exception as error:
+            reason = f"the list of choices cannot be made: {error}"
+            raise InputError("exception_during_validation", "nothing, until that is mended", reason) from error
 
 
-def _list_of(allowed: list[str], value: Any) -> str:
+def _list_of(allowed: list[str], near: str | None) -> str:
     if not allowed:
         return "nothing yet, because the list is empty"
-    near = closest(str(value), allowed)
     hint = f"; did you mean '{near}'?" if near else ""
     if len(allowed) > SHOWN_CHOICES:
         return f"one of {len(allowed)} choices{hint}"
@@ -311,5 +348,8 @@ def _suggestion(near: str | None, otherwise: str) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value) if not isinstance(value, str) else f"'{value}'"
+    try:
+        text = repr(value)
+    except Exception as error:  # a number of more digits than Python writes, say
+        return f"a value of type {type(value).__name__} ({error})"
     return text if len(text) <= 80 else text[:77] + "..."

@@ -1,18 +1,22 @@
 """The values that travel between nodes: which can be named, stored and measured.
 
-Plain values, lists, tuples, dicts, numpy arrays and torch tensors are known. A class of your own becomes known by
-`@value_type("mypack.Thing")` above a frozen dataclass; other objects stay in memory and in this process.
+Plain values, lists, tuples, dicts, bytes, numpy arrays and numbers, and torch tensors are known. A class of your own
+becomes known by `@value_type("mypack.Thing")` above a frozen dataclass; other objects, and subclasses of all these,
+stay in memory and in this process.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import enum
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .blocked import Blocked
+from .errors import DeclarationError
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -21,6 +25,12 @@ C = TypeVar("C", bound=type)
 
 _classes: dict[str, type] = {}
 _names: dict[type, str] = {}
+_ATOMS = {int, float, bool, str, type(None)}
+_DTYPES = {
+    "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64",
+}  # fmt: skip
+_MAX_JSON_INT = 1 << 1024
+"""Larger numbers are written in hexadecimal: Python refuses to write very long ones in decimal."""
 
 
 class NotStorableError(TypeError):
@@ -28,9 +38,21 @@ class NotStorableError(TypeError):
 
 
 def value_type(name: str) -> Callable[[C], C]:
-    """Make a dataclass storable and nameable under `name`, which must never change meaning."""
+    """Make a dataclass storable and nameable under `name`, which must never change meaning.
+
+    Raises:
+        DeclarationError: the class is no dataclass, or another class has the name.
+    """
 
     def register(cls: C) -> C:
+        place = f"{cls.__module__}.{cls.__qualname__}"
+        if not dataclasses.is_dataclass(cls):
+            raise DeclarationError(f"@value_type('{name}') stands above {place}, which is no dataclass yet; "
+                                   "put it above @dataclass")  # fmt: skip
+        known = _classes.get(name, cls)
+        if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise DeclarationError(f"the value type '{name}' of {place} is that of {known.__module__}."
+                                   f"{known.__qualname__} already; give it a name of its own")  # fmt: skip
         _classes[name] = cls
         _names[cls] = name
         return cls
@@ -48,31 +70,45 @@ def is_torch_tensor(value: Any) -> bool:
 
 
 def is_numpy_array(value: Any) -> bool:
+    """Whether the value is a numpy array (no subclass, such as a masked one), without importing numpy to find out."""
     array = getattr(sys.modules.get("numpy"), "ndarray", None)
-    return array is not None and isinstance(value, array)
+    return array is not None and type(value) is array
+
+
+def _is_numpy_number(value: Any) -> bool:
+    number = getattr(sys.modules.get("numpy"), "generic", None)
+    return number is not None and isinstance(value, number)
 
 
 def nbytes(value: Any) -> int:
-    """Roughly how much memory a value holds, in bytes. Tensors count their elements, once for each mention."""
-    if type(value) in (int, float, bool, str, type(None)):
-        return sys.getsizeof(value)
+    """Roughly how much memory a value holds, in bytes; what is mentioned twice in it counts once."""
     total = 0
+    seen: set[int] = set()
     pending = [value]
     while pending:
         item = pending.pop()
-        if isinstance(item, list | tuple):
-            total += 56 + 8 * len(item)
-            pending.extend(item)
-        elif isinstance(item, dict):
-            total += 64 + 100 * len(item)
-            pending.extend(item.values())
-        elif hasattr(item, "nbytes"):
-            total += int(item.nbytes) + 100
-        elif type(item) in _names:
-            pending.extend(getattr(item, field.name) for field in dataclasses.fields(item))
-        else:
+        parts = None if type(item) in _ATOMS else _parts(item)
+        if parts is None:
             total += sys.getsizeof(item, 64)
+        elif id(item) not in seen:
+            seen.add(id(item))
+            total += parts[0]
+            pending.extend(parts[1])
     return total
+
+
+def _parts(item: Any) -> tuple[int, Iterable[Any]] | None:
+    """The bytes of a container or array itself, and what is in it; None for anything else."""
+    if isinstance(item, list | tuple):
+        return 56 + 8 * len(item), item
+    if isinstance(item, dict):
+        return 64 + 100 * len(item), item.values()
+    own_nbytes = getattr(item, "nbytes", None)
+    if isinstance(own_nbytes, int):
+        return own_nbytes + 100, ()
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        return 64, [getattr(item, field.name, None) for field in dataclasses.fields(item)]
+    return None
 
 
 # packing: value -> JSON plus arrays, and back
@@ -93,28 +129,50 @@ def pack(value: Any) -> Packed:
         NotStorableError: it holds an object of an unknown class.
     """
     packed = Packed(None, {})
-    packed.plain = _pack(value, packed.arrays)
+    try:
+        packed.plain = _pack(value, packed.arrays)
+    except RecursionError:
+        raise NotStorableError("a value that is nested too deeply, or in itself, cannot be stored") from None
     return packed
 
 
 def _pack(value: Any, arrays: dict[str, ndarray]) -> Any:
     kind = type(value)
-    if value is None or kind in (bool, int, str) or (kind is float and math.isfinite(value)):
+    if value is None or kind in (bool, str):
         return value
+    if kind is int:
+        return value if abs(value) < _MAX_JSON_INT else ["int", hex(value)]
     if kind is float:
-        return ["float", repr(value)]
+        return value if math.isfinite(value) else ["float", repr(value)]
     if kind in (list, tuple):
         return [kind.__name__, *(_pack(item, arrays) for item in value)]
     if kind is dict:
         return ["dict", *([_pack(key, arrays), _pack(item, arrays)] for key, item in value.items())]
-    if is_torch_tensor(value) or is_numpy_array(value):
-        name = f"t{len(arrays)}"
-        dtype, arrays[name] = as_array(value)
-        return ["torch" if is_torch_tensor(value) else "numpy", name, dtype]
     if kind in _names:
-        fields = {field.name: _pack(getattr(value, field.name), arrays) for field in dataclasses.fields(value)}
+        fields = {field.name: _pack(getattr(value, field.name), arrays) for field in _fields(kind)}
         return ["value", _names[kind], fields]
-    raise NotStorableError(f"a value of class {kind.__name__} cannot be stored")
+    tag = _array_tag(value)
+    if tag is None:
+        raise NotStorableError(f"a value of class {kind.__name__} cannot be stored")
+    name = f"t{len(arrays)}"
+    dtype, arrays[name] = as_array(value)
+    return [tag, name, dtype]
+
+
+def _array_tag(value: Any) -> str | None:
+    """How a value that is stored as an array is marked; None for other values."""
+    if is_torch_tensor(value):
+        return "torch"
+    if is_numpy_array(value):
+        return "numpy"
+    if _is_numpy_number(value):
+        return "number"
+    return "bytes" if type(value) is bytes else None
+
+
+def _fields(cls: type) -> list[dataclasses.Field[Any]]:
+    """What a value type is made of; fields that follow from the others are not part of it."""
+    return [field for field in dataclasses.fields(cls) if field.init]
 
 
 def unpack(packed: Packed) -> Any:
@@ -130,43 +188,62 @@ def _unpack(plain: Any, arrays: dict[str, ndarray]) -> Any:
     if not isinstance(plain, list):
         return plain
     kind, *items = plain
-    if kind == "float":
-        return float(items[0])
     if kind in ("list", "tuple"):
         values = (_unpack(item, arrays) for item in items)
         return list(values) if kind == "list" else tuple(values)
     if kind == "dict":
         return {_unpack(key, arrays): _unpack(item, arrays) for key, item in items}
-    if kind == "numpy":
-        return arrays[items[0]]
+    if kind == "value":
+        return _rebuilt(items[0], {field: _unpack(item, arrays) for field, item in items[1].items()})
+    if kind == "float":
+        return float(items[0])
+    if kind == "int":
+        return int(items[0], 16)
+    array = arrays[items[0]]
     if kind == "torch":
-        return _as_tensor(arrays[items[0]], items[1])
-    name, fields = items
+        return _as_tensor(array, items[1])
+    if kind == "bytes":
+        return array.tobytes()
+    return array[()] if kind == "number" else array
+
+
+def _rebuilt(name: str, fields: dict[str, Any]) -> Any:
     if name not in _classes:
         raise NotStorableError(f"the class '{name}' is not known; is its plugin loaded?")
-    return _classes[name](**{field: _unpack(item, arrays) for field, item in fields.items()})
+    try:
+        return _classes[name](**fields)
+    except Exception as error:
+        raise NotStorableError(f"a stored '{name}' cannot be made again ({error}); did the class change?") from error
 
 
 def as_array(value: Any) -> tuple[str, ndarray]:
-    """The dtype's name and a contiguous array of a tensor or array; bfloat16 travels as int16 of the same bits.
+    """The dtype's name and a contiguous array of a tensor, array, numpy number or bytes; bfloat16 travels as int16.
 
     Raises:
         NotStorableError: the dtype is not one that files hold.
     """
-    if is_numpy_array(value):
-        if value.dtype.kind not in "fiub":
-            raise NotStorableError(f"an array of type {value.dtype} cannot be stored")
-        return value.dtype.name, value if value.flags.c_contiguous else value.copy()
+    import numpy
+
+    if is_torch_tensor(value):
+        dtype, array = _tensor_as_array(value)
+    else:
+        array = numpy.frombuffer(value, numpy.uint8) if isinstance(value, bytes) else numpy.asarray(value)
+        dtype = array.dtype.name
+    if array.dtype.name not in _DTYPES:
+        raise NotStorableError(f"an array of type {dtype} cannot be stored")
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return dtype, native if native.flags.c_contiguous else native.copy()
+
+
+def _tensor_as_array(value: Any) -> tuple[str, ndarray]:
     import torch
 
     dtype = str(value.dtype).removeprefix("torch.")
-    tensor = value.detach().cpu().contiguous()
-    if value.dtype == torch.bfloat16:
-        return dtype, tensor.view(torch.int16).numpy()
     try:
-        return dtype, tensor.numpy()
-    except TypeError:
-        raise NotStorableError(f"a tensor of type {dtype} cannot be stored") from None
+        tensor = value.detach().cpu().contiguous()
+        return dtype, (tensor.view(torch.int16) if value.dtype == torch.bfloat16 else tensor).numpy()
+    except (TypeError, RuntimeError) as error:
+        raise NotStorableError(f"a tensor of type {dtype} cannot be stored ({error})") from None
 
 
 def _as_tensor(array: ndarray, dtype: str) -> Any:
@@ -183,44 +260,58 @@ def canonical(value: Any) -> Iterator[bytes]:
     """The value as a run of bytes in which type and length are explicit: `1`, `1.0`, `"1"` and `True` all differ.
 
     Raises:
-        NotStorableError: it holds an object of an unknown class, or a NaN (which equals nothing, itself included).
+        NotStorableError: it holds an object of an unknown class, a NaN (which equals nothing, itself included), or
+            itself.
     """
+    try:
+        yield from _canonical(value)
+    except RecursionError:
+        raise NotStorableError("a value that is nested too deeply, or in itself, has no name") from None
+
+
+def _canonical(value: Any) -> Iterator[bytes]:
     kind = type(value)
     if kind is str:
         encoded = value.encode("utf-8", "surrogatepass")
         yield b"s%d:" % len(encoded)
         yield encoded
-    elif value is None or kind in (bool, int):
-        yield f"{kind.__name__[0]}{value};".encode()
+    elif value is None or kind is bool:
+        yield f"{value};".encode()
+    elif kind is int:
+        yield f"i{value:x};".encode()
     elif kind is float:
         if math.isnan(value):
             raise NotStorableError("NaN equals nothing")
         yield f"f{value!r};".encode()
-    elif isinstance(value, list | tuple):
+    elif kind is list or kind is tuple:
         yield b"%c%d:" % (b"t" if kind is tuple else b"l", len(value))
         for item in value:
-            yield from canonical(item)
-    elif isinstance(value, dict):
+            yield from _canonical(item)
+    elif kind is dict:
         yield b"d%d:" % len(value)
-        for key, item in sorted(value.items(), key=lambda pair: (type(pair[0]).__name__, pair[0])):
-            yield from canonical(key)
-            yield from canonical(item)
+        items = ((b"".join(_canonical(key)), item) for key, item in value.items())
+        for key, item in sorted(items, key=itemgetter(0)):
+            yield key
+            yield from _canonical(item)
     else:
         yield from _canonical_object(value)
 
 
 def _canonical_object(value: Any) -> Iterator[bytes]:
-    if is_torch_tensor(value) or is_numpy_array(value):
+    kind, tag = type(value), _array_tag(value)
+    if tag is not None:
         dtype, array = as_array(value)
-        yield f"a{dtype}{array.shape};".encode()
+        yield f"{tag} {dtype}{array.shape};".encode()
         yield array.tobytes()
-    elif type(value) in _names:
-        yield b"v"
-        yield from canonical(_names[type(value)])
-        for field in dataclasses.fields(value):
-            yield from canonical(getattr(value, field.name))
-    elif isinstance(value, bytes):
-        yield b"b%d:" % len(value)
-        yield value
+    elif kind in _names:
+        fields = _fields(kind)
+        yield b"v%d:" % len(fields)
+        yield from _canonical(_names[kind])
+        for field in fields:
+            yield from _canonical(field.name)
+            yield from _canonical(getattr(value, field.name))
+    elif isinstance(value, enum.Enum):
+        yield b"e"
+        yield from _canonical((kind.__module__, kind.__qualname__, value.name))
     else:
-        raise NotStorableError(f"a value of class {type(value).__name__} has no name")
+        raise NotStorableError(f"a value of class {kind.__name__} has no name")

@@ -53,7 +53,7 @@ class Choices:
     """The allowed values of a string input, when they are not known until asked for (a list of files, say).
 
     Attributes:
-        source: the values, or a function of nothing or of the `Folders` that returns them.
+        source: the values, or a function that returns them, of nothing or of the `Folders`.
         models: the models folder the values are files of, if they are (`"checkpoints"`): a missing value is then a
             missing model and not a misspelling.
         accepts: says whether a further value, not listed, is allowed too ("a.png [output]").
@@ -69,13 +69,24 @@ class Choices:
         """Whether a value that is not listed is allowed all the same."""
         return self.accepts is not None and folders is not None and self.accepts(value, folders)
 
+    @property
+    def needs_folders(self) -> bool:
+        """Whether the values are not known without the `Folders`."""
+        return callable(self.source) and _needs_argument(self.source)
+
     def list(self, folders: Folders | None) -> list[str]:
-        """The values that are allowed now."""
+        """The values that are allowed now; none when they are not known without the folders."""
         if not callable(self.source):
             return [*self.source]
-        if inspect.signature(self.source).parameters:
+        if self.needs_folders:
             return [] if folders is None else [*self.source(folders)]  # type: ignore[call-arg]
         return [*self.source()]  # type: ignore[call-arg]
+
+
+def _needs_argument(source: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(source).parameters.values()
+    single = [given for given in parameters if given.kind not in (given.VAR_POSITIONAL, given.VAR_KEYWORD)]
+    return any(given.default is given.empty for given in single)
 
 
 def model_files(kind: str) -> Choices:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mezzotint.engine.errors import MezzotintError, OutOfMemoryError
+from mezzotint.engine.errors import OutOfMemoryError
 from mezzotint.engine.request import Request
+
+from .prompts import Prompts, ReadyPrompts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,22 +18,6 @@ if TYPE_CHECKING:
     from .denoiser import Denoiser
     from .ports import Conditioning
     from .recipe import Recipe
-    from .schedules import ModelSigmas
-
-WEIGHING = frozenset({"strength", "start_percent", "end_percent"})
-"""Options of a conditioning's item that say how much it counts, and when."""
-
-NOT_READ = frozenset(
-    {
-        "pooled_output", "guidance", "width", "height", "crop_w", "crop_h", "target_width", "target_height",
-        "aesthetic_score",
-    }
-)  # fmt: skip
-"""Options that only networks with an input for them read; those that can be loaded today have none."""
-
-
-class ConditioningError(MezzotintError):
-    """A conditioning asks for something that is not done."""
 
 
 class Denoise(Request):
@@ -41,7 +27,7 @@ class Denoise(Request):
         model: the recipe of a denoiser. x: float32 [B, C, h, w] at noise level `sigma`, on the model's device.
         conditionings: several to predict for. Each is a list of items `[tokens [1, T, D], options]`, and its
             prediction is the mean over its items, weighed by their `strength` (0 outside their range of timesteps;
-            zeros where nothing counts).
+            zeros where nothing counts). `Prompts` of them, kept from step to step, save the work of preparing.
 
     Answered by one tensor for each conditioning, like x, which nobody may change in place.
 
@@ -49,19 +35,67 @@ class Denoise(Request):
         ConditioningError: an item has an option that is not known. OutOfMemoryError: the device has not enough.
     """
 
-    __slots__ = ("conditionings", "model", "sigma", "x")
+    __slots__ = ("model", "prompts", "sigma", "x")
 
-    def __init__(self, model: Recipe, x: Tensor, sigma: float, conditionings: Sequence[Conditioning]) -> None:
-        self.model, self.x, self.sigma, self.conditionings = model, x, sigma, conditionings
+    def __init__(self, model: Recipe, x: Tensor, sigma: float, conditionings: Sequence[Conditioning] | Prompts) -> None:
+        self.model, self.x, self.sigma = model, x, sigma
+        self.prompts = conditionings if isinstance(conditionings, Prompts) else Prompts(conditionings)
 
     def group(self) -> Hashable:
         return self.model, self.x.shape[1:], self.x.dtype
 
     @classmethod
-    def answer(cls, requests: Sequence[Any], context: Context) -> list[list[Tensor]]:
+    def answer(cls, requests: Sequence[Any], context: Context) -> list[Sequence[Tensor]]:
         with context.models.borrow(requests[0].model) as borrowed:
             denoiser: Any = borrowed
             return _answer(requests, denoiser)
+
+
+def _answer(requests: Sequence[Denoise], denoiser: Denoiser) -> list[Sequence[Tensor]]:
+    """All requests together, or one by one where together they are too much."""
+    try:
+        return _predictions(requests, denoiser)
+    except RuntimeError as error:
+        if not _is_lack_of_memory(error):
+            raise
+        if len(requests) > 1:
+            return [_answer([request], denoiser)[0] for request in requests]
+        raise OutOfMemoryError(
+            f"{what_is_sampled(requests[0].x.shape, denoiser.sampling.downscale)} used up the memory of "
+            f"{denoiser.device}; choose a smaller size or batch, or free some memory"
+        ) from error
+
+
+def _is_lack_of_memory(error: RuntimeError) -> bool:
+    from torch import OutOfMemoryError as DeviceMemoryError
+
+    return isinstance(error, DeviceMemoryError)
+
+
+def what_is_sampled(shape: Sequence[int], downscale: int) -> str:
+    """Latents [B, ..., h, w] in words, for messages: `sampling 2 pictures of 512×768`."""
+    count = "a picture" if shape[0] == 1 else f"{shape[0]} pictures"
+    return f"sampling {count} of {shape[-1] * downscale}×{shape[-2] * downscale}"
+
+
+def _predictions(requests: Sequence[Denoise], denoiser: Denoiser) -> list[Sequence[Tensor]]:
+    levels = denoiser.sampling.sigmas
+    prompts = [request.prompts.ready(request.x.shape[0], request.x.device, levels) for request in requests]
+    if len(requests) == 1 and prompts[0].joined is not None:
+        return [_plain(requests[0], prompts[0].joined, denoiser)]
+    return _weighed(requests, prompts, denoiser)
+
+
+def _plain(request: Denoise, tokens: Tensor, denoiser: Denoiser) -> Sequence[Tensor]:
+    """The usual case, with little ceremony: after each forward this runs with the processor's caches cold."""
+    import torch
+
+    x, count = request.x, request.x.shape[0]
+    repeated = torch.cat([x] * (tokens.shape[0] // count))
+    return denoiser.predict(repeated, request.sigma, tokens).split_with_sizes([count] * (tokens.shape[0] // count))
+
+
+# several requests, or items that are weighed
 
 
 class _Evaluation(NamedTuple):
@@ -73,58 +107,25 @@ class _Evaluation(NamedTuple):
     weight: float
 
 
-_Parts = dict[tuple[int, int], list[tuple["Tensor", float]]]
-
-
-def _answer(requests: Sequence[Denoise], denoiser: Denoiser) -> list[list[Tensor]]:
-    """All requests together, or one by one where together they are too much."""
-    from torch import OutOfMemoryError as DeviceMemoryError
-
-    try:
-        return _predictions(requests, denoiser)
-    except DeviceMemoryError as error:
-        if len(requests) > 1:
-            return [_answer([request], denoiser)[0] for request in requests]
-        batch, _, height, width = requests[0].x.shape
-        raise OutOfMemoryError(
-            f"the memory of {denoiser.device} was used up in denoising a latent of {width}×{height}, {batch} at once; "
-            f"choose a smaller size or batch, or free some memory"
-        ) from error
-
-
-def _predictions(requests: Sequence[Denoise], denoiser: Denoiser) -> list[list[Tensor]]:
-    parts: _Parts = {}
-    for batch in _batches(_evaluations(requests, denoiser.sampling.sigmas)):
+def _weighed(
+    requests: Sequence[Denoise], prompts: Sequence[ReadyPrompts], denoiser: Denoiser
+) -> list[Sequence[Tensor]]:
+    parts: dict[tuple[int, int], list[tuple[Tensor, float]]] = {}
+    for batch in _batches(_evaluations(requests, prompts)):
         for evaluation, denoised in zip(batch, _forward(batch, denoiser), strict=True):
             parts.setdefault(evaluation.slot, []).append((denoised, evaluation.weight))
     return [
-        [_mean(parts.get((row, column), ()), request.x) for column in range(len(request.conditionings))]
+        [_mean(parts.get((row, column), ()), request.x) for column in range(len(request.prompts.conditionings))]
         for row, request in enumerate(requests)
     ]
 
 
-def _evaluations(requests: Sequence[Denoise], levels: ModelSigmas) -> Iterator[_Evaluation]:
+def _evaluations(requests: Sequence[Denoise], prompts: Sequence[ReadyPrompts]) -> Iterator[_Evaluation]:
     """What must be evaluated; items that do not count at this noise level are left out."""
-    for row, request in enumerate(requests):
-        for column, conditioning in enumerate(request.conditionings):
-            for tokens, options in conditioning:
-                weight = _weight(options, request.sigma, levels) if options else 1.0
-                if weight != 0:
-                    yield _Evaluation(request, (row, column), tokens, weight)
-
-
-def _weight(options: Mapping[str, Any], sigma: float, levels: ModelSigmas) -> float:
-    unknown = options.keys() - WEIGHING - NOT_READ
-    if unknown:
-        names = ", ".join(f"'{name}'" for name in sorted(unknown))
-        raise ConditioningError(
-            f"a conditioning carries {names}, which sampling does not know yet; it can do without areas, masks, "
-            f"control nets and the like: leave out the node that sets it"
-        )
-    start, end = options.get("start_percent", 0.0), options.get("end_percent", 1.0)
-    if (start > 0 and sigma > levels.percent_to_sigma(start)) or (end < 1 and sigma < levels.percent_to_sigma(end)):
-        return 0.0
-    return float(options.get("strength", 1.0))
+    for row, (request, ready) in enumerate(zip(requests, prompts, strict=True)):
+        for item in ready.items:
+            if item.strength != 0 and item.low <= request.sigma <= item.high:
+                yield _Evaluation(request, (row, item.column), item.tokens, item.strength)
 
 
 def _batches(evaluations: Iterable[_Evaluation]) -> Iterable[list[_Evaluation]]:
@@ -141,18 +142,9 @@ def _forward(batch: list[_Evaluation], denoiser: Denoiser) -> Sequence[Tensor]:
 
     counts = [evaluation.request.x.shape[0] for evaluation in batch]
     x = torch.cat([evaluation.request.x for evaluation in batch])
-    tokens = torch.cat([_for_each(e.tokens.to(x.device), count) for e, count in zip(batch, counts, strict=True)])
-    sigmas = [evaluation.request.sigma for evaluation in batch for _ in range(evaluation.request.x.shape[0])]
+    tokens = torch.cat([evaluation.tokens for evaluation in batch])
+    sigmas = [e.request.sigma for e, count in zip(batch, counts, strict=True) for _ in range(count)]
     return denoiser.predict(x, sigmas, tokens).split_with_sizes(counts)
-
-
-def _for_each(tokens: Tensor, count: int) -> Tensor:
-    """Tokens for each latent of a batch, [count, T, D]; fewer are repeated from the first."""
-    if tokens.shape[0] == count:
-        return tokens
-    if tokens.shape[0] == 1:
-        return tokens.expand(count, -1, -1)
-    return tokens.repeat(-(-count // len(tokens)), 1, 1)[:count]
 
 
 def _mean(parts: Sequence[tuple[Tensor, float]], x: Tensor) -> Tensor:

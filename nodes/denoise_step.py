@@ -62,12 +62,12 @@ def unet_denoise(
     Raises:
         StepError: the latent does not come from LatentNoise or SchedulerStep. OutOfMemoryError: there is too little.
     """
-    from .sampling_driver import reserve_memory
+    from .sampling_driver import prepare_model
 
     sigma = _sigma_of(latent, "UNetDenoise", "latent")
     guider = CFGGuider(model, positive, negative, cfg)
-    device = reserve_memory(ctx, guider, latent["samples"].shape)
-    denoised = yield from guider.on(device).predict(latent["samples"].to(device), sigma)
+    _, device = prepare_model(ctx, guider, latent["samples"].shape)
+    denoised = yield from guider.predict(latent["samples"].to(device), sigma)
     return {**latent, "samples": denoised.cpu()}
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from mezzotint.engine.request import Requests
 from mezzotint.engine.value_type import value_type
 
 from .denoise import Denoise
+from .prompts import Prompts
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from .ports import Conditioning
@@ -30,15 +31,12 @@ class GuiderValue(Protocol):
     def evaluations(self) -> int:
         """How many evaluations of the network one prediction takes, for the estimate of memory."""
 
-    def on(self, device: torch.device) -> GuiderValue:
-        """The same with its tensors on a device, so that they are moved once and not at each step."""
-
     def predict(self, x: Tensor, sigma: float) -> Requests[Tensor]:
         """The prediction of x0 for x [B, C, h, w] at a noise level; a new tensor, like x."""
 
 
 @value_type("mezzotint.CFGGuider")
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class CFGGuider:
     """Classifier-free guidance: away from the negative prediction, past the positive one. Ho and Salimans 2022.
 
@@ -51,53 +49,50 @@ class CFGGuider:
     negative: Conditioning
     cfg: float
 
+    @cached_property
+    def is_guided(self) -> bool:
+        """Whether the negative conditioning makes a difference."""
+        return not math.isclose(self.cfg, 1.0)
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        """What is predicted for at each step."""
+        return Prompts((self.positive, self.negative) if self.is_guided else (self.positive,))
+
     @property
     def evaluations(self) -> int:
-        negative = 0 if self.is_unguided else len(self.negative)
-        return len(self.positive) + negative
-
-    @property
-    def is_unguided(self) -> bool:
-        return math.isclose(self.cfg, 1.0)
-
-    def on(self, device: torch.device) -> CFGGuider:
-        return replace(self, positive=_moved(self.positive, device), negative=_moved(self.negative, device))
+        return self.prompts.evaluations
 
     def predict(self, x: Tensor, sigma: float) -> Requests[Tensor]:
-        if self.is_unguided:
-            (conditional,) = yield Denoise(self.model, x, sigma, (self.positive,))
-        else:
-            conditional, unconditional = yield Denoise(self.model, x, sigma, (self.positive, self.negative))
-            conditional = guided(conditional, unconditional, self.cfg)
-        prediction: Tensor = conditional
+        conditional, *others = yield Denoise(self.model, x, sigma, self.prompts)
+        prediction: Tensor = guided(conditional, others[0], self.cfg) if others else conditional
         return prediction
 
 
 @value_type("mezzotint.BasicGuider")
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class BasicGuider:
     """The model's prediction as it is, for models that need no guidance or have it built in."""
 
     model: Recipe
     conditioning: Conditioning
 
+    @cached_property
+    def prompts(self) -> Prompts:
+        """What is predicted for at each step."""
+        return Prompts((self.conditioning,))
+
     @property
     def evaluations(self) -> int:
-        return len(self.conditioning)
-
-    def on(self, device: torch.device) -> BasicGuider:
-        return replace(self, conditioning=_moved(self.conditioning, device))
+        return self.prompts.evaluations
 
     def predict(self, x: Tensor, sigma: float) -> Requests[Tensor]:
-        (prediction,) = yield Denoise(self.model, x, sigma, (self.conditioning,))
+        (prediction,) = yield Denoise(self.model, x, sigma, self.prompts)
         result: Tensor = prediction
         return result
 
 
 def guided(conditional: Tensor, unconditional: Tensor, cfg: float) -> Tensor:
     """unconditional + (conditional - unconditional) * cfg."""
+    # Not torch.lerp: its code is not in the processor's cache after a forward, that of these three is.
     return unconditional + (conditional - unconditional) * cfg
-
-
-def _moved(conditioning: Conditioning, device: torch.device) -> Conditioning:
-    return [[tokens.to(device), options] for tokens, options in conditioning]

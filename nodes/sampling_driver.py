@@ -16,17 +16,21 @@ from mezzotint.engine.context import Context
 from mezzotint.engine.errors import MezzotintError
 from mezzotint.engine.request import Requests
 
+from .denoise import what_is_sampled
 from .latent_preview import LatentColours, latent_colours
-from .model_sampling import ModelSampling, model_sampling
 from .noise import Masking, SeededStepNoise, fit_mask, mask_noise
 from .sample_result import SampleResult
 from .samplers import Denoising
 
 if TYPE_CHECKING:
     from .guidance import GuiderValue
+    from .model_sampling import ModelSampling
     from .noise_value import NoiseValue
     from .ports import Latent
     from .sampler_value import SamplerValue
+
+NEGLIGIBLE_NBYTES = 1 << 25
+"""A forward that takes less memory is not asked for: looking how much is free takes longer than a small step may."""
 
 
 class SamplingError(MezzotintError):
@@ -59,9 +63,7 @@ def sample(
     """
     if len(sigmas) < 2:
         return SampleResult(latent, latent)
-    sampling = model_sampling(guider.model, ctx)
-    device = reserve_memory(ctx, guider, latent["samples"].shape)
-    guider = guider.on(device)
+    sampling, device = prepare_model(ctx, guider, latent["samples"].shape)
     levels = sigmas.tolist()
     start = noised_latent(latent, noise, levels[0], sampling, device)
     masking = None
@@ -147,21 +149,19 @@ def _fitted(samples: Tensor, channels: int) -> Tensor:
     return torch.zeros(samples.shape[0], channels, *samples.shape[2:])
 
 
-def reserve_memory(ctx: Context, guider: GuiderValue, shape: Sequence[int]) -> torch.device:
-    """Make sure that a prediction for a latent of this shape fits beside the model, and say where the model is.
+def prepare_model(ctx: Context, guider: GuiderValue, shape: Sequence[int]) -> tuple[ModelSampling, torch.device]:
+    """Have the model of a guider, see that a prediction for a latent of this shape fits beside it, and say where it is.
 
     Raises:
         OutOfMemoryError: it does not fit.
     """
-    batch, height, width = shape[0], shape[-2], shape[-1]
     with ctx.models.borrow(guider.model) as borrowed:
         denoiser: Any = borrowed
-        nbytes = denoiser.estimate_nbytes(
-            (batch * guider.evaluations, denoiser.sampling.latent_channels, height, width)
-        )
-        ctx.models.reserve(nbytes, f"sampling a latent of {width}×{height}, {batch} at once,")
-        device: torch.device = denoiser.device
-    return device
+        sampling: ModelSampling = denoiser.sampling
+        nbytes = denoiser.estimate_nbytes((shape[0] * guider.evaluations, sampling.latent_channels, *shape[-2:]))
+        if nbytes > NEGLIGIBLE_NBYTES:
+            ctx.models.reserve(nbytes, what_is_sampled(shape, sampling.downscale))
+        return sampling, denoiser.device
 
 
 def finished(x: Tensor, sigma: float, sampling: ModelSampling) -> Tensor:

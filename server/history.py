@@ -42,9 +42,9 @@ class History:
             max_items: how many; all when None. offset: how many of the oldest to skip; when None, the newest are given.
         """
         total = len(self._entries)
-        start = offset if offset is not None else 0 if max_items is None else max(0, total - max_items)
-        end = total if max_items is None else start + max_items
-        return dict(islice(self._entries.items(), start, end))
+        count = total if max_items is None else min(max_items, total)
+        start = total - count if offset is None else min(offset, total)
+        return dict(islice(self._entries.items(), start, start + count))
 
     def clear(self) -> None:
         """Forget everything."""

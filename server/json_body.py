@@ -11,23 +11,27 @@ from aiohttp import web
 from mezzotint.engine.errors import WorkflowError
 from mezzotint.engine.workflow_file import parse_json
 
+MAX_DEPTH = 100
+
 
 def to_json(value: Any) -> str:
-    """A value as one line of JSON. NaN and infinities, which JSON lacks, become null; unknown objects their text."""
+    """A value as one line of JSON. What JSON lacks is replaced: NaN and infinities by null, objects by their text."""
     try:
         return json.dumps(value, separators=(",", ":"), allow_nan=False, default=str)
-    except ValueError:
-        return json.dumps(_finite(value), separators=(",", ":"), default=str)
+    except (ValueError, TypeError, RecursionError):
+        return json.dumps(_plain(value), separators=(",", ":"))
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {_finite(key) if isinstance(key, float) else key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if depth < MAX_DEPTH and isinstance(value, dict):
+        return {str(key): _plain(item, depth + 1) for key, item in value.items()}
+    if depth < MAX_DEPTH and isinstance(value, list | tuple):
+        return [_plain(item, depth + 1) for item in value]
+    return str(value) if depth < MAX_DEPTH else "..."
 
 
 def json_answer(value: Any, status: int = 200) -> web.Response:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import NamedTuple
 
@@ -33,10 +32,16 @@ class Release(NamedTuple):
 
 
 class Worker:
-    """Takes jobs, runs them, tells clients and writes the history. All on the event loop's thread."""
+    """Takes jobs, runs them, tells clients and writes the history. All on the event loop's thread.
+
+    Attributes:
+        is_stuck: a node went on after `stop`, so the process cannot end in the ordinary way.
+    """
 
     def __init__(self, engine: Engine, queue: JobQueue, history: History, clients: Clients) -> None:
         self._engine, self._queue, self._history, self._clients = engine, queue, history, clients
+        self.is_stuck = False
+        self._is_stopping = False
         self._task: asyncio.Task[None] | None = None
         self._run: Run | None = None
         self._report: JobReport | None = None
@@ -48,22 +53,17 @@ class Worker:
         """Begin to take jobs."""
         self._task = asyncio.create_task(self._work())
 
-    async def stop(self) -> bool:
-        """Interrupt what runs and take no more jobs; False when a node that runs does not stop."""
+    async def stop(self) -> None:
+        """Interrupt what runs and take no more jobs. `is_stuck` says whether a node went on all the same."""
         if self._task is None:
-            return True
+            return
+        self._is_stopping = True
         if self._queue.running is None:
             self._task.cancel()
         else:
-            self._queue.clear()
             self.interrupt()
-            self._task.add_done_callback(lambda task: None)
-        is_idle = await self._until_idle()
-        self._task.cancel()
-        if is_idle:
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        return is_idle
+        _, still_running = await asyncio.wait([self._task], timeout=STOP_SECONDS)
+        self.is_stuck = bool(still_running)
 
     def interrupt(self, job_id: str | None = None) -> None:
         """Stop the running job; with an id, only if it is that one."""
@@ -87,16 +87,8 @@ class Worker:
             return None
         return self._report.current_id
 
-    async def _until_idle(self) -> bool:
-        deadline = asyncio.get_running_loop().time() + STOP_SECONDS
-        while self._queue.running is not None:
-            if asyncio.get_running_loop().time() > deadline:
-                return False
-            await asyncio.sleep(0.01)
-        return True
-
     async def _work(self) -> None:
-        while True:
+        while not self._is_stopping:
             job = await self._queue.take()
             self._is_interrupted, self._report = False, JobReport(job)
             try:
@@ -126,6 +118,12 @@ class Worker:
         await run.execute()
 
     def _hear(self, job: Job, report: JobReport, event: Event) -> None:
+        try:
+            self._pass_on(job, report, event)
+        except Exception:  # what a node shows may be anything; that it cannot be told must not stop the job
+            log.exception("an event of job %s could not be told", job.job_id)
+
+    def _pass_on(self, job: Job, report: JobReport, event: Event) -> None:
         frames = report.hear(event)
         if isinstance(event, StepFailed):
             log.warning("Job %s: %s", job.job_id, event.sentence)

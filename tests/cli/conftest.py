@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from mezzotint.cli import _QUIET_LIBRARIES, main
 from mezzotint.plugins import manager
 
+EMBEDDED = Path(__file__).parents[2] / "nodes" / "embedded" / "mezzotint-emoji"
 TOYS = Path(__file__).with_name("toy_nodes.py")
 
 
@@ -108,3 +110,20 @@ def sampling() -> dict[str, Any]:
         "3": {"class_type": "Sample", "inputs": {"positive": ["1", 0], "negative": ["2", 0], "seed": 5}},
         "4": {"class_type": "Write", "inputs": {"text": ["3", 0]}},
     }
+
+
+@pytest.fixture
+def own_model(tmp_path: Path) -> Path:
+    """A copy of the embedded model in a models folder, as the checkpoint `mine`."""
+    return shutil.copytree(EMBEDDED, tmp_path / "models" / "checkpoints" / "mine")
+
+
+@pytest.fixture
+def run_own(plain_mezzotint: Command, own_model: Path) -> Command:
+    """`run_own("name")`: draw with a checkpoint of that models folder, `mine` by default, in two steps."""
+
+    def run(name: str = "mine") -> Outcome:
+        settings = ("--set", f"CheckpointLoaderSimple.ckpt_name={name}", "--set", "KSampler.steps=2", "--seed", "3")
+        return plain_mezzotint("run", "text_to_image", "--models-dir", own_model.parents[1], *settings)
+
+    return run

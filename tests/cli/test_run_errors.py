@@ -190,7 +190,7 @@ def test_a_node_that_raises_is_named_with_the_line_that_raised(mezzotint: Comman
         "2": {"class_type": "Write", "inputs": {"text": ["1", 0]}},
     }
     done = mezzotint("run", save(graph))
-    refuse(done, "Node 1 (Fail): ValueError: no such luck", "Not run because of it: node 2", code=1)
+    refuse(done, "Node 1 (Fail): ValueError: no such luck", "Not run because of that: node 2", code=1)
     line = 1 + toys.read_text().splitlines().index("    raise ValueError(text)")
     assert f"raised at {toys}:{line} in fail" in done.err
     assert "--traceback" in done.err

@@ -269,8 +269,7 @@ def cancel_soon(engine: Engine, g: GraphBuilder, started: threading.Event) -> Ru
     async def go() -> RunResult:
         prepared = await engine.prepare(Workflow.from_api(g.finalize()))
         running = asyncio.ensure_future(prepared.execute())
-        while not started.is_set():
-            await asyncio.sleep(0.005)
+        await asyncio.to_thread(started.wait, 10)
         prepared.cancel()
         return await running
 

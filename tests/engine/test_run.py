@@ -332,8 +332,7 @@ def test_events_are_numbered_from_one_without_gaps(
     g.node(Show, value=g.node(Add, a=g.node(Count)))
     run(engine, g, on_event=heard.append)
     assert [event.sequence for event in heard] == list(range(1, len(heard) + 1))
-    assert [event.kind for event in heard][0] == "run_started"
-    assert [event.kind for event in heard][-1] == "run_finished"
+    assert (heard[0].kind, heard[-1].kind) == ("run_started", "run_finished")
     assert len({event.job_id for event in heard}) == 1
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,28 +10,13 @@ from torch import Tensor
 
 from mezzotint import Context
 from mezzotint.engine.request import drive
-from mezzotint.engine.run_result import RunResult
-from mezzotint.nodes import (
-    checkpoints,
-    conditioning,
-    denoise_step,
-    image_file,
-    latent,
-    logic,
-    noise_levels,
-    primitive,
-    sampling,
-    vae,
-)
 from mezzotint.nodes.checkpoints import Checkpoint
 from mezzotint.nodes.conditioning import encode_text
 from mezzotint.nodes.denoise_step import StepError, latent_noise, scheduler_step, unet_denoise
-from mezzotint.nodes.inference import inference_scope
 from mezzotint.nodes.latent import empty_latent_image, set_latent_noise_mask
 from mezzotint.nodes.noise_levels import basic_scheduler
 from mezzotint.nodes.sampling import ksampler
 
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
 SEED, STEPS, CFG = 5, 5, 4.0
 
 
@@ -137,42 +119,3 @@ def test_a_noise_mask_and_an_empty_schedule_are_refused(bench: Bench) -> None:
         bench.noise(bench.levels(), masked)
     with pytest.raises(StepError, match="holds 0 noise levels"):
         bench.noise(torch.zeros(0))
-
-
-@pytest.fixture
-def made(make_engine: Callable[..., Any], run: Callable[..., RunResult], model_context: Context) -> Callable[..., Any]:
-    """Run a graph on an engine with the nodes of the workflows and give the value of one node."""
-    from mezzotint.engine.node import nodes_in
-
-    modules = (
-        checkpoints,
-        conditioning,
-        denoise_step,
-        image_file,
-        latent,
-        logic,
-        noise_levels,
-        primitive,
-        sampling,
-        vae,
-    )
-    engine = make_engine(*nodes_in(*modules), models=model_context.models, scope=inference_scope)
-
-    def value(graph: dict[str, Any], node_id: str) -> Any:
-        result = run(engine, graph, targets=[node_id]).raise_for_status()
-        return result.values[node_id].outputs[0][0]
-
-    return value
-
-
-def test_the_saved_loop_draws_the_picture_of_ksampler(made: Callable[..., Any]) -> None:
-    graph = json.loads((WORKFLOWS / "denoise_loop.json").read_text())
-    (end,) = (node_id for node_id, node in graph.items() if node["class_type"] == "VAEDecode")
-    whole = {node_id: graph[node_id] for node_id in ("1", "2", "3", "4")}
-    settings = {"seed": 1, "steps": 20, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
-    links = {"model": ["1", 0], "positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0]}
-    whole["5"] = {"class_type": "KSampler", "inputs": {**settings, **links}}
-    whole["6"] = {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["1", 2]}}
-    picture = made(graph, end)
-    assert picture.shape == (1, 64, 64, 3)
-    assert torch.equal(picture, made(whole, "6"))

@@ -14,10 +14,11 @@ from mezzotint.engine.errors import OutOfMemoryError
 from mezzotint.engine.request import drive
 from mezzotint.engine.residency import Loaded, Residency
 from mezzotint.engine.value_type import canonical, pack, unpack
-from mezzotint.nodes.denoise import ConditioningError, Denoise
+from mezzotint.nodes.denoise import Denoise
 from mezzotint.nodes.guidance import BasicGuider, CFGGuider, guided
 from mezzotint.nodes.model_sampling import ModelSampling
 from mezzotint.nodes.noise_value import NoNoise, SeededNoise
+from mezzotint.nodes.prompts import ConditioningError, Prompts
 from mezzotint.nodes.recipe import Recipe, Source
 from mezzotint.nodes.sampler_value import DiffusersSampler, NamedSampler
 from mezzotint.nodes.schedules import DiscreteSigmas
@@ -35,8 +36,9 @@ class Sums:
         self.most = most
         self.batches: list[int] = []
 
-    def predict(self, x: Tensor, sigma: Sequence[float], tokens: Tensor) -> Tensor:
-        assert len(x) == len(sigma) == len(tokens)
+    def predict(self, x: Tensor, sigma: float | Sequence[float], tokens: Tensor) -> Tensor:
+        assert len(x) == len(tokens)
+        assert isinstance(sigma, float) or len(sigma) == len(x)
         if len(x) > self.most:
             raise torch.OutOfMemoryError
         self.batches.append(len(x))
@@ -122,6 +124,16 @@ def test_an_option_that_is_not_done_is_refused_by_name(context: Context, option:
         predictions(context, [item(1.0, **{option: 1})])
 
 
+def test_prompts_are_prepared_once_for_all_steps_of_a_batch(denoiser: Sums) -> None:
+    levels, device = denoiser.sampling.sigmas, torch.device("cpu")
+    prompts = Prompts(([item(1.0)], [item(5.0)]))
+    ready = prompts.ready(2, device, levels)
+    assert prompts.ready(2, device, levels) is ready
+    assert ready.joined is not None
+    assert ready.joined.flatten().tolist() == [1.0, 1.0, 5.0, 5.0]
+    assert prompts.ready(1, device, levels) is not ready
+
+
 def test_options_of_other_families_of_models_change_nothing(context: Context) -> None:
     given = item(1.0, pooled_output=torch.ones(1, 4), width=512, guidance=3.5)
     assert predictions(context, [given]) == pytest.approx([1.0], abs=1e-6)
@@ -141,7 +153,7 @@ def test_a_request_that_is_too_much_by_itself_is_refused_in_words() -> None:
     models = Residency("cpu")
     models.register("model", lambda recipe, residency: Loaded(Sums(most=1), 1))
     request = Denoise(MODEL, x_of(2), SIGMA, ([item(1.0)],))
-    with pytest.raises(OutOfMemoryError, match="2×2, 2 at once"):
+    with pytest.raises(OutOfMemoryError, match="sampling 2 pictures of 16×16"):
         Denoise.answer([request], Context(models=models))
 
 
@@ -167,12 +179,6 @@ def test_a_basic_guider_gives_the_prediction_as_it_is(context: Context, denoiser
     guider = BasicGuider(MODEL, [item(3.0)])
     assert float(predicted(guider, context).mean()) == pytest.approx(3.0, abs=1e-6)
     assert denoiser.batches == [1]
-
-
-def test_a_guider_on_a_device_predicts_the_same(context: Context) -> None:
-    for guider in (CFGGuider(MODEL, [item(3.0)], [item(1.0)], 4.0), BasicGuider(MODEL, [item(3.0)])):
-        moved: Any = guider.on(torch.device("cpu"))
-        assert torch.equal(predicted(moved, context), predicted(guider, context))
 
 
 @pytest.mark.parametrize(
@@ -212,5 +218,5 @@ def test_a_prediction_is_a_generator_and_asks_for_one_thing() -> None:
     body: Generator[Any, Any, Tensor] = CFGGuider(MODEL, [item(3.0)], [item(1.0)], 4.0).predict(x_of(), SIGMA)
     request = next(body)
     assert isinstance(request, Denoise)
-    assert len(request.conditionings) == 2
+    assert len(request.prompts.conditionings) == 2
     body.close()

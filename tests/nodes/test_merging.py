@@ -37,7 +37,7 @@ class Counting:
         self.batches: list[int] = []
         self.seconds = 0.0
 
-    def predict(self, x: Tensor, sigma: Sequence[float], tokens: Tensor) -> Tensor:
+    def predict(self, x: Tensor, sigma: float | Sequence[float], tokens: Tensor) -> Tensor:
         self.batches.append(len(x))
         time.sleep(self.seconds)
         return self.denoiser.predict(x, sigma, tokens)

@@ -41,11 +41,11 @@ class Gaussian:
         self.sigmas: list[float] = []
         self.is_broken = False
 
-    def predict(self, x: Tensor, sigma: Sequence[float], tokens: Tensor) -> Tensor:
-        self.sigmas.append(sigma[0])
-        alpha = self.sampling.sigmas.alpha(sigma[0])
+    def predict(self, x: Tensor, sigma: float, tokens: Tensor) -> Tensor:
+        self.sigmas.append(sigma)
+        alpha = self.sampling.sigmas.alpha(sigma)
         mean = tokens[:, 0, 0].view(-1, 1, 1, 1)
-        share = alpha * DEVIATION**2 / self.spread(sigma[0]) ** 2
+        share = alpha * DEVIATION**2 / self.spread(sigma) ** 2
         return x * math.nan if self.is_broken else mean + (x - alpha * mean) * share
 
     def spread(self, sigma: float) -> float:
@@ -159,7 +159,7 @@ def test_the_denoised_output_is_the_last_prediction(toy: Toy) -> None:
     sigmas = toy.levels()[:5]
     result = toy.sample(sigmas)
     before = toy.sample(sigmas[:4], noise=SeededNoise(3)).output["samples"] * 0.18215
-    expected = toy.denoiser.predict(before, [float(sigmas[3])], torch.full((1, 1, 1), 0.7)) / 0.18215
+    expected = toy.denoiser.predict(before, float(sigmas[3]), torch.full((1, 1, 1), 0.7)) / 0.18215
     assert close(result.denoised_output["samples"], expected, 1e-5)
     whole = toy.sample(toy.levels())
     assert close(whole.denoised_output["samples"], whole.output["samples"], 1e-5)
@@ -171,7 +171,7 @@ def test_a_latent_is_scaled_noised_and_scaled_back(toy: Toy) -> None:
     sigma, last = float(sigmas[0]), float(sigmas[1])
     result = toy.sample(sigmas[:2], latent).output["samples"]
     x = latent["samples"] * 0.18215 + initial_noise(SHAPE, 3) * sigma
-    d = (x - toy.denoiser.predict(x, [sigma], torch.full((1, 1, 1), 0.7))) / sigma
+    d = (x - toy.denoiser.predict(x, sigma, torch.full((1, 1, 1), 0.7))) / sigma
     assert close(result, (x + d * (last - sigma)) / 0.18215, 1e-5)
 
 
@@ -322,7 +322,7 @@ def test_a_cancelled_run_stops_at_its_step(toy: Toy) -> None:
 
 def test_too_large_a_latent_is_refused_before_anything_is_drawn(toy: Toy) -> None:
     context = toy.context(budget_nbytes=1_000_000)
-    with pytest.raises(OutOfMemoryError, match="latent of 64×64, 2 at once"):
+    with pytest.raises(OutOfMemoryError, match="sampling 2 pictures of 512×512 needs"):
         toy.sample(toy.levels(), {"samples": torch.zeros(2, 4, 64, 64)}, context=context)
     assert toy.denoiser.sigmas == []
 
@@ -347,7 +347,7 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.slow
 def test_twenty_steps_cost_little_beside_the_model(toy: Toy, one_thread: None) -> None:
     class Instant(Gaussian):
-        def predict(self, x: Tensor, sigma: Sequence[float], tokens: Tensor) -> Tensor:
+        def predict(self, x: Tensor, sigma: float, tokens: Tensor) -> Tensor:
             return x
 
     toy.denoiser = Instant(toy.sampling)

@@ -1,0 +1,121 @@
+"""`mezzotint serve`: runs the server until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from aiohttp import web
+
+from mezzotint.server.app import make_app
+from mezzotint.server.app_key import WORKER
+from mezzotint.server.origin import is_loopback
+
+from .exit_code import DONE, INTERRUPTED
+from .host import open_host
+from .terminal import Terminal
+from .usage import UsageError
+
+NOTE = "Queue and history are kept in memory: they are gone when the server stops."
+
+
+@dataclass(frozen=True, slots=True)
+class ServeRequest:
+    """What the command line asks for."""
+
+    host_name: str
+    port: int
+    is_insecure: bool = False
+    host: dict[str, Any] = field(default_factory=dict)
+
+
+def serve(request: ServeRequest) -> int:
+    """Listen until SIGINT or SIGTERM, and return the exit code.
+
+    Raises:
+        UsageError: the address is none, is taken, or may not be used.
+    """
+    if not (is_loopback(request.host_name) or request.is_insecure):
+        raise UsageError(
+            f"--host {request.host_name}: others could reach the server there, and it asks nobody who they are; "
+            "whoever reaches it can run workflows and read and write files in its folders. Leave --host out to serve "
+            "this machine only, or add --insecure if everybody who can reach that address may do so"
+        )
+    terminal = Terminal()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    with open_host(terminal, **request.host) as host:
+        app = make_app(host, is_public=request.is_insecure)
+        asyncio.run(_listen(app, request, terminal))
+    return DONE
+
+
+async def _listen(app: web.Application, request: ServeRequest, terminal: Terminal) -> None:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    stop = asyncio.Event()
+    with _stopping(stop):
+        try:
+            await runner.setup()
+            await _start(runner, request)
+            terminal.say(f"Listening on http://{_shown(request.host_name)}:{_port(runner)}  (Ctrl-C stops)")
+            terminal.say(NOTE)
+            await stop.wait()
+            terminal.say("Stopping. Ctrl-C again leaves at once.")
+        finally:
+            await runner.cleanup()
+    if app[WORKER].is_stuck:
+        # Its thread cannot be ended from outside. Files appear whole or not at all, so leaving harms none.
+        terminal.warn("A node that was running did not stop and is left behind")
+        os._exit(DONE)
+
+
+async def _start(runner: web.AppRunner, request: ServeRequest) -> None:
+    try:
+        await web.TCPSite(runner, request.host_name, request.port).start()
+    except OSError as error:
+        raise UsageError(_refusal(request, error)) from None
+
+
+@contextmanager
+def _stopping(stop: asyncio.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set the event; the second leaves at once."""
+    loop = asyncio.get_running_loop()
+
+    def take(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(INTERRUPTED)
+        loop.call_soon_threadsafe(stop.set)
+
+    if threading.current_thread() is not threading.main_thread():  # Python takes signals nowhere else
+        yield
+        return
+    # Not `loop.add_signal_handler`, which Windows does not have.
+    before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _refusal(request: ServeRequest, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"--port {request.port}: another program listens there; choose another, or 0 for any that is free"
+    return f"--host {request.host_name} --port {request.port}: cannot listen there: {error.strerror or error}"
+
+
+def _shown(host_name: str) -> str:
+    return f"[{host_name}]" if ":" in host_name else host_name
+
+
+def _port(runner: web.AppRunner) -> int:
+    return int(runner.addresses[0][1])

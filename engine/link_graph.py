@@ -1,0 +1,78 @@
+"""The links between nodes as a graph: what needs what, in which order, and where it goes in circles.
+
+Every answer takes time linear in the size of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import networkx as nx
+
+
+class LinkGraph:
+    """Nodes by id; an edge leads from a parent to the child that needs it.
+
+    Args:
+        edges: (parent, child). nodes: ids of those that may have no edge.
+    """
+
+    def __init__(self, nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> None:
+        self._graph: nx.DiGraph[str] = nx.DiGraph()
+        self._graph.add_nodes_from(nodes)
+        self._graph.add_edges_from(edges)
+
+    def parents_first(self) -> list[str]:
+        """All nodes, parents before children.
+
+        Raises:
+            networkx.NetworkXUnfeasible: the links form a circle.
+        """
+        return list(nx.topological_sort(self._graph))
+
+    def circles(self) -> Iterator[list[str]]:
+        """For each knot of nodes that need each other one circle: each feeds the next, and the last one the first."""
+        if nx.is_directed_acyclic_graph(self._graph):
+            return
+        for knot in nx.strongly_connected_components(self._graph):
+            node_id = min(knot)
+            if len(knot) > 1 or self._graph.has_edge(node_id, node_id):
+                yield self._circle(node_id, knot)
+
+    def needed_by(self, wanted: Iterable[str]) -> list[str]:
+        """These nodes and all that they need, parents before children.
+
+        Raises:
+            networkx.NetworkXUnfeasible: they need a circle.
+        """
+        needed = set(wanted)
+        pending = list(needed)
+        while pending:
+            parents = [node_id for node_id in self._graph.predecessors(pending.pop()) if node_id not in needed]
+            needed.update(parents)
+            pending.extend(parents)
+        return list(nx.topological_sort(self._graph.subgraph(needed)))
+
+    def dependents(self, wanted: list[str]) -> dict[str, tuple[str, ...]]:
+        """For each node those of the wanted ones that need it, itself included. (Kept as bits while counting.)"""
+        bits = dict.fromkeys(self._graph, 0) | {node_id: 1 << index for index, node_id in enumerate(wanted)}
+        knots = nx.condensation(self._graph)
+        for knot in reversed(list(nx.topological_sort(knots))):
+            members = knots.nodes[knot]["members"]
+            behind = 0
+            for node_id in members:
+                behind |= bits[node_id]
+                for child in self._graph.successors(node_id):
+                    behind |= bits[child]
+            bits.update(dict.fromkeys(members, behind))
+        sets = {value: tuple(o for index, o in enumerate(wanted) if value >> index & 1) for value in {*bits.values()}}
+        return {node_id: sets[value] for node_id, value in bits.items()}
+
+    def _circle(self, start: str, knot: set[str]) -> list[str]:
+        path: dict[str, None] = {}
+        node_id = start
+        while node_id not in path:
+            path[node_id] = None
+            node_id = next(child for child in self._graph.successors(node_id) if child in knot)
+        walked = list(path)
+        return walked[walked.index(node_id) :]

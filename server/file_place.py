@@ -1,0 +1,46 @@
+"""Finds files that clients name, and nothing outside the input, output and temp folders, by whatever name or link."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aiohttp import web
+
+from mezzotint.engine.errors import FolderError
+from mezzotint.engine.folders import Folders, split_annotation
+from mezzotint.engine.listed_folder import why_refused
+
+
+def place(folders: Folders, filename: str, subfolder: str, folder_type: str) -> Path:
+    """The path of a file, which need not exist; every link on the way is followed.
+
+    Args:
+        filename: a plain name. `"a.png [temp]"` says the folder itself. folder_type: `"input"`, `"output"`, `"temp"`.
+
+    Raises:
+        web.HTTPBadRequest: the name is none, or there is no such folder type.
+        web.HTTPForbidden: the sub-folder, or a link, leads out of the folder.
+    """
+    plain, folder_type = split_annotation(filename, folder_type)
+    if why := why_refused(plain) or ("it holds '..'" if ".." in plain else None):
+        raise web.HTTPBadRequest(text=f"The file name cannot be used: {why}.")
+    return inside(folders, f"{subfolder}/{plain}" if subfolder else plain, folder_type)
+
+
+def inside(folders: Folders, below: str, folder_type: str) -> Path:
+    """The path of something below a folder.
+
+    Raises:
+        web.HTTPBadRequest: there is no such folder type. web.HTTPForbidden: it is not below that folder.
+    """
+    try:
+        root = folders.by_type(folder_type).resolve()
+    except FolderError as error:
+        raise web.HTTPBadRequest(text=f"{error}.") from None
+    try:
+        path = (root / below).resolve()
+    except (OSError, RuntimeError, ValueError):  # a name that is too long, a link to itself, a NUL
+        raise web.HTTPNotFound(text="There is no such file.") from None
+    if not path.is_relative_to(root):
+        raise web.HTTPForbidden(text=f"The path leaves the {folder_type} folder.")
+    return path

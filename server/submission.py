@@ -1,0 +1,109 @@
+"""Reads the body of `POST /prompt` into a job, or says in the wire's shapes why it is none."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import uuid
+from typing import Any, cast
+
+from mezzotint.engine.errors import MezzotintError, WorkflowError
+from mezzotint.engine.validation import Validation
+from mezzotint.engine.workflow import Workflow
+from mezzotint.plugins.host import Host
+
+from .error_shape import PromptRejectedError, error_shape, rejection
+from .job import Job
+from .job_queue import JobQueue
+
+SECRETS = frozenset({"auth_token_comfy_org", "api_key_comfy_org"})
+"""Parts of `extra_data` that nobody but nodes may see."""
+
+
+async def read_job(body: dict[str, Any], host: Host, queue: JobQueue) -> Job:
+    """The job that a body asks for, checked; it is not in the queue yet.
+
+    Raises:
+        PromptRejectedError: nothing of it can run, or the body is not understood.
+    """
+    number = _number(body, queue)
+    if "prompt" not in body:
+        raise _rejected("no_prompt", "The body has no 'prompt', which holds the graph in API format")
+    workflow = _workflow(body["prompt"])
+    # In a thread, because choices that are files are looked up in folders, which may be slow ones.
+    validation = await asyncio.to_thread(_validated, workflow, body.get("partial_execution_targets"), host)
+    extra_data, secrets = _extra_data(body)
+    return Job(number, _job_id(body, queue), workflow, validation, workflow.to_api(), extra_data, secrets)
+
+
+def _rejected(kind: str, message: str, details: str = "", **extra_info: Any) -> PromptRejectedError:
+    return PromptRejectedError(error_shape(kind, message, details, **extra_info))
+
+
+def _number(body: dict[str, Any], queue: JobQueue) -> float:
+    if body.get("number") is None:
+        return queue.next_number(front=body.get("front") is True)
+    number: Any = body["number"]
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if not is_number or not (isinstance(number, int) or math.isfinite(number)):
+        raise _rejected("invalid_prompt", "The job's 'number' must be a finite number", str(number)[:100])
+    return cast(float, number)
+
+
+def _job_id(body: dict[str, Any], queue: JobQueue) -> str:
+    given = body.get("prompt_id")
+    if given is None:
+        return str(uuid.uuid4())
+    try:
+        job_id = str(uuid.UUID(given))
+    except (ValueError, AttributeError, TypeError):
+        raise _rejected("invalid_prompt_id", "The 'prompt_id' must be a UUID", str(given)[:100]) from None
+    if queue.has(job_id):
+        raise _rejected("invalid_prompt_id", "A job with this 'prompt_id' waits or runs already", job_id)
+    return job_id
+
+
+def _workflow(prompt: Any) -> Workflow:
+    if isinstance(prompt, dict):
+        for node_id, node in prompt.items():
+            if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
+                message = f"Node {node_id} has no class_type, which names the type of a node"
+                raise _rejected("invalid_prompt", message, f"Node ID '#{node_id}'")
+    try:
+        return Workflow.from_api(prompt)
+    except WorkflowError as error:
+        raise _rejected("invalid_prompt", str(error)) from None
+
+
+def _validated(workflow: Workflow, targets: Any, host: Host) -> Validation:
+    try:
+        validation = host.engine.validate(workflow, _targets(workflow, targets, host))
+    except MezzotintError as error:  # a folder of choices that cannot be read, say
+        raise _rejected("invalid_prompt", str(error)) from None
+    shape = rejection(validation, workflow, host.registry, host.definitions)
+    if shape is not None:
+        raise PromptRejectedError(shape)
+    return validation
+
+
+def _targets(workflow: Workflow, targets: Any, host: Host) -> list[str] | None:
+    """The output nodes that are asked for; ids of other nodes are ignored."""
+    if targets is None:
+        return None
+    if not isinstance(targets, list):
+        raise _rejected("invalid_prompt", "The 'partial_execution_targets' must be a list of node ids")
+    types = {node_id: host.registry.get(node.class_type) for node_id, node in workflow.nodes.items()}
+    sinks = {node_id for node_id, spec in types.items() if spec is not None and spec.is_sink}
+    return [target for target in targets if isinstance(target, str) and target in sinks]
+
+
+def _extra_data(body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What came with the graph, and apart from it what is secret."""
+    given = body.get("extra_data")
+    given = dict(given) if isinstance(given, dict) else {}
+    if isinstance(body.get("client_id"), str):
+        given["client_id"] = body["client_id"]
+    given["create_time"] = int(time.time() * 1000)
+    secrets = {name: given.pop(name) for name in SECRETS & given.keys()}
+    return given, secrets

@@ -1,0 +1,59 @@
+"""What clients read about the installation: nodes, models, system; and what there is not (wire protocol §1.6, §1.7)."""
+
+from __future__ import annotations
+
+import pytest
+
+from .serving import Client, Server
+
+
+async def test_all_nodes_are_described(client: Client) -> None:
+    nodes = await client.get("/object_info")
+    assert {"KSampler", "SaveImage", "SmallNumber"} <= nodes.keys()
+    assert nodes["SmallNumber"]["input"]["required"]["value"] == ["INT", {"min": 0, "max": 1000}]
+    assert nodes["SmallNumber"]["input_order"] == {"required": ["value", "kind"]}
+
+
+async def test_one_node_is_described(client: Client) -> None:
+    described = await client.get("/api/object_info/SmallShow")
+    assert described.keys() == {"SmallShow"}
+    assert described["SmallShow"]["output_node"] is True
+    assert await client.get("/object_info/Nothing") == {}
+
+
+async def test_models_are_listed_by_kind(client: Client, server: Server) -> None:
+    embeddings = server.home / "models" / "embeddings" / "sub"
+    embeddings.mkdir(parents=True, exist_ok=True)
+    (embeddings / "style.v2.safetensors").touch()
+    assert {"checkpoints", "loras", "vae"} <= {*await client.get("/models")}
+    assert "mezzotint-emoji" in await client.get("/models/checkpoints")
+    assert await client.get("/embeddings") == ["sub/style.v2"]
+    async with client.session.get("/models/unheard-of") as response:
+        assert response.status == 404
+
+
+async def test_the_system_is_described_without_torch(client: Client) -> None:
+    stats = await client.get("/system_stats")
+    assert stats["system"].keys() >= {
+        "os", "ram_total", "ram_free", "comfyui_version", "required_frontend_version", "python_version",
+        "pytorch_version", "embedded_python", "argv", "installed_templates_version", "required_templates_version",
+    }  # fmt: skip
+    (device,) = stats["devices"]
+    assert device.keys() == {
+        "name", "type", "index", "vram_total", "vram_free", "torch_vram_total", "torch_vram_free",
+    }  # fmt: skip
+
+
+async def test_features_are_those_that_exist(client: Client) -> None:
+    assert await client.get("/features") == {"supports_preview_metadata": True, "max_upload_size": 104857600}
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/nothing", "/api/jobs", "/api/assets", "/prompt/", "/../etc/passwd"])
+async def test_what_there_is_not_is_not_found(client: Client, path: str) -> None:
+    async with client.session.get(path) as response:
+        assert response.status == 404
+
+
+async def test_a_route_asked_with_another_method_is_refused(client: Client) -> None:
+    async with client.session.delete("/prompt") as response:
+        assert response.status == 405

@@ -1,0 +1,98 @@
+"""Writes the list of the built-in nodes into docs/nodes.md, between its markers.
+
+Run it as `.venv/bin/python tools/list_nodes.py`. A test fails when the list there is not the one that this would write.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mezzotint.engine.node import MISSING, InputSpec, NodeSpec, OutputSpec
+from mezzotint.engine.registry import Registry
+from mezzotint.plugins.manager import Plugins
+
+PAGE = Path(__file__).parents[1] / "docs" / "nodes.md"
+START, END = "<!-- nodes: written by tools/list_nodes.py -->", "<!-- end of nodes -->"
+
+_CODE = re.compile(r"(`[^`]*`)")
+_MARKUP = re.compile(r"([*_<\[\\])")
+
+
+def main() -> None:
+    """Rewrite the page and say so."""
+    PAGE.write_text(with_list(PAGE.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
+    print(f"wrote {PAGE}")
+
+
+def with_list(page: str) -> str:
+    """The page with what is between the markers replaced by the list as it is now."""
+    before, marker, rest = page.partition(START)
+    after = rest.partition(END)[2]
+    if not marker or END not in rest:
+        raise SystemExit(f"{PAGE} lacks one of the markers '{START}' and '{END}'; put them back")
+    return f"{before}{START}\n\n{node_list()}\n{END}{after}"
+
+
+def node_list() -> str:
+    """All built-in nodes by category: what each does, takes and gives."""
+    by_category: dict[str, list[NodeSpec]] = {}
+    for spec in _built_in():
+        by_category.setdefault(spec.category or "other", []).append(spec)
+    return "\n".join(
+        line for category in sorted(by_category, key=str.casefold) for line in _section(category, by_category[category])
+    )
+
+
+def _built_in() -> Registry:
+    plugins, registry = Plugins(), Registry()
+    plugins.load_built_in()
+    plugins.register_nodes(registry)
+    return registry
+
+
+def _section(category: str, specs: list[NodeSpec]) -> Iterator[str]:
+    yield from (f"### {category}", "")
+    for spec in specs:
+        yield from _entry(spec)
+    yield ""
+
+
+def _entry(spec: NodeSpec) -> Iterator[str]:
+    title = f" “{_plain(spec.title)}”" if spec.title != spec.name else ""
+    yield f"- **`{spec.name}`**{title}: {_plain(spec.description)}"
+    if spec.inputs:
+        yield f"  - in: {', '.join(map(_input, spec.inputs.values()))}"
+    if spec.outputs:
+        yield f"  - out: {', '.join(map(_output, spec.outputs))}"
+    if spec.is_sink:
+        yield "  - an output node"
+
+
+def _input(given: InputSpec) -> str:
+    port = f"list of {given.port}" if given.is_list else given.port
+    if given.is_optional:
+        return f"`{given.name}` {_plain(port)} (optional)"
+    if given.default is MISSING:
+        return f"`{given.name}` {_plain(port)}"
+    return f"`{given.name}` {_plain(port)} = {_default(given.default)}"
+
+
+def _default(value: object) -> str:
+    return _plain(json.dumps(getattr(value, "value", value), ensure_ascii=False))
+
+
+def _output(output: OutputSpec) -> str:
+    port = _plain(f"list of {output.port}" if output.is_list else output.port)
+    return port if output.name == output.port else f"`{output.name}` {port}"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is; pieces between backticks stay."""
+    return "".join(part if part.startswith("`") else _MARKUP.sub(r"\\\1", part) for part in _CODE.split(text))
+
+
+if __name__ == "__main__":
+    main()
