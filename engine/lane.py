@@ -24,6 +24,7 @@ Scope = Callable[[NodeSpec], AbstractContextManager[Any]]
 SLOW_SECONDS = 0.001
 """A task that took longer is told of at once; quicker ones are told of together."""
 
+
 class Owner(Protocol):
     """Who a task belongs to: a run."""
 

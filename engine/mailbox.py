@@ -7,6 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+LOOK_SECONDS = 0.05
+"""How late what is not urgent may be. To wake the loop for each item would make lanes wait for the interpreter."""
+
 
 class Mailbox:
     """Items in order; the loop is woken once for all that lie there.
@@ -23,11 +26,11 @@ class Mailbox:
         self._is_waking = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def look_every(self, seconds: float) -> None:
-        """Also deliver what is not urgent, this often, until `close`."""
+    def look_now_and_then(self) -> None:
+        """From now on deliver what is not urgent too, until `close`."""
         if self._items:
             self._wake()
-        self._timer = self._loop.call_later(seconds, self.look_every, seconds)
+        self._timer = self._loop.call_later(LOOK_SECONDS, self.look_now_and_then)
 
     def close(self) -> None:
         """Stop looking."""

@@ -1,7 +1,6 @@
 """One run of a plan: the thin shell that carries out what `RunState` decides.
 
-All of it happens on the event loop's thread, but for the methods that lanes call (`began`, `report`,
-`progressed`, `blocked`), which only leave something in the mailbox.
+All of it happens on the event loop's thread, but for the methods that lanes call, which only use the mailbox.
 """
 
 from __future__ import annotations
@@ -33,9 +32,6 @@ from .waiters import UpstreamFailedError, Waiters
 
 if TYPE_CHECKING:
     from .engine import Engine
-
-LOOK_SECONDS = 0.05
-"""How late a progress event may be. Waking the loop for each would make the body wait for the interpreter's lock."""
 
 Source = Literal["ran", "memory", "disk", "shared"]
 
@@ -73,19 +69,21 @@ class Run:
         self._parked: dict[str, Parked] = {}
         self._unreadable: set[str] = set()
         self._coroutines: dict[str, asyncio.Task[None]] = {}
+        self._finished: asyncio.Future[None] | None = None
         self._waiters = Waiters(self.state)
 
     async def execute(self) -> RunResult:
         """Run to the end. What fails is in the result and in the events; nothing of it is raised."""
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
-        self._finished: asyncio.Future[None] = loop.create_future()
+        self._finished = loop.create_future()
         self._mailbox = Mailbox(loop, self._hear, self._settle)
         reused = tuple(step.id for step in self.plan.steps.values() if self.engine.holds(step.key))
         self.events.emit(events.RunStarted, step_count=len(self.plan.steps), reused=reused)
-        self._apply(self.state.require(self.plan.targets))
+        if not self.is_cancelled:
+            self._apply(self.state.require(self.plan.targets))
         self._settle()
-        self._mailbox.look_every(LOOK_SECONDS)
+        self._mailbox.look_now_and_then()
         try:
             await asyncio.shield(self._finished)
         except asyncio.CancelledError:
@@ -99,9 +97,11 @@ class Run:
 
     def cancel(self) -> None:
         """Stop: running bodies at their next progress call, the rest now. Call it on the loop's thread."""
-        if self.is_cancelled or self._finished.done():
+        if self.is_cancelled or (self._finished is not None and self._finished.done()):
             return
         self.is_cancelled = True
+        if self._finished is None:
+            return
         for step_id in self.state.cancel():
             self._drop(step_id)
         for coroutine in self._coroutines.values():
@@ -320,9 +320,8 @@ class Run:
         if source in ("ran", "disk"):
             self.engine.keep(step, value, is_new=source == "ran")
             self.engine.flights.close(step.key, step, value)
-        moves = self.state.done(step.id)
+        self._apply(self.state.done(step.id))
         self._waiters.wake(step.id)
-        self._apply(moves)
 
     def _tell_finished(self, step: Step, source: Source, seconds: float) -> None:
         shown = self.values[step.id].shown
@@ -382,7 +381,7 @@ class Run:
             self._drop(stuck.id)
             self._fail(stuck, GraphError("it waits for itself: a sub-graph made while running closed a circle"))
             self._settle()
-        elif self.state.is_finished and not self._finished.done():
+        elif self.state.is_finished and self._finished is not None and not self._finished.done():
             self._finished.set_result(None)
 
     def _conclude(self, seconds: float) -> None:

@@ -31,11 +31,6 @@ if TYPE_CHECKING:  # for checkers and editors
     from mezzotint.engine.widget import Widget as Widget
     from mezzotint.engine.widget import model_files as model_files
     from mezzotint.engine.workflow import Workflow as Workflow
-    from mezzotint.plugins.hookimpl import hookimpl as hookimpl
-    from mezzotint.plugins.host import Host as Host
-    from mezzotint.plugins.host import Settings as Settings
-    from mezzotint.plugins.host import load as load
-    from mezzotint.plugins.host import run as run
     from mezzotint.nodes.ports import Clip as Clip
     from mezzotint.nodes.ports import Conditioning as Conditioning
     from mezzotint.nodes.ports import Guider as Guider
@@ -47,6 +42,11 @@ if TYPE_CHECKING:  # for checkers and editors
     from mezzotint.nodes.ports import Sampler as Sampler
     from mezzotint.nodes.ports import Sigmas as Sigmas
     from mezzotint.nodes.ports import Vae as Vae
+    from mezzotint.plugins.hookimpl import hookimpl as hookimpl
+    from mezzotint.plugins.host import Host as Host
+    from mezzotint.plugins.host import Settings as Settings
+    from mezzotint.plugins.host import load as load
+    from mezzotint.plugins.host import run as run
 
     __version__: str
 

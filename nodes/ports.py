@@ -1,12 +1,12 @@
 """The types that links between the built-in nodes carry. Torch-free names; a type checker sees what is behind them.
 
-    Image         float32 [B, H, W, C], 0..1, C 3 (or 4 with alpha)
-    Mask          float32 [B, H, W], 1 = selected
-    Latent        {"samples": float32 [B, C, h, w], unscaled, "noise_mask"?: [B, 1, H, W], "batch_index"?: [int]}
-    Conditioning  [[float32 [1, T, D], options], ...]; every item is one evaluation of the model
-    Sigmas        float32 [steps + 1], descending, normally ending in 0
-    Model, Clip, Vae  `Recipe`: what the weights are, not the weights
-    Sampler, Noise, Guider  small frozen descriptions
+Image         float32 [B, H, W, C], 0..1, C 3 (or 4 with alpha)
+Mask          float32 [B, H, W], 1 = selected
+Latent        {"samples": float32 [B, C, h, w], unscaled, "noise_mask"?: [B, 1, H, W], "batch_index"?: [int]}
+Conditioning  [[float32 [1, T, D], options], ...]; every item is one evaluation of the model
+Sigmas        float32 [steps + 1], descending, normally ending in 0
+Model, Clip, Vae  `Recipe`: what the weights are, not the weights
+Sampler, Noise, Guider  small frozen descriptions
 """
 
 from __future__ import annotations

@@ -354,6 +354,19 @@ def test_after_a_cancelled_run_the_next_one_works(make_engine: Make, run: Run) -
     assert shown(run(engine, g), end.id) == [5]
 
 
+def test_a_run_cancelled_before_it_begins_runs_nothing(engine: Engine, heard: list[Any]) -> None:
+    g = GraphBuilder()
+    g.node(Show, value=1)
+
+    async def go() -> RunResult:
+        prepared = await engine.prepare(Workflow.from_api(g.finalize()), on_event=heard.append)
+        prepared.cancel()
+        return await prepared.execute()
+
+    assert asyncio.run(go()).status == "cancelled"
+    assert [event.kind for event in heard] == ["run_started", "run_finished"]
+
+
 # requests that the lane answers
 
 
