@@ -31,6 +31,9 @@ from .run_result import RunResult
 from .validation import CheckedNode, Validation, validate
 from .workflow import Workflow
 
+MERGED_BODIES = 8
+"""How many prompts' requests a device may merge. A CPU gains nothing by it, and alone the results are bit-equal."""
+
 log = logging.getLogger("mezzotint.engine")
 
 
@@ -39,9 +42,10 @@ class Engine:
 
     Args:
         registry: the node types. folders: where files are read and written. models: the residency manager.
-        memory_nbytes: bound of the memory tier. cache_dir: folder of the disk tier, None for none;
-            cache_nbytes: its bound. cpu_threads: size of the CPU pool. device_width: how many generator bodies the
-            device's lane interleaves (and so may merge). scope: surrounds bodies, see `Lane`.
+        memory_nbytes: bound of the memory tier. cache_dir: folder of the disk tier, None for none; cache_nbytes: its
+            bound. cpu_threads: size of the CPU pool.
+        device_width: how many generator bodies the device's lane interleaves, and so may merge; None for 1 on a CPU
+            and `MERGED_BODIES` elsewhere. scope: surrounds bodies, see `Lane`.
         save_metadata: whether files carry the workflow that made them.
     """
 
@@ -55,7 +59,7 @@ class Engine:
         cache_dir: Path | None = None,
         cache_nbytes: int | None = None,
         cpu_threads: int | None = None,
-        device_width: int = 1,
+        device_width: int | None = None,
         scope: Scope | None = None,
         save_metadata: bool = True,
     ) -> None:
@@ -68,7 +72,8 @@ class Engine:
         self.flights = Flights()
         self.save_metadata = save_metadata
         threads = cpu_threads or max(2, os.cpu_count() or 2)
-        self.lanes = {"cpu": Lane("cpu", threads, scope=scope), "device": Lane("device", 1, device_width, scope)}
+        width = device_width if device_width is not None else self._merged_bodies
+        self.lanes = {"cpu": Lane("cpu", threads, scope=scope), "device": Lane("device", 1, width, scope)}
         self._files = ThreadPoolExecutor(2, thread_name_prefix="mezzotint-files")
         self._writing: set[Future[bool]] = set()
         self._seconds: dict[str, float] = {}
@@ -117,6 +122,9 @@ class Engine:
     def validate(self, workflow: Workflow, targets: Iterable[str] | None = None) -> Validation:
         """Every problem of a workflow, and what of it can run."""
         return validate(workflow, self.registry, self.folders, targets)
+
+    def _merged_bodies(self) -> int:
+        return 1 if self.models.device == "cpu" else MERGED_BODIES
 
     def close(self) -> None:
         """Finish what is being written and stop the threads."""

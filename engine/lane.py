@@ -121,12 +121,15 @@ class Lane:
     """Threads that take tasks from one queue.
 
     Args:
-        threads: how many. width: how many generator bodies one thread interleaves.
+        threads: how many. width: how many generator bodies one thread interleaves, or a function that
+            says so when the first is there.
         scope: surrounds each stretch of a body.
     """
 
-    def __init__(self, name: str, threads: int = 1, width: int = 1, scope: Scope | None = None) -> None:
-        self.name, self.width = name, width
+    def __init__(
+        self, name: str, threads: int = 1, width: int | Callable[[], int] = 1, scope: Scope | None = None
+    ) -> None:
+        self.name, self._width = name, width
         self.is_pool = threads > 1
         self._scope: Scope = scope or (lambda spec: nullcontext())
         self._queue: SimpleQueue[list[Task]] = SimpleQueue()
@@ -136,6 +139,12 @@ class Lane:
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def width(self) -> int:
+        if callable(self._width):
+            self._width = self._width()
+        return self._width
 
     def submit(self, batch: list[Task]) -> None:
         """Hand over tasks, to be run one after another on the next free thread."""
@@ -160,7 +169,7 @@ class Lane:
                 self._answer(active)
             elif not batch:
                 return
-            elif batch[0].spec.kind == "generator" and not batch[0].has_begun and len(active) >= self.width:
+            elif active and batch[0].spec.kind == "generator" and not batch[0].has_begun and len(active) >= self.width:
                 backlog.extend(batch)
             else:
                 self._run_batch(batch, active)

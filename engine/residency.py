@@ -6,11 +6,10 @@ threads ask, and stays while the budget allows. Torch is imported only to find t
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -69,6 +68,27 @@ class _Entry:
     is_settled: threading.Event = field(default_factory=threading.Event)
 
 
+class Loan:
+    """What `Residency.borrow` gives. A class and not a generator, since samplers borrow at every step."""
+
+    __slots__ = ("_entry", "_recipe", "_residency")
+
+    def __init__(self, residency: Residency, recipe: Loadable) -> None:
+        self._residency, self._recipe = residency, recipe
+
+    def __enter__(self) -> Any:
+        self._entry = self._residency._acquire(self._recipe.weights)
+        assert self._entry.loaded is not None
+        try:
+            return self._recipe.configure(self._entry.loaded.object)
+        except BaseException:
+            self._residency._give_back(self._entry)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._residency._give_back(self._entry)
+
+
 class Residency:
     """What is materialised on one device. Safe for threads.
 
@@ -121,20 +141,16 @@ class Residency:
         """Materialise recipes of a kind with this loader in place of their own `load`."""
         self._loaders[kind] = loader
 
-    @contextlib.contextmanager
-    def borrow(self, recipe: Loadable) -> Iterator[Any]:
-        """The materialised recipe, made if need be; it stays at least until the context ends.
+    def borrow(self, recipe: Loadable) -> Loan:
+        """A context manager that gives the materialised recipe, made if need be; it stays while the context lasts.
 
-        Raises:
-            OutOfMemoryError: it does not fit. Whatever else the loader raises.
+        Entering raises OutOfMemoryError when it does not fit, and whatever else the loader raises.
         """
-        entry = self._acquire(recipe.weights)
-        try:
-            assert entry.loaded is not None
-            yield recipe.configure(entry.loaded.object)
-        finally:
-            with self._lock:
-                entry.borrowers -= 1
+        return Loan(self, recipe)
+
+    def _give_back(self, entry: _Entry) -> None:
+        with self._lock:
+            entry.borrowers -= 1
 
     def _acquire(self, weights: Any) -> _Entry:
         while True:

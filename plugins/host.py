@@ -24,8 +24,6 @@ from mezzotint.engine.workflow_file import load_workflow
 from .manager import Plugins
 
 WorkflowLike = str | Path | Mapping[str, Any] | Workflow | GraphBuilder
-MERGED_BODIES = 8
-"""How many prompts' denoise requests a device that is no CPU may merge. On a CPU merging gains nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,6 @@ class Host:
             models=self.models,
             memory_nbytes=settings.memory_nbytes,
             cache_dir=settings.cache_dir,
-            device_width=1 if (settings.device or "cpu") == "cpu" else MERGED_BODIES,
             scope=self.plugins.scope(),
             save_metadata=settings.save_metadata,
         )
