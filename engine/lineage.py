@@ -60,7 +60,8 @@ class Lineage:
         """Keep the steps for other processes; a folder that cannot be written is no error."""
         if self._path is None or len(plan.steps) > MAX_STORED:
             return
-        stored = {**self._load(), **{step.id: _ancestry(plan, step) for step in plan.steps.values()}}
+        older = {step_id: ancestry for step_id, ancestry in self._load().items() if step_id not in plan.steps}
+        stored = {**older, **{step.id: _ancestry(plan, step) for step in plan.steps.values()}}
         kept = dict(list(stored.items())[-MAX_STORED:])
         try:
             text = json.dumps({step_id: asdict(ancestry) for step_id, ancestry in kept.items()})
@@ -105,7 +106,8 @@ def _ancestry(plan: Plan, step: Step) -> Ancestry:
 
 def _name(value: object) -> str:
     """Stands for a literal: itself when it is short, else a digest."""
-    if value is None or type(value) in (bool, int, float) or (type(value) is str and len(value) <= 16):
+    is_short = len(value) <= 16 if type(value) is str else type(value) is not int or abs(value) < 1 << 64
+    if is_short and (value is None or type(value) in (bool, int, float, str)):
         return f"{type(value).__name__} {value!r}"
     try:
         return blake3(b"".join(canonical(value))).hexdigest(8)

@@ -143,6 +143,8 @@ class InputSpec:
             code = _limit_code(first["type"])
             reason = first["msg"] if code == "invalid_input_type" and first["type"] != "multiple_of" else ""
             raise InputError(code, self.allowed(), reason) from None
+        except TypeError as error:  # a constraint that does not suit the type
+            raise InputError("invalid_input_type", self.allowed(), str(error)) from None
 
     def allowed(self) -> str:
         """What fits here, in words: `a whole number from 1 to 10000`."""

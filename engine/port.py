@@ -60,6 +60,8 @@ def port_name(annotation: Any) -> str:
         return COMBO
     if origin in (Union, types.UnionType):
         return ",".join(dict.fromkeys(port_name(arg) for arg in get_args(annotation) if arg is not type(None)))
+    if annotation is Lazy or origin is Lazy:
+        raise TypeError("Lazy is no port but stands around one")
     if isinstance(annotation, type):
         return WIDGET_PORTS.get(annotation, annotation.__name__.upper())
     if isinstance(origin, type):

@@ -18,12 +18,15 @@ class Registry:
         self._specs: dict[str, NodeSpec] = {}
 
     def register(self, given: NodeSpec | Callable[..., Any], plugin: str = "", code_version: str = "") -> NodeSpec:
-        """Add a node: a function marked by `@node`, or a spec made by hand.
+        """Add a node: a function marked by `@node`, or a spec made by hand, which may name plugin and version itself.
 
         Raises:
             DeclarationError: the function cannot be a node. RegistrationError: the name is taken.
         """
-        spec = given if isinstance(given, NodeSpec) else read_node(given, plugin, code_version)
+        if isinstance(given, NodeSpec):
+            spec = given.replace(plugin=given.plugin or plugin, code_version=given.code_version or code_version)
+        else:
+            spec = read_node(given, plugin, code_version)
         taken = self._specs.get(spec.name)
         if taken is not None:
             raise RegistrationError(

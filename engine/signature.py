@@ -266,7 +266,11 @@ class _Reader:
         if len(names) > len(outputs):
             self.refuse("option 'output_names'", f"is {names!r} for {len(outputs)} outputs", "give one for each output")
         renamed = (replace(output, name=str(name)) for output, name in zip(outputs, names, strict=False))
-        return (*renamed, *outputs[len(names) :])
+        outputs = (*renamed, *outputs[len(names) :])
+        for index, output in enumerate(outputs):
+            if output.name in (before.name for before in outputs[:index]):
+                self.refuse("option 'output_names'", f"gives two outputs the name '{output.name}'", "use others")
+        return outputs
 
     def named_outputs(self, core: Any, place: str) -> tuple[OutputSpec, ...]:
         fields = self.hints(core, place)

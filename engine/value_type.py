@@ -103,7 +103,10 @@ def _parts(item: Any) -> tuple[int, Iterable[Any]] | None:
         return 56 + 8 * len(item), item
     if isinstance(item, dict):
         return 64 + 100 * len(item), item.values()
-    own_nbytes = getattr(item, "nbytes", None)
+    try:
+        own_nbytes = getattr(item, "nbytes", None)
+    except Exception:  # a sparse tensor does not say
+        return None
     if isinstance(own_nbytes, int):
         return own_nbytes + 100, ()
     if dataclasses.is_dataclass(item) and not isinstance(item, type):

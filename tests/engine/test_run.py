@@ -317,14 +317,6 @@ def test_a_fingerprint_of_nan_never_reuses(make_engine: Make, run: Callable[...,
     assert [shown(run(engine, g), end.id) for _ in range(2)] == [[1], [2]]
 
 
-def test_a_chain_of_100_000_nodes_runs(engine: Engine, run: Callable[..., RunResult]) -> None:
-    graph: dict[str, Any] = {"0": {"class_type": "Add", "inputs": {"a": 1}}}
-    for i in range(1, 100_000):
-        graph[str(i)] = {"class_type": "Add", "inputs": {"a": [str(i - 1), 0], "b": 1}}
-    graph["end"] = {"class_type": "Show", "inputs": {"value": ["99999", 0]}}
-    assert shown(run(engine, graph), "end") == [100_000]
-
-
 def test_events_are_numbered_from_one_without_gaps(
     engine: Engine, run: Callable[..., RunResult], heard: list[Any]
 ) -> None:
