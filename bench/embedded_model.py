@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mezzotint.engine.event import Event, StepFinished
 from mezzotint.engine.workflow import Workflow
@@ -47,13 +47,13 @@ class Subjects:
 
     def __init__(self, folder: Path) -> None:
         self.host = Host(Settings(output_dir=folder))
-        self.forwards = Watched()
+        self.network_forwards, self.decodes = Watched(), Watched()
         self.draw(0)
         recipes = {recipe.kind: recipe for recipe in (resident.recipe for resident in self.host.models.residents())}
         borrowed = {kind: self.host.models.borrow(recipe) for kind, recipe in recipes.items()}
         self.parts = {kind: lending.__enter__() for kind, lending in borrowed.items()}
-        self.forwards.watch(self.network, "forward")
-        self.forwards.watch(self.parts["vae"].network, "decode")
+        self.network_forwards.watch(self.network, "forward")
+        self.decodes.watch(self.parts["vae"].network, "decode")
 
     @property
     def network(self) -> Any:
@@ -103,8 +103,10 @@ class Subjects:
     def pipeline(self) -> Callable[[int], float]:
         """Seconds for a picture by diffusers' own pipeline with these modules, latents out, prompt encoded before."""
         import torch
+        import transformers
         from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
+        transformers.logging.set_verbosity_error()
         scheduler = EulerDiscreteScheduler.from_config(self.parts["model"].sampling.scheduler_config)
         pipe = StableDiffusionPipeline(
             vae=self.parts["vae"].network, text_encoder=self.parts["clip"].network, tokenizer=None, unet=self.network,
@@ -143,24 +145,45 @@ def embedded_model() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         subjects = Subjects(Path(folder))
         pipeline = subjects.pipeline()
-        rows = []
-        for seed in range(1, ROUNDS + 3):
-            bare, piped = subjects.bare_loop(seed), pipeline(seed)
-            subjects.forwards.seconds = 0.0
-            whole, sampled = subjects.draw(seed)
-            rows.append((bare, piped, whole, sampled, whole - subjects.forwards.seconds))
+        rows = [_row(subjects, pipeline, seed) for seed in range(1, ROUNDS + 3)][2:]
         subjects.host.close()
-    rows = rows[2:]
-    bare, piped, whole, sampled, _ = (statistics.median(column) for column in zip(*rows, strict=True))
-    yield figure("a picture (20 steps, cfg 4, decode, save), through the engine", whole, "s", digits=3)
-    yield figure("its sampling, through the engine", sampled, "s", digits=3)
-    yield figure("the same sampling in a bare loop", bare, "s", digits=3)
-    yield figure("the same sampling by the diffusers pipeline", piped, "s", digits=3)
-    yield figure("sampling: engine / bare loop, median of 20 pairs", _ratio(rows, 3, 0), "", digits=3)
-    yield figure("sampling: engine / pipeline, median of 20 pairs", _ratio(rows, 3, 1), "", at_most=1.0, digits=3)
-    share = statistics.median(outside / whole for _, _, whole, _, outside in rows)
-    yield figure("time outside model forwards, of a whole prompt, median of 20", share * 100, "%", at_most=1, digits=2)
+
+    def middle(value: Callable[[Row], float]) -> float:
+        return statistics.median(map(value, rows))
+
+    yield figure(
+        "a picture (20 steps, cfg 4, decode, save), through the engine", middle(lambda r: r.whole), "s", digits=3
+    )
+    yield figure("its sampling, through the engine", middle(lambda r: r.sampled), "s", digits=3)
+    yield figure("the same sampling in a bare loop", middle(lambda r: r.bare), "s", digits=3)
+    yield figure("the same sampling by the diffusers pipeline", middle(lambda r: r.piped), "s", digits=3)
+    yield figure("sampling: engine / bare loop, median of 20 pairs", middle(lambda r: r.sampled / r.bare), "", digits=3)
+    ratio = middle(lambda r: r.sampled / r.piped)
+    yield figure("sampling: engine / pipeline, median of 20 pairs", ratio, "", at_most=1.0, digits=3)
+    for name, share, target in (
+        ("outside model forwards: sampling, through the engine", lambda r: 1 - r.network / r.sampled, 1),
+        ("outside model forwards: sampling, in a bare loop", lambda r: 1 - r.bare_network / r.bare, None),
+        ("outside model forwards: the whole prompt", lambda r: 1 - (r.network + r.decode) / r.whole, None),
+    ):
+        yield figure(f"{name}, median of 20", middle(share) * 100, "%", at_most=target, digits=2)
 
 
-def _ratio(rows: list[tuple[float, ...]], upper: int, lower: int) -> float:
-    return statistics.median(row[upper] / row[lower] for row in rows)
+class Row(NamedTuple):
+    """Seconds of one round, all ways in turn."""
+
+    bare: float
+    bare_network: float
+    piped: float
+    whole: float
+    sampled: float
+    network: float
+    decode: float
+
+
+def _row(subjects: Subjects, pipeline: Callable[[int], float], seed: int) -> Row:
+    subjects.network_forwards.seconds = 0.0
+    bare, bare_network = subjects.bare_loop(seed), subjects.network_forwards.seconds
+    piped = pipeline(seed)
+    subjects.network_forwards.seconds = subjects.decodes.seconds = 0.0
+    whole, sampled = subjects.draw(seed)
+    return Row(bare, bare_network, piped, whole, sampled, subjects.network_forwards.seconds, subjects.decodes.seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +78,7 @@ class Host:
             scope=self.plugins.scope(),
             save_metadata=settings.save_metadata,
         )
+        gc.freeze()  # what is loaded by now stays; collections during large graphs need not look at it again
 
     def load(self, source: WorkflowLike) -> Workflow:
         """Any form of a workflow, as one.

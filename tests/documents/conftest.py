@@ -1,4 +1,4 @@
-"""Fixtures of the engine's tests."""
+"""Fixtures of the tests of workflow documents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 def _sibling(name: str) -> ModuleType:
     """A module of this folder, which is no package."""
-    full_name = f"mezzotint_tests_engine_{name}"
+    full_name = f"mezzotint_tests_documents_{name}"
     if full_name not in sys.modules:
         spec = importlib.util.spec_from_file_location(full_name, Path(__file__).with_name(f"{name}.py"))
         assert spec is not None
@@ -25,7 +25,7 @@ def _sibling(name: str) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def ui() -> ModuleType:
-    """`tests/engine/ui_definitions.py`: node definitions, and `Canvas` to draw an editor's document."""
+    """`tests/documents/ui_definitions.py`: node definitions, and `Canvas` to draw an editor's document."""
     return _sibling("ui_definitions")
 
 
