@@ -11,7 +11,7 @@ from .expansion import Expand
 from .plan import Plan, Step
 from .registry import Registry
 from .request import Need, Request
-from .workflow import as_link
+from .workflow import as_link, unwrap_value
 
 Slots = tuple[list[Any], ...]
 """For each output the list of its values."""
@@ -69,7 +69,7 @@ class Answers:
 
         def answer() -> Slots:
             return tuple(
-                [value] if link is None else self._slot(*link)
+                [unwrap_value(value)] if link is None else self._slot(*link)
                 for link, value in zip(links, request.result, strict=True)
             )
 

@@ -34,6 +34,14 @@ def qualified_name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
+def first_error(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The first exception of a group that is no group itself."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def _name(step: Step) -> str:
     return step.spec.name if step.real_id == step.id else f"{step.spec.name}, made by it as {step.id}"
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from .blocked import Blocked
 from .context import Context
+from .errors import GraphError
 from .expansion import Expand
 from .memory_cache import StepValue
 from .node import NodeSpec
@@ -89,7 +90,16 @@ class Collected:
                 values_so_far.append(value)
 
     def splice(self, slots: tuple[list[Any], ...]) -> None:
-        """Take up the values of a sub-graph, whole lists at a time."""
+        """Take up the values of a sub-graph, whole lists at a time.
+
+        Raises:
+            GraphError: they are not one for each output.
+        """
+        if len(slots) != len(self.outputs):
+            raise GraphError(
+                f"the expansion of {self.spec.name} gives {len(slots)} results and the node has {len(self.outputs)} "
+                f"outputs; give Expand one result for each"
+            )
         for values_so_far, values in zip(self.outputs, slots, strict=True):
             values_so_far.extend(values)
 

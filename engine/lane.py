@@ -97,7 +97,11 @@ class Task:
                     self.owner.began(self)
                 self._generator = self.start()
             with scope(self.spec):
-                self.request = self._resume(self._generator)
+                request = self._resume(self._generator)
+            if not isinstance(request, Request):
+                kind = type(request).__name__
+                raise TypeError(f"the body yields {kind}; it may yield Need, Expand and other requests")
+            self.request = request
         except StopIteration as end:
             self.result, self.is_done = end.value, True
         except BaseException as raised:

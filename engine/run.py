@@ -18,7 +18,7 @@ from .context import Prompt
 from .errors import Cancelled, GraphError
 from .event_stream import EventStream, OnEvent
 from .expansion import Expand
-from .failure import failure_facts
+from .failure import failure_facts, first_error
 from .invocation import Bound, bind, invoke_async, pick
 from .lane import Task
 from .mailbox import Mailbox
@@ -26,7 +26,7 @@ from .memory_cache import StepValue
 from .plan import Plan, Step
 from .port import Lazy
 from .run_result import RunResult
-from .run_state import Moves, Reuse, RunState
+from .run_state import TERMINAL, Moves, Reuse, RunState
 from .step_calls import StepCalls
 from .waiters import UpstreamFailedError, Waiters
 
@@ -70,7 +70,7 @@ class Run:
         self._unreadable: set[str] = set()
         self._coroutines: dict[str, asyncio.Task[None]] = {}
         self._finished: asyncio.Future[None] | None = None
-        self._waiters = Waiters(self.state)
+        self._waiters = Waiters(self.state, self._settle)
 
     async def execute(self) -> RunResult:
         """Run to the end. What fails is in the result and in the events; nothing of it is raised."""
@@ -280,10 +280,10 @@ class Run:
                 partial(self._await_graph, step),
             )  # fmt: skip
         except BaseExceptionGroup as group:
-            failure = _first(group)
+            failure = first_error(group)
         except (Exception, Cancelled, asyncio.CancelledError) as error:
             failure = error
-        del self._coroutines[step.id]
+        self._coroutines.pop(step.id, None)
         if failure is not None:
             self._fail(step, failure)
         else:
@@ -293,7 +293,7 @@ class Run:
     def lazy_inputs(self, step: Step, call_index: int) -> dict[str, Lazy[Any]]:
         async def fetch(name: str) -> Any:
             needs, answer = self._answers.inputs(step, [name])
-            await self._have(needs)
+            await self._have(step, needs)
             return pick(step.spec, name, answer()[name], call_index)
 
         declared = step.spec.inputs
@@ -302,13 +302,12 @@ class Run:
 
     async def _await_graph(self, step: Step, request: Expand) -> Slots:
         needs, answer = self._answers.graph(step, request)
-        await self._have(needs)
+        await self._have(step, needs)
         return answer()
 
-    async def _have(self, step_ids: list[str]) -> None:
-        self._apply(self.state.require(step_ids))
-        self._settle()
-        await self._waiters.wait(step_ids)
+    async def _have(self, step: Step, needs: list[str]) -> None:
+        self._apply(self.state.require(needs))
+        await self._waiters.wait(step.id, needs)
 
     # how steps end
 
@@ -331,6 +330,9 @@ class Run:
         self.events.emit_step(events.StepFinished, step, source=source, seconds=seconds)
 
     def _fail(self, step: Step, error: BaseException) -> None:
+        self.state.suspended.discard(step.id)
+        if self.state.status[step.id] in TERMINAL:
+            return
         if self.is_cancelled:
             self.state.cancelled(step.id)
             moves = Moves([], [], [], [])
@@ -377,7 +379,8 @@ class Run:
         self._dispatch()
         if self.state.is_stalled:
             waiting = self.state.waiting()
-            stuck = self.plan.steps[next((step_id for step_id in waiting if step_id in self._parked), waiting[0])]
+            waiting = [step_id for step_id in waiting if step_id in self._parked] or waiting
+            stuck = self.plan.steps[(waiting or sorted(self.state.suspended))[0]]
             self._drop(stuck.id)
             self._fail(stuck, GraphError("it waits for itself: a sub-graph made while running closed a circle"))
             self._settle()
@@ -391,10 +394,3 @@ class Run:
         result.values = {step_id: self.values[step_id] for step_id in self.plan.targets if step_id in self.values}
         self.engine.remember(self.plan)
         self.events.emit(events.RunFinished, status=result.status, seconds=seconds, skipped=tuple(result.skipped))
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -51,6 +51,7 @@ class RunState:
         self._needs: dict[str, list[str]] = {}
         self._freed: set[str] = set()
         self._parked: set[str] = set()
+        self.suspended: set[str] = set()  # running steps that themselves await steps
         self._open = 0
         self._active = 0
         self._is_cancelled = False
@@ -63,7 +64,7 @@ class RunState:
     @property
     def is_stalled(self) -> bool:
         """Steps wait, but nothing runs that they could wait for: a circle made while running."""
-        return self._open > 0 and self._active == 0
+        return self._open > 0 and self._active == len(self.suspended)
 
     def waiting(self) -> list[str]:
         """The steps that wait for others."""

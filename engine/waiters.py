@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .run_state import RunState
 
@@ -13,14 +13,18 @@ class UpstreamFailedError(Exception):
 
 
 class Waiters:
-    """The coroutines that wait for steps, by step."""
+    """The coroutines that wait for steps, by step.
 
-    def __init__(self, state: RunState) -> None:
-        self._state = state
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+    Args:
+        look: called when a coroutine begins to wait; the run sees whether it can go on at all.
+    """
 
-    async def wait(self, step_ids: Iterable[str]) -> None:
-        """Return when all these steps are done.
+    def __init__(self, state: RunState, look: Callable[[], None]) -> None:
+        self._state, self._look = state, look
+        self._waiting: dict[str, list[tuple[str, asyncio.Future[None]]]] = {}
+
+    async def wait(self, owner: str, step_ids: Iterable[str]) -> None:
+        """Return when all these steps are done; `owner` is the step that waits.
 
         Raises:
             UpstreamFailedError: one of them cannot be.
@@ -30,11 +34,14 @@ class Waiters:
                 if self._state.status[step_id] in ("failed", "cancelled"):
                     raise UpstreamFailedError
                 waiter = asyncio.get_running_loop().create_future()
-                self._waiting.setdefault(step_id, []).append(waiter)
+                self._waiting.setdefault(step_id, []).append((owner, waiter))
+                self._state.suspended.add(owner)
+                self._look()
                 await waiter
 
     def wake(self, step_id: str) -> None:
         """The step came to its end."""
-        for waiter in self._waiting.pop(step_id, ()):
+        for owner, waiter in self._waiting.pop(step_id, ()):
+            self._state.suspended.discard(owner)
             if not waiter.done():
                 waiter.set_result(None)

@@ -232,6 +232,45 @@ def test_a_wrong_sub_graph_fails_the_node_with_a_sentence(engine: Engine, run: R
     assert result.outputs[other.id] == {"values": [1]}
 
 
+@pytest.mark.timeout(20)
+def test_an_async_body_that_comes_to_wait_for_itself_is_a_failure_and_no_hang(make_engine: Make, run: Run) -> None:
+    @node
+    async def Knot(ctx: Context) -> int:
+        g = ctx.graph()
+        return Expand(g, g.node(Add, a=["2", 0]))  # type: ignore[return-value]
+
+    g = GraphBuilder()
+    knot = g.node(Knot)
+    after = g.node(Add, a=knot)
+    g.node(Show, value=after)
+    result = run(make_engine(Knot, Add, Show), g)
+    assert result.status == "failed"
+    assert "waits for itself" in result.failures[0].sentence
+
+
+def test_a_body_that_yields_no_request_fails_with_a_sentence_and_its_lane_goes_on(make_engine: Make, run: Run) -> None:
+    @node
+    def Odd(what: str) -> Requests[int]:
+        yield what or None  # type: ignore[misc]
+        return 1
+
+    engine = make_engine(Odd, Show, cpu_threads=1)
+    for what in ("text", ""):
+        g = GraphBuilder()
+        g.node(Show, value=g.node(Odd, what=what))
+        assert "may yield Need, Expand" in run(engine, g).failures[0].sentence
+
+
+def test_an_expansion_with_the_wrong_number_of_results_is_a_sentence(make_engine: Make, run: Run) -> None:
+    @node
+    def Two() -> int:
+        return Expand({}, 1, 2)  # type: ignore[return-value]
+
+    g = GraphBuilder()
+    g.node(Show, value=g.node(Two))
+    assert "gives 2 results and the node has 1 outputs" in run(make_engine(Two, Show), g).failures[0].sentence
+
+
 def test_async_bodies_run_at_once_and_others_go_on_meanwhile(engine: Engine, run: Run) -> None:
     g = GraphBuilder()
     sleeps = [g.node(Sleep, seconds=0.2, a=i) for i in range(5)]
