@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mezzotint.engine.event import Event, StepFinished
+from mezzotint.engine.node import node
 from mezzotint.engine.workflow import Workflow
 from mezzotint.plugins.host import Host, Settings
 
@@ -42,11 +43,21 @@ class Watched:
         setattr(owner, method, timed)
 
 
+WAYS: dict[str, Callable[[int], float]] = {}
+"""The other ways to draw, by name: seed → seconds."""
+
+
+@node("Compared", lane="device", fingerprint=lambda: float("nan"))
+def compared(way: str, seed: int) -> float:
+    """Draws in another way, on the same thread as the engine: a second one would have a second pool of threads."""
+    return WAYS[way](seed)
+
+
 class Subjects:
     """One set of weights, run three ways."""
 
     def __init__(self, folder: Path) -> None:
-        self.host = Host(Settings(output_dir=folder))
+        self.host = Host(Settings(output_dir=folder, nodes=(compared,)))
         self.network_forwards, self.decodes = Watched(), Watched()
         self.draw(0)
         recipes = {recipe.kind: recipe for recipe in (resident.recipe for resident in self.host.models.residents())}
@@ -73,6 +84,12 @@ class Subjects:
         result = asyncio.run(self.host.engine.run(document, on_event=hear))
         result.raise_for_status()
         return time.perf_counter() - began, sampled
+
+    def compare(self, way: str, seed: int) -> float:
+        """Seconds for the sampling in one of the other ways."""
+        graph = {"1": {"class_type": "Compared", "inputs": {"way": way, "seed": seed}}}
+        result = asyncio.run(self.host.engine.run(Workflow.from_api(graph), targets=["1"])).raise_for_status()
+        return float(result.value("1"))
 
     @cached_property
     def context(self) -> Any:
@@ -144,8 +161,8 @@ def embedded_model() -> Iterator[Figure]:
     """The figures of the embedded model."""
     with tempfile.TemporaryDirectory() as folder:
         subjects = Subjects(Path(folder))
-        pipeline = subjects.pipeline()
-        rows = [_row(subjects, pipeline, seed) for seed in range(1, ROUNDS + 3)][2:]
+        WAYS.update(bare=subjects.bare_loop, pipeline=subjects.pipeline())
+        rows = [_row(subjects, seed) for seed in range(1, ROUNDS + 3)][2:]
         subjects.host.close()
 
     def middle(value: Callable[[Row], float]) -> float:
@@ -180,10 +197,10 @@ class Row(NamedTuple):
     decode: float
 
 
-def _row(subjects: Subjects, pipeline: Callable[[int], float], seed: int) -> Row:
+def _row(subjects: Subjects, seed: int) -> Row:
     subjects.network_forwards.seconds = 0.0
-    bare, bare_network = subjects.bare_loop(seed), subjects.network_forwards.seconds
-    piped = pipeline(seed)
+    bare, bare_network = subjects.compare("bare", seed), subjects.network_forwards.seconds
+    piped = subjects.compare("pipeline", seed)
     subjects.network_forwards.seconds = subjects.decodes.seconds = 0.0
     whole, sampled = subjects.draw(seed)
     return Row(bare, bare_network, piped, whole, sampled, subjects.network_forwards.seconds, subjects.decodes.seconds)

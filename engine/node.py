@@ -30,11 +30,16 @@ MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING", "__slots
 
 
 class InputError(ValueError):
-    """A literal does not fit its input. `code` is the wire's name of the problem, `allowed` what would fit."""
+    """A literal does not fit its input.
 
-    def __init__(self, code: str, allowed: str, reason: str = "") -> None:
+    Attributes:
+        code: the wire's name of the problem. allowed: what would fit. reason: why it does not, where that needs words.
+        detail: the text of the exception behind it, for programs.
+    """
+
+    def __init__(self, code: str, allowed: str, reason: str = "", detail: str = "") -> None:
         super().__init__(allowed)
-        self.code, self.allowed, self.reason = code, allowed, reason
+        self.code, self.allowed, self.reason, self.detail = code, allowed, reason, detail or reason
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,11 @@ class InputSpec:
         """
         reader = _READERS.get(self.port)
         if reader is not None:
-            value = reader(value)
+            try:
+                value = reader(value)
+            except (TypeError, ValueError, OverflowError) as error:
+                reason = str(error) if isinstance(error, NotFiniteError) else ""
+                raise InputError("invalid_input_type", self.allowed(), reason, str(error)) from None
         elif "," in self.port or self.is_socket:
             self.check_type(value)
         return value if self.adapter is None else self._constrained(value)
@@ -172,20 +181,14 @@ def _limit_code(kind: str) -> str:
     return "value_bigger_than_max" if kind.startswith("less") else "invalid_input_type"
 
 
-def _reader(kind: Callable[[Any], Any], port: str) -> Callable[[Any], Any]:
-    def read(value: Any) -> Any:
-        try:
-            return kind(value)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InputError("invalid_input_type", _WORDS[port], str(error)) from None
-
-    return read
+class NotFiniteError(ValueError):
+    """NaN or infinity where a number is wanted."""
 
 
 def _finite(value: Any) -> float:
     number = float(value)
     if not math.isfinite(number):
-        raise ValueError(f"{number} is not finite")
+        raise NotFiniteError(f"{number} is not finite")
     return number
 
 
@@ -199,12 +202,7 @@ _WORDS = {
 }
 _ALSO_FITS = {"INT": "FLOAT", "STRING": COMBO}
 _TYPES: dict[str, type] = {port: kind for kind, port in WIDGET_PORTS.items()}
-_READERS = {
-    "INT": _reader(int, "INT"),
-    "FLOAT": _reader(_finite, "FLOAT"),
-    "STRING": _reader(str, "STRING"),
-    "BOOLEAN": _reader(bool, "BOOLEAN"),
-}
+_READERS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": _finite, "STRING": str, "BOOLEAN": bool}
 
 
 @dataclass(frozen=True, slots=True)

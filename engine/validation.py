@@ -297,11 +297,11 @@ class _Validator:
                 literals[given.name] = self.read(given, value)
         except InputError as error:
             why = f" ({error.reason})" if error.reason else ""
-            reason = f"{_short(value)} is not allowed{why}; allowed is {error.allowed}"
-            is_model = error.code == "value_not_in_list" and given.choices is not None
-            self.report(node_id, error.code, reason, input_name=given.name, given=value,
-                        models=given.choices.models if is_model and given.choices else None,
-                        details={"exception_message": error.reason})  # fmt: skip
+            models = given.choices.models if error.code == "value_not_in_list" and given.choices else None
+            what = f"is in no models folder ({models})" if models else f"is not allowed{why}"
+            self.report(node_id, error.code, f"{_short(value)} {what}; allowed is {error.allowed}",
+                        input_name=given.name, given=value, models=models,
+                        details={"exception_message": error.detail})  # fmt: skip
 
     def read(self, given: InputSpec, value: Any) -> Any:
         if value is None:

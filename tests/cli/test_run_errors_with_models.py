@@ -73,7 +73,7 @@ def test_a_model_with_a_part_missing(run_own: Command, own_model: Path) -> None:
 
 def test_a_missing_model(plain_mezzotint: Command, tmp_path: Path) -> None:
     done = plain_mezzotint("run", "text_to_image", "--set", "CheckpointLoaderSimple.ckpt_name=mezzotint-emojy")
-    refuse(done, "'mezzotint-emojy' is not allowed", "'mezzotint-emoji'", "Missing models:", code=2)
+    refuse(done, "'mezzotint-emojy' is in no models folder", "'mezzotint-emoji'", "Missing models:", code=2)
 
 
 @pytest.mark.parametrize("name", ["cfg", "denoise"])
