@@ -19,31 +19,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .sampler_names import DIFFUSERS_SCHEDULER_NAMES as SCHEDULER_NAMES
 from .samplers import Denoising, StepNoise
 from .schedules import SMALLEST_ALPHA_CUMPROD, ModelSigmas
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
-
-#: The classes of diffusers that are known to work.
-SCHEDULER_NAMES = (
-    "DDIMScheduler",
-    "DDPMScheduler",
-    "DEISMultistepScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "FlowMatchEulerDiscreteScheduler",
-    "FlowMatchHeunDiscreteScheduler",
-    "HeunDiscreteScheduler",
-    "LCMScheduler",
-    "LMSDiscreteScheduler",
-    "PNDMScheduler",
-    "SASolverScheduler",
-    "TCDScheduler",
-    "UniPCMultistepScheduler",
-)
 
 #: Noise levels closer than this, relatively, are the same one.
 SAME_LEVEL = 1e-3

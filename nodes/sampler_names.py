@@ -52,6 +52,7 @@ DIFFUSERS_SCHEDULER_NAMES = (
     "TCDScheduler",
     "UniPCMultistepScheduler",
 )
+"""The classes of diffusers that are known to work."""
 
 
 def sampler_names() -> list[str]:

@@ -74,7 +74,7 @@ class DiffusersSampler:
     """A scheduler of diffusers, by the name of its class, configured as the model's own scheduler is.
 
     Attributes:
-        name: one of `diffusers_schedulers.SCHEDULER_NAMES`. options: overrides of its configuration, as pairs:
+        name: one of `sampler_names.DIFFUSERS_SCHEDULER_NAMES`. options: overrides of its configuration, as pairs:
             `(("use_karras_sigmas", True),)`.
     """
 
