@@ -130,9 +130,9 @@ class Subjects:
             scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
         )  # fmt: skip
         pipe.set_progress_bar_config(disable=True)
-        prompt, empty = self.context.chunk(2)
 
         def draw(seed: int) -> float:
+            prompt, empty = self.context.chunk(2)
             began = time.perf_counter()
             pipe(
                 prompt_embeds=prompt, negative_prompt_embeds=empty, num_inference_steps=STEPS, guidance_scale=CFG,
