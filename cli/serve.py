@@ -36,6 +36,8 @@ class ServeRequest:
     host_name: str
     port: int
     is_insecure: bool = False
+    is_multi_user: bool = False
+    allowed_origin: str | None = None
     host: dict[str, Any] = field(default_factory=dict)
 
 
@@ -54,7 +56,12 @@ def serve(request: ServeRequest) -> int:
     terminal = Terminal()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     with open_host(terminal, **request.host) as host:
-        app = make_app(host, is_public=request.is_insecure)
+        app = make_app(
+            host,
+            is_public=request.is_insecure,
+            is_multi_user=request.is_multi_user,
+            allowed_origin=request.allowed_origin,
+        )
         asyncio.run(_listen(app, request, terminal))
     return DONE
 
