@@ -24,6 +24,7 @@ from . import (
     userdata_routes,
     websocket,
 )
+from .access import guard_access
 from .app_key import CLIENTS, HISTORY, HOST, LOG_BOOK, PACKS, QUEUE, USERS, WORKER
 from .clients import Clients
 from .features import MAX_UPLOAD_NBYTES
@@ -55,17 +56,23 @@ _MODULES = (
 
 
 def make_app(
-    host: Host, *, is_public: bool = False, is_multi_user: bool = False, allowed_origin: str | None = None
+    host: Host,
+    *,
+    is_public: bool = False,
+    token: str | None = None,
+    is_multi_user: bool = False,
+    allowed_origin: str | None = None,
 ) -> web.Application:
     """The server for a host. The host stays the caller's to close, after the application.
 
     Args:
         is_public: whether requests under names that are not this machine's own are answered.
+        token: what every request must carry; None when nobody is asked.
         is_multi_user: whether clients can make users, who have settings and files of their own.
         allowed_origin: whose pages may ask beside the server's own; `*` for all.
     """
-    guard = guard_origin(is_public=is_public, allowed_origin=allowed_origin)
-    app = web.Application(client_max_size=MAX_UPLOAD_NBYTES, middlewares=[guard])
+    guards = [guard_origin(is_public=is_public, allowed_origin=allowed_origin), guard_access(token)]
+    app = web.Application(client_max_size=MAX_UPLOAD_NBYTES, middlewares=guards)
     clients, history = Clients(), History()
     queue = JobQueue(on_change=lambda: clients.tell_all(status(queue.remaining)))
     app[HOST], app[QUEUE], app[HISTORY], app[CLIENTS] = host, queue, history, clients

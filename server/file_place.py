@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from aiohttp import web
 
-from mezzotint.engine.errors import FolderError
+from mezzotint.engine.errors import FolderError, OutsideFolderError
+from mezzotint.engine.folder_path import path_below, why_refused
 from mezzotint.engine.folders import Folders, split_annotation
-from mezzotint.engine.listed_folder import why_refused
-
-_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])[ .]*(\..*)?", re.IGNORECASE)
-"""What Windows takes for a device in any folder and with any ending; refused on every system, since names travel."""
-
-MAX_DEPTH = 64
-"""A path with more parts is refused: no person makes one, and folders are walked by recursion."""
-
-
-def why_unusable(name: str) -> str | None:
-    """Why no file below a folder can be called that, or None."""
-    if why := why_refused(name):
-        return why
-    if name.count("/") >= MAX_DEPTH:
-        return f"it has more than {MAX_DEPTH} parts"
-    device = next((part for part in name.split("/") if _DEVICE.fullmatch(part)), None)
-    return None if device is None else f"'{device}' is a device on Windows"
 
 
 def place(folders: Folders, filename: str, subfolder: str, folder_type: str) -> Path:
@@ -39,7 +22,7 @@ def place(folders: Folders, filename: str, subfolder: str, folder_type: str) -> 
         web.HTTPForbidden: the sub-folder, or a link, leads out of the folder.
     """
     plain, folder_type = split_annotation(filename, folder_type)
-    if why := why_unusable(plain) or ("it holds '..'" if ".." in plain else None):
+    if why := why_refused(plain) or ("it holds '..'" if ".." in plain else None):
         raise web.HTTPBadRequest(text=f"The file name cannot be used: {why}.")
     return inside(folders, f"{subfolder}/{plain}" if subfolder else plain, folder_type)
 
@@ -58,22 +41,17 @@ def inside(folders: Folders, below: str, folder_type: str) -> Path:
 
 
 def below_root(root: Path, name: str, what: str) -> Path:
-    """The path of something below a root; every link on the way is followed. `what` is how sentences call the root.
+    """The path of something below a folder. `what` is how sentences call the folder.
 
     Raises:
-        web.HTTPNotFound: no file can have this name. web.HTTPForbidden: it is not below the root.
-        web.HTTPBadRequest: it is too far below.
+        web.HTTPForbidden: the name, or a link in it, leads out. web.HTTPNotFound: no file can have such a name.
     """
     try:
-        root = root.resolve()
-        path = (root / name).resolve()
-    except (OSError, RuntimeError, ValueError):  # a name that is too long, a link to itself, a NUL
+        return path_below(root, name)
+    except OutsideFolderError:
+        raise web.HTTPForbidden(text=f"The path leaves {what}.") from None
+    except FolderError:
         raise web.HTTPNotFound(text="There is no such file.") from None
-    if not path.is_relative_to(root):
-        raise web.HTTPForbidden(text=f"The path leaves {what}.")
-    if len(path.relative_to(root).parts) > MAX_DEPTH:
-        raise web.HTTPBadRequest(text=f"The path has more than {MAX_DEPTH} parts.")
-    return path
 
 
 def is_file(path: Path) -> bool:

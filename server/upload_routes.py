@@ -14,11 +14,12 @@ from aiohttp.web_request import FileField
 
 from mezzotint.engine.atomic_file import write_atomically, write_new
 from mezzotint.engine.errors import WorkflowError
+from mezzotint.engine.folder_path import why_refused
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.workflow_file import parse_json
 
 from .app_key import HOST
-from .file_place import inside, place, why_unusable
+from .file_place import inside, place
 from .json_body import json_answer
 from .picture import PictureError, check_size, with_alpha_of
 
@@ -61,7 +62,7 @@ def _field(form: Form) -> FileField:
     field = form.get("image")
     if not isinstance(field, FileField):
         raise web.HTTPBadRequest(text="The form has no file in its field 'image'.")
-    if why := why_unusable(field.filename) or ("it names a folder" if "/" in field.filename else None):
+    if why := why_refused(field.filename) or ("it names a folder" if "/" in field.filename else None):
         raise web.HTTPBadRequest(text=f"The file name cannot be used: {why}.")
     return field
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,22 @@ from typing import Any
 from aiohttp import web
 
 from mezzotint.engine.atomic_file import TEMPORARY_PREFIX
-
-from .file_place import below_root, why_unusable
-
-_LEAVES = re.compile(r"/|[A-Za-z]:|(.*/)?\.\.(/|$)", re.DOTALL)
+from mezzotint.engine.errors import FolderError, OutsideFolderError
+from mezzotint.engine.folder_path import is_below, path_below
 
 
 def user_path(root: Path, name: str) -> Path:
-    """The path of a file or folder below a user's folder; every link on the way is followed.
+    """The path of a file or folder below a user's folder.
 
     Raises:
         web.HTTPForbidden: it leads out. web.HTTPBadRequest: no file can be called that.
     """
-    if _LEAVES.match(name):
-        raise web.HTTPForbidden(text="The path leaves the user's folder.")
-    if why := why_unusable(name):
-        raise web.HTTPBadRequest(text=f"The name cannot be used: {why}.")
-    return below_root(root, name, "the user's folder")
+    try:
+        return path_below(root, name)
+    except OutsideFolderError:
+        raise web.HTTPForbidden(text="The path leaves the user's folder.") from None
+    except FolderError as error:
+        raise web.HTTPBadRequest(text=f"{error}.") from None
 
 
 def files_below(folder: Path, root: Path, *, recurse: bool) -> list[Path]:
@@ -52,7 +50,7 @@ def _walk(folder: Path, root: Path, *, recurse: bool) -> Iterator[Path]:
 
 
 def _stays(path: Path, root: Path) -> bool:
-    return path.exists() and path.resolve().is_relative_to(root)
+    return path.exists() and is_below(root, path)
 
 
 def _is_hidden(path: Path) -> bool:
