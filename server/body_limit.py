@@ -17,8 +17,8 @@ TICK_SECONDS = 1.0
 
 
 def guard_bodies(limits: Limits) -> Middleware:
-    """A middleware that answers 413 to a body that is too large, 503 when too many are being received, and 408 when
-    one comes too slowly. A websocket's connection is told that it is one.
+    """A middleware that answers 413 to a body that is too large, 415 to one that is compressed, 503 when too many are
+    being received, and 408 when one comes too slowly. A websocket's connection is told that it is one.
     """
     room = _Room(limits.bodies_nbytes)
 
@@ -27,6 +27,8 @@ def guard_bodies(limits: Limits) -> Middleware:
         if not request.body_exists:
             with _as_websocket(request):
                 return await handler(request)
+        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+            raise web.HTTPUnsupportedMediaType(text="Send the body as it is, without Content-Encoding.")
         nbytes = limits.body_nbytes if request.content_length is None else request.content_length
         if nbytes > limits.body_nbytes:
             raise web.HTTPRequestEntityTooLarge(max_size=limits.body_nbytes, actual_size=nbytes)
@@ -47,6 +49,8 @@ async def _in_time(request: web.Request, handler: Handler, limits: Limits) -> we
                 return await handler(request)
             finally:
                 patience.end()
+    except web.RequestPayloadError:
+        raise web.HTTPBadRequest(text="The body is broken.") from None
     except TimeoutError:
         if not deadline.expired():
             raise

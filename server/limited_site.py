@@ -140,6 +140,7 @@ def limited_runner(app: web.Application, limits: Limits) -> web.AppRunner:
         shutdown_timeout=SHUTDOWN_SECONDS,
         keepalive_timeout=limits.idle_seconds,
         lingering_time=limits.linger_seconds,
+        auto_decompress=False,  # nobody sends bodies compressed, and a small one may become a huge one
     )
 
 
