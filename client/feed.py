@@ -61,7 +61,7 @@ class Feed:
         Raises:
             ServerError: the connection is lost for good.
         """
-        if not self._has_news and not await self._news(timeout_s):
+        if not self.has_news and not await self._news(timeout_s):
             return None
         if self._waiting and not self.has_gap:
             return self._waiting.popitem(last=False)[1]
@@ -71,13 +71,14 @@ class Feed:
         return None
 
     @property
-    def _has_news(self) -> bool:
+    def has_news(self) -> bool:
+        """Whether `get` would not wait."""
         return bool(self._waiting) or self.has_gap or self._error is not None
 
     async def _news(self, timeout_s: float) -> bool:
         try:
             async with asyncio.timeout(timeout_s):
-                while not self._has_news:
+                while not self.has_news:
                     self._wake.clear()
                     await self._wake.wait()
         except TimeoutError:

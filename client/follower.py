@@ -45,8 +45,8 @@ class Follower:
         reader = EventReader(self._job_id, Workflow.from_api(job.workflow or {}))
         is_own = job.client_id == self._client_id
         silence = SILENCE_SECONDS if is_own else POLL_SECONDS
-        if not await self._queries.is_durable():
-            job = None
+        if self._feed.has_news and not await self._queries.is_durable():
+            job = None  # what the feed holds tells more than the history would
         while not reader.is_done:
             if job is not None:
                 async with aclosing(self._past(job, reader)) as past:
