@@ -11,3 +11,4 @@ from .errors import ServerError as ServerError
 from .errors import ServerUnreachableError as ServerUnreachableError
 from .job import Job as Job
 from .job import QueueState as QueueState
+from .transfer import UploadedFile as UploadedFile

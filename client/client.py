@@ -39,7 +39,7 @@ log = logging.getLogger("mezzotint.client")
 class Client:
     """Talks to one server. An async context manager; used on one event loop.
 
-        async with Client("http://127.0.0.1:8188") as client:
+        async with Client("127.0.0.1:8188") as client:
             job_id = await client.submit("saved.json")
             async for event in client.events(job_id):
                 print(event)
@@ -47,7 +47,7 @@ class Client:
     Every method may raise a `ServerError`: nobody answers, the server wants a token, or it refuses what was asked.
 
     Args:
-        url: where the server is: `http://127.0.0.1:8188`, or a host, or a host and a port.
+        url: where the server is: `127.0.0.1:8188`, a host alone, or an `https://` address.
         token: what the server was started with, if it asks for one.
         patience_s: how long to wait, in seconds, for a server that was there and is not any more.
 

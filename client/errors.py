@@ -1,6 +1,6 @@
 """What can go wrong between a client and a server, as one tree.
 
-ServerError                     a MezzotintError: something about the server or what it answered
+ServerError                     a MezzotintError, something about the server or what it answered
 ├── ServerUnreachableError      nobody answers at the address
 │   └── ConnectionLostError     the connection broke before the answer came
 ├── AccessDeniedError           the server wants a token, or another one

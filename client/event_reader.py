@@ -171,11 +171,11 @@ class EventReader:
         yield self._make_step(events.StepStarted, self._step(node_id, data), reason="")
 
     def _parents(self, node_id: str) -> Iterator[Event]:
-        """The values that a step takes and that were there already: the wire does not tell which of them are used."""
+        """The ends of the steps that a step takes values of, as far as they were not told."""
         node = self._workflow.nodes.get(node_id)
         links = map(as_link, node.inputs.values()) if node else ()
         for parent_id in dict.fromkeys(link.node_id for link in links if link):
-            if parent_id in self._reused and parent_id not in self._steps:
+            if parent_id in self._reused or parent_id in self._steps:
                 yield from self._end(parent_id, {})
 
     def _end(self, node_id: str, data: Data) -> Iterator[Event]:
@@ -251,6 +251,8 @@ class EventReader:
         self.is_done = True
         seconds = 0.0 if self._began is None else max(self._now - self._began, 0.0)
         status = self._status or ("failed" if self._failed else "cancelled")
+        for node_id in [*self._steps] if status == "done" else ():
+            yield from self._end(node_id, {})  # progress, which tells the ends, is not sent again after a gap
         yield self._make(events.RunFinished, status=status, seconds=seconds, skipped=self._skipped())
 
     def _skipped(self) -> tuple[str, ...]:
