@@ -19,7 +19,8 @@ from aiohttp import web
 
 from mezzotint.server.access import why_unusable
 from mezzotint.server.app import make_app
-from mezzotint.server.app_key import WORKER
+from mezzotint.server.app_key import LIMITS, WORKER
+from mezzotint.server.limited_site import LimitedSite, limited_runner
 from mezzotint.server.origin import is_loopback
 
 from .exit_code import DONE, INTERRUPTED
@@ -78,7 +79,7 @@ def _check_access(request: ServeRequest) -> None:
 
 
 async def _listen(app: web.Application, request: ServeRequest, terminal: Terminal) -> None:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    runner = limited_runner(app, app[LIMITS])
     stop = asyncio.Event()
     with _stopping(stop):
         try:
@@ -100,7 +101,7 @@ async def _listen(app: web.Application, request: ServeRequest, terminal: Termina
 
 async def _start(runner: web.AppRunner, request: ServeRequest) -> None:
     try:
-        await web.TCPSite(runner, request.host_name, request.port).start()
+        await LimitedSite(runner, request.host_name, request.port, runner.app[LIMITS]).start()
     except OSError as error:
         raise UsageError(_refusal(request, error)) from None
 

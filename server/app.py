@@ -25,12 +25,13 @@ from . import (
     websocket,
 )
 from .access import guard_access
-from .app_key import CLIENTS, HISTORY, HOST, LOG_BOOK, PACKS, QUEUE, USERS, WORKER
+from .app_key import CLIENTS, HISTORY, HOST, LIMITS, LOG_BOOK, PACKS, QUEUE, USERS, WORKER
+from .body_limit import guard_bodies
 from .clients import Clients
-from .features import MAX_UPLOAD_NBYTES
 from .frame import Frame, status
 from .history import History
 from .job_queue import JobQueue
+from .limits import DEFAULT_LIMITS, Limits
 from .log_book import LogBook
 from .origin import guard_origin
 from .packs import Packs
@@ -62,6 +63,7 @@ def make_app(
     token: str | None = None,
     is_multi_user: bool = False,
     allowed_origin: str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> web.Application:
     """The server for a host. The host stays the caller's to close, after the application.
 
@@ -70,9 +72,15 @@ def make_app(
         token: what every request must carry; None when nobody is asked.
         is_multi_user: whether clients can make users, who have settings and files of their own.
         allowed_origin: whose pages may ask beside the server's own; `*` for all.
+        limits: how much one client may ask.
     """
-    guards = [guard_origin(is_public=is_public, allowed_origin=allowed_origin), guard_access(token)]
-    app = web.Application(client_max_size=MAX_UPLOAD_NBYTES, middlewares=guards)
+    guards = [
+        guard_origin(is_public=is_public, allowed_origin=allowed_origin),
+        guard_access(token),
+        guard_bodies(limits),
+    ]
+    app = web.Application(client_max_size=limits.body_nbytes, middlewares=guards)
+    app[LIMITS] = limits
     clients, history = Clients(), History()
     queue = JobQueue(on_change=lambda: clients.tell_all(status(queue.remaining)))
     app[HOST], app[QUEUE], app[HISTORY], app[CLIENTS] = host, queue, history, clients
