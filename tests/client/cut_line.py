@@ -37,6 +37,7 @@ class CutLine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # aborted connections are closed by the loop's next rounds
 
     @property
     def url(self) -> str:
