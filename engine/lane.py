@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from .context import Context
+from .current_job import CURRENT_JOB
 from .errors import Cancelled
 from .node import NodeSpec
 from .request import Request
@@ -27,6 +28,9 @@ SLOW_SECONDS = 0.001
 
 class Owner(Protocol):
     """Who a task belongs to: a run."""
+
+    @property
+    def job_id(self) -> str: ...
 
     @property
     def is_cancelled(self) -> bool: ...
@@ -91,6 +95,7 @@ class Task:
         """
         began = time.perf_counter()
         self.request = None
+        CURRENT_JOB.set(self.owner.job_id)  # stays until the thread takes up another
         try:
             if self.owner.is_cancelled:
                 raise Cancelled
