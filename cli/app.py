@@ -295,6 +295,15 @@ def serve(
             "--insecure", help="Let everybody who can reach the address run workflows: no one is asked who they are."
         ),
     ] = False,
+    editor: Annotated[
+        bool | None,
+        typer.Option(
+            "--editor/--no-editor",
+            help="Whether / is the editor. Default: if it is installed (the extra 'editor'). Mezzotint's own page is "
+            "at /mezzotint/ then, else at /.",
+            show_default=False,
+        ),
+    ] = None,
     output_dir: Annotated[
         Path | None,
         typer.Option(
@@ -334,7 +343,7 @@ def serve(
 
     folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device}
     options = {**_host_options(plugin, models_dir, extra_model_paths, input_dir), **folders}
-    raise typer.Exit(serve_jobs(ServeRequest(host, port, insecure, options)))
+    raise typer.Exit(serve_jobs(ServeRequest(host, port, insecure, editor, options)))
 
 
 @app.command()

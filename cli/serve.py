@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,6 +20,7 @@ from aiohttp import web
 
 from mezzotint.server.app import make_app
 from mezzotint.server.app_key import WORKER
+from mezzotint.server.editor import CURE, editor_folder
 from mezzotint.server.origin import is_loopback
 
 from .exit_code import DONE, INTERRUPTED
@@ -36,6 +38,7 @@ class ServeRequest:
     host_name: str
     port: int
     is_insecure: bool = False
+    wants_editor: bool | None = None
     host: dict[str, Any] = field(default_factory=dict)
 
 
@@ -51,12 +54,21 @@ def serve(request: ServeRequest) -> int:
             "whoever reaches it can run workflows and read and write files in its folders. Leave --host out to serve "
             "this machine only, or add --insecure if everybody who can reach that address may do so"
         )
+    editor = _editor(request.wants_editor)
     terminal = Terminal()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     with open_host(terminal, **request.host) as host:
-        app = make_app(host, is_public=request.is_insecure)
+        app = make_app(host, is_public=request.is_insecure, editor=editor)
         asyncio.run(_listen(app, request, terminal))
     return DONE
+
+
+def _editor(is_wanted: bool | None) -> Path | None:
+    """The folder of the editor to serve, or None. `is_wanted` None: if it is installed."""
+    found = None if is_wanted is False else editor_folder()
+    if is_wanted and found is None:
+        raise UsageError(f"--editor: the editor is not installed; {CURE}")
+    return found
 
 
 async def _listen(app: web.Application, request: ServeRequest, terminal: Terminal) -> None:

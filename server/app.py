@@ -6,11 +6,23 @@ ends. Jobs that survive it come with a later release.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from aiohttp import web
 
 from mezzotint.plugins.host import Host
 
-from . import file_routes, node_routes, prompt_routes, queue_routes, system_routes, upload_routes, websocket
+from . import (
+    convert_routes,
+    file_routes,
+    node_routes,
+    prompt_routes,
+    queue_routes,
+    system_routes,
+    template_routes,
+    upload_routes,
+    websocket,
+)
 from .app_key import CLIENTS, HISTORY, HOST, QUEUE, WORKER
 from .clients import Clients
 from .features import MAX_UPLOAD_NBYTES
@@ -18,18 +30,29 @@ from .frame import status
 from .history import History
 from .job_queue import JobQueue
 from .origin import guard_origin
+from .page_routes import page_routes
 from .worker import Worker
 
 PREFIXES = ("", "/api")
 """Every route is there under both."""
-_MODULES = (prompt_routes, queue_routes, file_routes, upload_routes, node_routes, system_routes, websocket)
+_MODULES = (
+    prompt_routes,
+    queue_routes,
+    file_routes,
+    upload_routes,
+    node_routes,
+    system_routes,
+    convert_routes,
+    websocket,
+)
 
 
-def make_app(host: Host, *, is_public: bool = False) -> web.Application:
+def make_app(host: Host, *, is_public: bool = False, editor: Path | None = None) -> web.Application:
     """The server for a host. The host stays the caller's to close, after the application.
 
     Args:
         is_public: whether requests under names that are not this machine's own are answered.
+        editor: the folder of the editor's files, see `editor_folder`; None leaves `/` to our own page.
     """
     app = web.Application(client_max_size=MAX_UPLOAD_NBYTES, middlewares=[guard_origin(is_public=is_public)])
     clients, history = Clients(), History()
@@ -39,6 +62,8 @@ def make_app(host: Host, *, is_public: bool = False) -> web.Application:
     for prefix in PREFIXES:
         for module in _MODULES:
             app.router.add_routes(_under(prefix, module.ROUTES))
+    app.router.add_routes(template_routes.ROUTES)
+    app.router.add_routes(page_routes(editor))
     app.on_startup.append(_start)
     app.on_shutdown.append(_stop)
     return app

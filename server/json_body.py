@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -34,9 +35,9 @@ def _plain(value: Any, depth: int = 0) -> Any:
     return str(value) if depth < MAX_DEPTH else "..."
 
 
-def json_answer(value: Any, status: int = 200) -> web.Response:
+def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """A response that carries a value."""
-    return web.Response(text=to_json(value), status=status, content_type="application/json")
+    return web.Response(text=to_json(value), status=status, headers=headers, content_type="application/json")
 
 
 async def read_json(request: web.Request) -> Any:
