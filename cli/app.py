@@ -285,10 +285,23 @@ def serve(
     host: Annotated[
         str,
         typer.Option(
-            "--host", metavar="ADDRESS", help="Where to listen. Others than this machine's own need --insecure."
+            "--host",
+            metavar="ADDRESS",
+            help="Where to listen. Others than this machine's own need --token or --insecure.",
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for any that is free.")] = 8188,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            metavar="TOKEN",
+            envvar="MEZZOTINT_TOKEN",
+            show_default=False,
+            help="Let only those in who send this token, over HTTP and the websocket. Better given as "
+            "MEZZOTINT_TOKEN: a command line can be read by other users of the machine.",
+        ),
+    ] = None,
     insecure: Annotated[
         bool,
         typer.Option(
@@ -302,6 +315,18 @@ def serve(
             help="Whether / is the editor. Default: if it is installed (the extra 'editor'). Mezzotint's own page is "
             "at /mezzotint/ then, else at /.",
             show_default=False,
+        ),
+    ] = None,
+    multi_user: Annotated[
+        bool,
+        typer.Option("--multi-user", help="Let editors make users, each with settings and workflows of their own."),
+    ] = False,
+    enable_cors_header: Annotated[
+        str | None,
+        typer.Option(
+            "--enable-cors-header",
+            metavar="ORIGIN",
+            help="Let the pages of another address, such as http://localhost:5173, use the server; '*' lets all.",
         ),
     ] = None,
     output_dir: Annotated[
@@ -343,7 +368,8 @@ def serve(
 
     folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device}
     options = {**_host_options(plugin, models_dir, extra_model_paths, input_dir), **folders}
-    raise typer.Exit(serve_jobs(ServeRequest(host, port, insecure, editor, options)))
+    request = ServeRequest(host, port, insecure, multi_user, enable_cors_header, options, token, editor)
+    raise typer.Exit(serve_jobs(request))
 
 
 @app.command()

@@ -18,9 +18,11 @@ from typing import Any
 
 from aiohttp import web
 
+from mezzotint.server.access import why_unusable
 from mezzotint.server.app import make_app
-from mezzotint.server.app_key import WORKER
+from mezzotint.server.app_key import LIMITS, WORKER
 from mezzotint.server.editor import CURE, editor_folder
+from mezzotint.server.limited_site import LimitedSite, limited_runner
 from mezzotint.server.origin import is_loopback
 
 from .exit_code import DONE, INTERRUPTED
@@ -38,8 +40,11 @@ class ServeRequest:
     host_name: str
     port: int
     is_insecure: bool = False
-    wants_editor: bool | None = None
+    is_multi_user: bool = False
+    allowed_origin: str | None = None
     host: dict[str, Any] = field(default_factory=dict)
+    token: str | None = field(default=None, repr=False)
+    wants_editor: bool | None = None
 
 
 def serve(request: ServeRequest) -> int:
@@ -48,17 +53,19 @@ def serve(request: ServeRequest) -> int:
     Raises:
         UsageError: the address is none, is taken, or may not be used.
     """
-    if not (is_loopback(request.host_name) or request.is_insecure):
-        raise UsageError(
-            f"--host {request.host_name}: others could reach the server there, and it asks nobody who they are; "
-            "whoever reaches it can run workflows and read and write files in its folders. Leave --host out to serve "
-            "this machine only, or add --insecure if everybody who can reach that address may do so"
-        )
+    _check_access(request)
     editor = _editor(request.wants_editor)
     terminal = Terminal()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     with open_host(terminal, **request.host) as host:
-        app = make_app(host, is_public=request.is_insecure, editor=editor)
+        app = make_app(
+            host,
+            is_public=request.is_insecure or request.token is not None,
+            token=request.token,
+            is_multi_user=request.is_multi_user,
+            allowed_origin=request.allowed_origin,
+            editor=editor,
+        )
         asyncio.run(_listen(app, request, terminal))
     return DONE
 
@@ -71,8 +78,21 @@ def _editor(is_wanted: bool | None) -> Path | None:
     return found
 
 
+def _check_access(request: ServeRequest) -> None:
+    if request.token is not None:
+        if why := why_unusable(request.token):
+            raise UsageError(f"--token (or MEZZOTINT_TOKEN): {why}; give a long random text of letters and digits")
+    elif not (is_loopback(request.host_name) or request.is_insecure):
+        raise UsageError(
+            f"--host {request.host_name}: others could reach the server there, and it asks nobody who they are; "
+            "whoever reaches it can run workflows and read and write files in its folders. Leave --host out to serve "
+            "this machine only, add --token TOKEN to let in those who know it, or --insecure if everybody who can "
+            "reach that address may do so"
+        )
+
+
 async def _listen(app: web.Application, request: ServeRequest, terminal: Terminal) -> None:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    runner = limited_runner(app, app[LIMITS])
     stop = asyncio.Event()
     with _stopping(stop):
         try:
@@ -80,6 +100,8 @@ async def _listen(app: web.Application, request: ServeRequest, terminal: Termina
             await _start(runner, request)
             terminal.say(f"Listening on http://{_shown(request.host_name)}:{_port(runner)}  (Ctrl-C stops)")
             terminal.say(NOTE)
+            if request.token is not None:
+                terminal.say("It asks for its token: open it with ?token=... once, or send it as a bearer token.")
             await stop.wait()
             terminal.say("Stopping. Ctrl-C again leaves at once.")
         finally:
@@ -92,7 +114,7 @@ async def _listen(app: web.Application, request: ServeRequest, terminal: Termina
 
 async def _start(runner: web.AppRunner, request: ServeRequest) -> None:
     try:
-        await web.TCPSite(runner, request.host_name, request.port).start()
+        await LimitedSite(runner, request.host_name, request.port, runner.app[LIMITS]).start()
     except OSError as error:
         raise UsageError(_refusal(request, error)) from None
 

@@ -19,7 +19,6 @@ from .json_body import json_answer
 from .static_file import static_file
 
 _INDEX = re.compile(r"index(\.[\w-]+)?\.json")
-_CACHING = {"Cache-Control": "no-cache"}
 EDITOR_FORM = ".ui"
 """A workflow `a` that is also there as `a.ui` was laid out by hand."""
 
@@ -29,10 +28,10 @@ async def get_template(request: web.Request) -> web.StreamResponse:
     as an editor's document; or its picture."""
     name = request.match_info["name"]
     if name == "index_logo.json":
-        return json_answer({}, headers=_CACHING)
+        return json_answer({})
     if name.endswith(SUFFIX) and not _INDEX.fullmatch(name):
         document = await asyncio.to_thread(_document, name.removesuffix(SUFFIX), request.app[HOST])
-        return json_answer(document, headers=_CACHING)
+        return json_answer(document)
     with as_file(files("mezzotint.workflows") / "templates") as folder:
         return await static_file(folder, "index.json" if _INDEX.fullmatch(name) else name)
 
@@ -46,4 +45,4 @@ def _document(name: str, host: Host) -> dict[str, Any]:
     return lay_out(host.load(bundled[name]), host.definitions)
 
 
-ROUTES = (web.get("/templates/{name}", get_template),)
+BARE_ROUTES = (web.get("/templates/{name}", get_template),)
