@@ -310,12 +310,7 @@ def serve(
     ] = False,
     editor: Annotated[
         bool | None,
-        typer.Option(
-            "--editor/--no-editor",
-            help="Whether / is the editor. Default: if it is installed (the extra 'editor'). Mezzotint's own page is "
-            "at /mezzotint/ then, else at /.",
-            show_default=False,
-        ),
+        typer.Option("--editor/--no-editor", show_default=False, help="Give / to the editor. Default: if installed."),
     ] = None,
     multi_user: Annotated[
         bool,
