@@ -17,7 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
-from mezzotint.server.app import make_app
+from mezzotint.server.app import ServerOptions, make_app
 from mezzotint.server.app_key import WORKER
 from mezzotint.server.origin import is_loopback
 
@@ -25,8 +25,6 @@ from .exit_code import DONE, INTERRUPTED
 from .host import open_host
 from .terminal import Terminal
 from .usage import UsageError
-
-NOTE = "Queue and history are kept in memory: they are gone when the server stops."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,9 @@ class ServeRequest:
     host_name: str
     port: int
     is_insecure: bool = False
+    database: str | None = None
+    width: int = 2
+    grace: float = 2.0
     host: dict[str, Any] = field(default_factory=dict)
 
 
@@ -54,7 +55,7 @@ def serve(request: ServeRequest) -> int:
     terminal = Terminal()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     with open_host(terminal, **request.host) as host:
-        app = make_app(host, is_public=request.is_insecure)
+        app = make_app(host, ServerOptions(request.database, request.width, request.grace, request.is_insecure))
         asyncio.run(_listen(app, request, terminal))
     return DONE
 
@@ -67,7 +68,6 @@ async def _listen(app: web.Application, request: ServeRequest, terminal: Termina
             await runner.setup()
             await _start(runner, request)
             terminal.say(f"Listening on http://{_shown(request.host_name)}:{_port(runner)}  (Ctrl-C stops)")
-            terminal.say(NOTE)
             await stop.wait()
             terminal.say("Stopping. Ctrl-C again leaves at once.")
         finally:

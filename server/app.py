@@ -1,57 +1,103 @@
-"""The server as an aiohttp application: routes, the worker, and how they start and stop.
-
-Queue and history are kept in memory: jobs that wait, and what became of those that ended, are gone when the process
-ends. Jobs that survive it come with a later release.
-"""
+"""The server as an aiohttp application: routes, the database of jobs, the worker, and how they start and stop."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from mezzotint.plugins.host import Host
 
-from . import file_routes, node_routes, prompt_routes, queue_routes, system_routes, upload_routes, websocket
-from .app_key import CLIENTS, HISTORY, HOST, QUEUE, WORKER
+from . import (
+    file_routes,
+    job_routes,
+    node_routes,
+    prompt_routes,
+    queue_routes,
+    system_routes,
+    upload_routes,
+    websocket,
+)
+from .app_key import CLIENTS, CONTROL, DATABASE, EVENTS, HOST, LISTING, QUEUE, STORE, WORKER
 from .clients import Clients
+from .database import Database
+from .event_log import EventLog
 from .features import MAX_UPLOAD_NBYTES
 from .frame import status
-from .history import History
+from .job_control import JobControl
+from .job_listing import JobListing
 from .job_queue import JobQueue
+from .job_store import JobStore
 from .origin import guard_origin
+from .recovery import Recovery
 from .worker import Worker
 
 PREFIXES = ("", "/api")
 """Every route is there under both."""
-_MODULES = (prompt_routes, queue_routes, file_routes, upload_routes, node_routes, system_routes, websocket)
+DATABASE_FILE = "jobs.sqlite"
+_MODULES = (
+    prompt_routes,
+    job_routes,
+    queue_routes,
+    file_routes,
+    upload_routes,
+    node_routes,
+    system_routes,
+    websocket,
+)
 
 
-def make_app(host: Host, *, is_public: bool = False) -> web.Application:
-    """The server for a host. The host stays the caller's to close, after the application.
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How the server behaves.
 
-    Args:
+    Attributes:
+        database: the SQLAlchemy URL of the database of jobs; None for a file in the home. width: how many jobs may run
+            at once. grace: seconds that running jobs are given to finish when the server stops.
         is_public: whether requests under names that are not this machine's own are answered.
     """
-    app = web.Application(client_max_size=MAX_UPLOAD_NBYTES, middlewares=[guard_origin(is_public=is_public)])
-    clients, history = Clients(), History()
-    queue = JobQueue(on_change=lambda: clients.tell_all(status(queue.remaining)))
-    app[HOST], app[QUEUE], app[HISTORY], app[CLIENTS] = host, queue, history, clients
-    app[WORKER] = Worker(host.engine, queue, history, clients)
+
+    database: str | None = None
+    width: int = 2
+    grace: float = 2.0
+    is_public: bool = False
+
+
+def make_app(host: Host, options: ServerOptions = ServerOptions()) -> web.Application:
+    """The server for a host. The host stays the caller's to close, after the application.
+
+    Raises:
+        DatabaseError, DatabaseInUseError, SchemaError: the database of jobs cannot be used.
+    """
+    app = web.Application(client_max_size=MAX_UPLOAD_NBYTES, middlewares=[guard_origin(is_public=options.is_public)])
+    database = Database(options.database or f"sqlite:///{host.folders.home / DATABASE_FILE}")
+    clients, store = Clients(), JobStore(database)
+    event_log = EventLog(database, clients)
+    queue = JobQueue(on_change=lambda: event_log.tell_all(status(queue.remaining)))
+    worker = Worker(host, queue, store, event_log, options.width)
+    app[HOST], app[CLIENTS], app[DATABASE], app[STORE] = host, clients, database, store
+    app[LISTING], app[EVENTS], app[QUEUE], app[WORKER] = JobListing(database), event_log, queue, worker
+    app[CONTROL] = JobControl(host, queue, store, worker)
     for prefix in PREFIXES:
         for module in _MODULES:
             app.router.add_routes(_under(prefix, module.ROUTES))
-    app.on_startup.append(_start)
-    app.on_shutdown.append(_stop)
+
+    async def start(app: web.Application) -> None:
+        await Recovery(store, queue, event_log).run()
+        worker.start()
+
+    async def stop(app: web.Application) -> None:
+        await worker.stop(options.grace)
+        await clients.close()
+
+    async def close(app: web.Application) -> None:
+        database.close()
+
+    app.on_startup.append(start)
+    app.on_shutdown.append(stop)
+    app.on_cleanup.append(close)
     return app
 
 
 def _under(prefix: str, routes: tuple[web.RouteDef, ...]) -> list[web.RouteDef]:
     return [web.RouteDef(route.method, prefix + route.path, route.handler, route.kwargs) for route in routes]
-
-
-async def _start(app: web.Application) -> None:
-    app[WORKER].start()
-
-
-async def _stop(app: web.Application) -> None:
-    await app[WORKER].stop()
-    await app[CLIENTS].close()
