@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from aiohttp import web
 
 from mezzotint.plugins.host import Host
@@ -18,6 +16,7 @@ from . import (
     upload_routes,
     websocket,
 )
+from .access import guard_access
 from .app_key import CLIENTS, CONTROL, DATABASE, EVENTS, HOST, LISTING, QUEUE, STORE, WORKER
 from .clients import Clients
 from .database import Database
@@ -47,34 +46,33 @@ _MODULES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """How the server behaves.
-
-    Attributes:
-        database: the SQLAlchemy URL of the database of jobs; None for a file in the home. width: how many jobs may run
-            at once. grace: seconds that running jobs are given to finish when the server stops.
-        is_public: whether requests under names that are not this machine's own are answered.
-    """
-
-    database: str | None = None
-    width: int = 2
-    grace: float = 2.0
-    is_public: bool = False
-
-
-def make_app(host: Host, options: ServerOptions = ServerOptions()) -> web.Application:
+def make_app(
+    host: Host,
+    *,
+    database_url: str | None = None,
+    width: int = 2,
+    grace: float = 2.0,
+    is_public: bool = False,
+    token: str | None = None,
+) -> web.Application:
     """The server for a host. The host stays the caller's to close, after the application.
+
+    Args:
+        database_url: the database of jobs; None for a file in the home. width: how many jobs may run at once.
+        grace: seconds that running jobs are given to finish when the server stops.
+        is_public: whether requests under names that are not this machine's own are answered.
+        token: what every request must carry; None when nobody is asked.
 
     Raises:
         DatabaseError, DatabaseInUseError, SchemaError: the database of jobs cannot be used.
     """
-    app = web.Application(client_max_size=MAX_UPLOAD_NBYTES, middlewares=[guard_origin(is_public=options.is_public)])
-    database = Database(options.database or f"sqlite:///{host.folders.home / DATABASE_FILE}")
+    guards = [guard_origin(is_public=is_public), guard_access(token)]
+    app = web.Application(client_max_size=MAX_UPLOAD_NBYTES, middlewares=guards)
+    database = Database(database_url or f"sqlite:///{host.folders.home / DATABASE_FILE}")
     clients, store = Clients(), JobStore(database)
     event_log = EventLog(database, clients)
     queue = JobQueue(on_change=lambda: event_log.tell_all(status(queue.remaining)))
-    worker = Worker(host, queue, store, event_log, options.width)
+    worker = Worker(host, queue, store, event_log, width)
     app[HOST], app[CLIENTS], app[DATABASE], app[STORE] = host, clients, database, store
     app[LISTING], app[EVENTS], app[QUEUE], app[WORKER] = JobListing(database), event_log, queue, worker
     app[CONTROL] = JobControl(host, queue, store, worker)
@@ -87,7 +85,7 @@ def make_app(host: Host, options: ServerOptions = ServerOptions()) -> web.Applic
         worker.start()
 
     async def stop(app: web.Application) -> None:
-        await worker.stop(options.grace)
+        await worker.stop(grace)
         await clients.close()
 
     async def close(app: web.Application) -> None:
