@@ -290,6 +290,18 @@ def serve(
             rich_help_panel=JOBS,
         ),
     ] = 2.0,
+    multi_user: Annotated[
+        bool,
+        typer.Option("--multi-user", help="Let editors make users, each with settings and workflows of their own."),
+    ] = False,
+    enable_cors_header: Annotated[
+        str | None,
+        typer.Option(
+            "--enable-cors-header",
+            metavar="ORIGIN",
+            help="Let the pages of another address, such as http://localhost:5173, use the server; '*' lets all.",
+        ),
+    ] = None,
     output_dir: Annotated[
         Path | None,
         typer.Option(
@@ -328,7 +340,9 @@ def serve(
 
     folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device}
     options = {**_host_options(plugin, models_dir, extra_model_paths, input_dir), **folders}
-    request = ServeRequest(host, port, insecure, database, parallel, grace, host=options, token=token)
+    request = ServeRequest(
+        host, port, insecure, multi_user, enable_cors_header, options, token, database, parallel, grace
+    )
     raise typer.Exit(serve_jobs(request))
 
 

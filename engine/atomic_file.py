@@ -1,6 +1,6 @@
 """Files that appear whole or not at all: written under another name in the same folder, then given their own.
 
-Both functions raise the `OSError` of the step that failed and leave nothing behind, whatever interrupts them. No file
+The functions raise the `OSError` of the step that failed and leave nothing behind, whatever interrupts them. No file
 is flushed to the medium: after a power cut a file may be torn, so readers that care keep a checksum.
 """
 
@@ -44,6 +44,17 @@ def write_new(folder: Path, names: Iterable[str], data: bytes) -> str:
                 _publish(temporary, folder / name)
                 return name
     raise FileExistsError(f"every name offered is taken in '{folder}'")
+
+
+def move_new(source: Path, target: Path) -> None:
+    """Give a file another name on the same file system, never over another file.
+
+    Raises:
+        FileExistsError: there is such a file.
+        OSError: the file is missing, or a folder may not be written.
+    """
+    _publish(source, target)
+    source.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

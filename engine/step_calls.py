@@ -28,6 +28,10 @@ class StepCalls:
     def invoke(self) -> Generator[Request, Any, StepValue]:
         return invoke(self._step.spec, self._run.bound(self._step), self)
 
+    @property
+    def job_id(self) -> str:
+        return self._run.job_id
+
     def context(self, call_index: int) -> Context:
         return self._run.engine.context(self._step.id, call_index, self._run.prompt, self._run)
 

@@ -16,6 +16,7 @@ from mezzotint.engine.engine import Engine
 from mezzotint.engine.event_stream import OnEvent
 from mezzotint.engine.expansion import GraphBuilder
 from mezzotint.engine.folders import Folders
+from mezzotint.engine.free_memory import PROCESS
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.residency import Residency
 from mezzotint.engine.run_result import RunResult
@@ -35,6 +36,7 @@ class Settings:
         home: holds everything that persists. input_dir, output_dir, models_dir, extra_model_paths: see `Folders`.
         cache_dir: folder of the disk cache. plugins: Python files to load as plugins. nodes: further node functions.
         device: `"cpu"`, `"cuda:0"`, ... memory_nbytes: bound of the memory cache.
+        max_memory_nbytes: what the process should hold of the main memory at most, see `_limit_memory`.
         save_metadata: whether pictures carry the workflow that made them.
     """
 
@@ -48,6 +50,7 @@ class Settings:
     nodes: tuple[Callable[..., Any], ...] = ()
     device: str | None = None
     memory_nbytes: int = 1 << 30
+    max_memory_nbytes: int | None = None
     save_metadata: bool = True
 
 
@@ -73,7 +76,7 @@ class Host:
             self.registry,
             folders=self.folders,
             models=self.models,
-            memory_nbytes=settings.memory_nbytes,
+            memory_nbytes=_limit_memory(settings),
             cache_dir=settings.cache_dir,
             scope=self.plugins.scope(),
             save_metadata=settings.save_metadata,
@@ -101,6 +104,18 @@ class Host:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _limit_memory(settings: Settings) -> int:
+    """Hold the process to its limit, and return the bound of the memory cache.
+
+    A quarter is for values that are kept, the rest for models and work. What a step is known to need beyond what is
+    left is refused, and models that nobody uses make room. The limit is the process's, and so that of all its hosts.
+    """
+    if settings.max_memory_nbytes is None:
+        return settings.memory_nbytes
+    PROCESS.limit_nbytes = settings.max_memory_nbytes
+    return min(settings.memory_nbytes, settings.max_memory_nbytes // 4)
 
 
 def _folders(settings: Settings) -> Folders:

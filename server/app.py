@@ -2,37 +2,63 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from mezzotint.plugins.host import Host
 
 from . import (
     file_routes,
+    internal_routes,
     job_routes,
+    model_routes,
     node_routes,
+    pack_routes,
     prompt_routes,
     queue_routes,
     system_routes,
     upload_routes,
+    user_routes,
+    userdata_routes,
     websocket,
 )
 from .access import guard_access
-from .app_key import CLIENTS, CONTROL, DATABASE, EVENTS, HOST, LISTING, QUEUE, STORE, WORKER
+from .app_key import (
+    CLIENTS,
+    CONTROL,
+    DATABASE,
+    EVENTS,
+    HOST,
+    LIMITS,
+    LISTING,
+    LOG_BOOK,
+    PACKS,
+    QUEUE,
+    STORE,
+    USERS,
+    WORKER,
+)
+from .body_limit import guard_bodies
 from .clients import Clients
 from .database import Database
 from .event_log import EventLog
-from .features import MAX_UPLOAD_NBYTES
-from .frame import status
+from .frame import Frame, status
 from .job_control import JobControl
 from .job_listing import JobListing
 from .job_queue import JobQueue
 from .job_store import JobStore
+from .limits import DEFAULT_LIMITS, Limits
+from .log_book import LogBook
 from .origin import guard_origin
+from .packs import Packs
 from .recovery import Recovery
+from .response_headers import allow_origin, set_cache_control
+from .users import Users
 from .worker import Worker
 
 PREFIXES = ("", "/api")
-"""Every route is there under both."""
+"""Every route is there under both, but for static files and what is internal."""
 DATABASE_FILE = "jobs.sqlite"
 _MODULES = (
     prompt_routes,
@@ -41,7 +67,11 @@ _MODULES = (
     file_routes,
     upload_routes,
     node_routes,
+    model_routes,
+    pack_routes,
     system_routes,
+    user_routes,
+    userdata_routes,
     websocket,
 )
 
@@ -54,6 +84,9 @@ def make_app(
     grace: float = 2.0,
     is_public: bool = False,
     token: str | None = None,
+    is_multi_user: bool = False,
+    allowed_origin: str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> web.Application:
     """The server for a host. The host stays the caller's to close, after the application.
 
@@ -62,40 +95,63 @@ def make_app(
         grace: seconds that running jobs are given to finish when the server stops.
         is_public: whether requests under names that are not this machine's own are answered.
         token: what every request must carry; None when nobody is asked.
+        is_multi_user: whether clients can make users, who have settings and files of their own.
+        allowed_origin: whose pages may ask beside the server's own; `*` for all.
+        limits: how much one client may ask.
 
     Raises:
         DatabaseError, DatabaseInUseError, SchemaError: the database of jobs cannot be used.
     """
-    guards = [guard_origin(is_public=is_public), guard_access(token)]
-    app = web.Application(client_max_size=MAX_UPLOAD_NBYTES, middlewares=guards)
-    database = Database(database_url or f"sqlite:///{host.folders.home / DATABASE_FILE}")
-    clients, store = Clients(), JobStore(database)
-    event_log = EventLog(database, clients)
-    queue = JobQueue(on_change=lambda: event_log.tell_all(status(queue.remaining)))
-    worker = Worker(host, queue, store, event_log, width)
-    app[HOST], app[CLIENTS], app[DATABASE], app[STORE] = host, clients, database, store
-    app[LISTING], app[EVENTS], app[QUEUE], app[WORKER] = JobListing(database), event_log, queue, worker
-    app[CONTROL] = JobControl(host, queue, store, worker)
+    guards = [
+        guard_origin(is_public=is_public, allowed_origin=allowed_origin),
+        guard_access(token),
+        guard_bodies(limits),
+    ]
+    app = web.Application(client_max_size=limits.body_nbytes, middlewares=guards)
+    app[LIMITS], app[HOST] = limits, host
+    _add_jobs(app, database_url or f"sqlite:///{host.folders.home / DATABASE_FILE}", width)
+    app[USERS], app[PACKS] = Users(host.folders.home / "user", is_multi=is_multi_user), Packs()
+    app[LOG_BOOK] = LogBook(lambda sid, data: app[CLIENTS].tell(sid, Frame("logs", data)))
     for prefix in PREFIXES:
         for module in _MODULES:
             app.router.add_routes(_under(prefix, module.ROUTES))
-
-    async def start(app: web.Application) -> None:
-        await Recovery(store, queue, event_log).run()
-        worker.start()
-
-    async def stop(app: web.Application) -> None:
-        await worker.stop(grace)
-        await clients.close()
-
-    async def close(app: web.Application) -> None:
-        database.close()
-
-    app.on_startup.append(start)
-    app.on_shutdown.append(stop)
-    app.on_cleanup.append(close)
+    for routes in (pack_routes.BARE_ROUTES, internal_routes.BARE_ROUTES):
+        app.router.add_routes(routes)
+    app.on_response_prepare.append(set_cache_control)
+    if allowed_origin is not None:
+        app.on_response_prepare.append(allow_origin(allowed_origin))
+    app.on_startup.append(_start)
+    app.on_shutdown.append(partial(_stop, grace))
+    app.on_cleanup.append(_close)
     return app
+
+
+def _add_jobs(app: web.Application, database_url: str, width: int) -> None:
+    """All that has to do with jobs."""
+    database, clients = Database(database_url), Clients()
+    store, event_log = JobStore(database), EventLog(database, clients)
+    queue = JobQueue(on_change=lambda: event_log.tell_all(status(queue.remaining)))
+    worker = Worker(app[HOST], queue, store, event_log, width)
+    app[CLIENTS], app[DATABASE], app[STORE], app[LISTING] = clients, database, store, JobListing(database)
+    app[EVENTS], app[QUEUE], app[WORKER] = event_log, queue, worker
+    app[CONTROL] = JobControl(app[HOST], queue, store, worker)
 
 
 def _under(prefix: str, routes: tuple[web.RouteDef, ...]) -> list[web.RouteDef]:
     return [web.RouteDef(route.method, prefix + route.path, route.handler, route.kwargs) for route in routes]
+
+
+async def _start(app: web.Application) -> None:
+    app[LOG_BOOK].open()
+    await Recovery(app[STORE], app[QUEUE], app[EVENTS]).run()
+    app[WORKER].start()
+
+
+async def _stop(grace: float, app: web.Application) -> None:
+    await app[WORKER].stop(grace)
+    app[LOG_BOOK].close()
+    await app[CLIENTS].close()
+
+
+async def _close(app: web.Application) -> None:
+    app[DATABASE].close()

@@ -13,6 +13,10 @@ from .job_control import JobControl
 from .job_listing import JobListing
 from .job_queue import JobQueue
 from .job_store import JobStore
+from .limits import Limits
+from .log_book import LogBook
+from .packs import Packs
+from .users import Users
 from .worker import Worker
 
 HOST = web.AppKey("host", Host)
@@ -24,3 +28,7 @@ CONTROL = web.AppKey("control", JobControl)
 EVENTS = web.AppKey("events", EventLog)
 CLIENTS = web.AppKey("clients", Clients)
 WORKER = web.AppKey("worker", Worker)
+USERS = web.AppKey("users", Users)
+PACKS = web.AppKey("packs", Packs)
+LIMITS = web.AppKey("limits", Limits)
+LOG_BOOK = web.AppKey("log_book", LogBook)

@@ -7,13 +7,11 @@ import uuid
 
 from aiohttp import WSMsgType, web
 
-from .app_key import CLIENTS, EVENTS, QUEUE, WORKER
+from .app_key import CLIENTS, EVENTS, LIMITS, QUEUE, WORKER
 from .clients import Backlog, Connection
 from .event_log import EventLog
 from .frame import Frame, status
 
-MAX_MESSAGE_NBYTES = 1 << 20
-"""The largest message that a client may send; there is nothing to say that is longer."""
 CLOSE_REPLY_SECONDS = 1.0
 
 
@@ -23,7 +21,13 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     With `after=N`, it is first told what its jobs were told with a number above N.
     """
     after = _after(request)
-    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_NBYTES, timeout=CLOSE_REPLY_SECONDS, compress=False)
+    limits = request.app[LIMITS]
+    socket = web.WebSocketResponse(
+        max_msg_size=limits.message_nbytes,
+        heartbeat=limits.heartbeat_seconds,
+        timeout=CLOSE_REPLY_SECONDS,
+        compress=False,
+    )
     await socket.prepare(request)
     sid = request.query.get("clientId") or uuid.uuid4().hex
     event_log, clients = request.app[EVENTS], request.app[CLIENTS]
