@@ -100,7 +100,7 @@ def test_no_request_is_answered_with_500_or_not_at_all(fuzzed: Fuzzed) -> None:
 def test_no_frame_hurts_anybody_but_its_own_socket(fuzzed: Fuzzed) -> None:
     with fuzzed.listen("bystander") as bystander:
 
-        @_QUIETLY
+        @settings(_QUIETLY, max_examples=int(_WANTED or 100))
         @given(st.lists(frames(), min_size=1, max_size=4), st.integers(0, 300))
         def send(sent: list[bytes], torn: int) -> None:
             with fuzzed.listen("hostile") as connection, suppress(ConnectionError):
