@@ -285,6 +285,10 @@ def serve(
             rich_help_panel=JOBS,
         ),
     ] = 2.0,
+    editor: Annotated[
+        bool | None,
+        typer.Option("--editor/--no-editor", show_default=False, help="Give / to the editor. Default: if installed."),
+    ] = None,
     multi_user: Annotated[
         bool,
         typer.Option("--multi-user", help="Let editors make users, each with settings and workflows of their own."),
@@ -339,7 +343,7 @@ def serve(
     folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device}
     options = {**_host_options(plugin, models_dir, extra_model_paths, input_dir), **folders}
     request = ServeRequest(
-        host, port, insecure, multi_user, enable_cors_header, options, token, database, parallel, grace,
+        host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace,
         max_memory=max_memory, log_format=log_format, log_level=log_level,
     )  # fmt: skip
     raise typer.Exit(serve_jobs(request))

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,6 +20,7 @@ from aiohttp import web
 from mezzotint.server.access import why_unusable
 from mezzotint.server.app import make_app
 from mezzotint.server.app_key import LIMITS, STOPPING, WORKER
+from mezzotint.server.editor import CURE, editor_folder
 from mezzotint.server.limited_site import LimitedSite, limited_runner
 from mezzotint.server.origin import is_loopback
 
@@ -43,6 +45,7 @@ class ServeRequest:
     allowed_origin: str | None = None
     host: dict[str, Any] = field(default_factory=dict)
     token: str | None = field(default=None, repr=False)
+    wants_editor: bool | None = None
     database: str | None = None
     width: int = 2
     grace: float = 2.0
@@ -58,6 +61,7 @@ def serve(request: ServeRequest) -> int:
         UsageError: the address is none, is taken, or may not be used; the size of the memory is none.
     """
     _check_access(request)
+    editor = _editor(request.wants_editor)
     terminal = Terminal()
     set_up_logging(request.log_format, request.log_level)
     with open_host(terminal, max_memory_nbytes=_memory(request), **request.host) as host:
@@ -70,9 +74,18 @@ def serve(request: ServeRequest) -> int:
             token=request.token,
             is_multi_user=request.is_multi_user,
             allowed_origin=request.allowed_origin,
+            editor=editor,
         )
         asyncio.run(_listen(app, request, terminal))
     return DONE
+
+
+def _editor(is_wanted: bool | None) -> Path | None:
+    """The folder of the editor to serve, or None. `is_wanted` None: if it is installed."""
+    found = None if is_wanted is False else editor_folder()
+    if is_wanted and found is None:
+        raise UsageError(f"--editor: the editor is not installed; {CURE}")
+    return found
 
 
 def _check_access(request: ServeRequest) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from aiohttp import web
 
 from mezzotint.plugins.host import Host
 
 from . import (
+    convert_routes,
     file_routes,
     internal_routes,
     job_routes,
@@ -19,6 +21,7 @@ from . import (
     prompt_routes,
     queue_routes,
     system_routes,
+    template_routes,
     upload_routes,
     user_routes,
     userdata_routes,
@@ -57,6 +60,7 @@ from .log_book import LogBook
 from .metrics import Metrics
 from .origin import guard_origin
 from .packs import Packs
+from .page_routes import page_routes
 from .recovery import Recovery
 from .response_headers import allow_origin, set_cache_control
 from .stopping import Stopping, guard_stopping
@@ -77,10 +81,12 @@ _MODULES = (
     model_routes,
     pack_routes,
     system_routes,
+    convert_routes,
     user_routes,
     userdata_routes,
     websocket,
 )
+_BARE_MODULES = (pack_routes, internal_routes, template_routes)
 
 
 def make_app(
@@ -94,6 +100,7 @@ def make_app(
     is_multi_user: bool = False,
     allowed_origin: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    editor: Path | None = None,
 ) -> web.Application:
     """The server for a host. The host stays the caller's to close, after the application.
 
@@ -105,6 +112,7 @@ def make_app(
         is_multi_user: whether clients can make users, who have settings and files of their own.
         allowed_origin: whose pages may ask beside the server's own; `*` for all.
         limits: how much one client may ask.
+        editor: the folder of the editor's files, see `editor_folder`; None leaves `/` to our own page.
 
     Raises:
         DatabaseError, DatabaseInUseError, SchemaError: the database of jobs cannot be used.
@@ -126,7 +134,12 @@ def make_app(
     for prefix in PREFIXES:
         for module in _MODULES:
             app.router.add_routes(_under(prefix, module.ROUTES))
-    for routes in (pack_routes.BARE_ROUTES, internal_routes.BARE_ROUTES):
+    for routes in (
+        pack_routes.BARE_ROUTES,
+        internal_routes.BARE_ROUTES,
+        template_routes.BARE_ROUTES,
+        page_routes(editor),
+    ):
         app.router.add_routes(routes)
     app.on_response_prepare.append(set_cache_control)
     if allowed_origin is not None:
