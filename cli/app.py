@@ -22,6 +22,8 @@ from .option import (
     MaxMemory,
     ModelsDir,
     PluginFiles,
+    ServerToken,
+    ServerUrl,
     Token,
 )
 
@@ -149,10 +151,14 @@ def run(
             rich_help_panel=DISPLAY,
         ),
     ] = False,
+    server: ServerUrl = None,
+    token: ServerToken = None,
 ) -> None:
     """Run a workflow and write what it makes.
 
     Dynamic prompts such as {red|blue} and dates such as %date:yyyy-MM-dd% are filled in for each run, as editors do.
+
+    With --server the work is done there: pictures that the workflow names are sent, and what it makes is fetched.
 
     The files made are written to the standard output, one path a line. Ctrl-C stops a run; a second one leaves at once.
 
@@ -171,7 +177,7 @@ def run(
         "save_metadata": not no_metadata,
     }
     request = RunRequest(
-        file, settings or [], prompt, negative, seed, count, as_json, quiet, traceback, host
+        file, settings or [], prompt, negative, seed, count, as_json, quiet, traceback, host, server or None, token
     )  # fmt: skip
     raise typer.Exit(run_workflow(request))
 

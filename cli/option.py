@@ -10,7 +10,7 @@ import typer
 from .log_output import LogFormat, LogLevel
 
 FOLDERS, CHANGES, DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
-JOBS, OPERATION = "Jobs", "Operation"
+JOBS, OPERATION, SERVER = "Jobs", "Operation", "Server"
 
 File = Annotated[
     str,
@@ -61,6 +61,28 @@ PluginFiles = Annotated[
         metavar="FILE.py",
         help="A Python file with nodes of your own. May be repeated.",
         rich_help_panel=FOLDERS,
+    ),
+]
+ServerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        envvar="MEZZOTINT_SERVER",
+        show_default=False,
+        help="The server, as in http://127.0.0.1:8188.",
+        rich_help_panel=SERVER,
+    ),
+]
+ServerToken = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        metavar="TOKEN",
+        envvar="MEZZOTINT_TOKEN",
+        show_default=False,
+        help="The token that the server asks for. Better given as MEZZOTINT_TOKEN.",
+        rich_help_panel=SERVER,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]

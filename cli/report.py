@@ -87,9 +87,15 @@ def _natural_order(node_id: str) -> list[tuple[bool, int | str]]:
     return [(not part.isdecimal(), int(part) if part.isdecimal() else part) for part in parts]
 
 
-def written_files(outputs: Mapping[str, Mapping[str, Sequence[Any]]], folders: Folders) -> list[Path]:
-    """The files that output nodes report, absolute."""
-    return [path for shown in outputs.values() for item in _items(shown) if (path := _path(item, folders)) is not None]
+def shown_files(outputs: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[dict[str, Any]]:
+    """What output nodes say of the files that they wrote: `filename`, `subfolder` and `type` of each."""
+    return [item for shown in outputs.values() for item in _items(shown) if _is_file(item)]
+
+
+def file_path(shown: Mapping[str, Any], folders: Folders) -> Path:
+    """Where such a file lies, absolute."""
+    folder = folders.by_type(shown.get("type", "output")).absolute()
+    return folder / str(shown.get("subfolder", "")) / str(shown["filename"])
 
 
 def shown_texts(shown: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -101,10 +107,7 @@ def _items(shown: Mapping[str, Sequence[Any]]) -> Iterator[Any]:
     return (item for items in shown.values() if not isinstance(items, str) for item in items)
 
 
-def _path(item: Any, folders: Folders) -> Path | None:
+def _is_file(item: Any) -> bool:
     if not isinstance(item, dict) or not isinstance(item.get("filename"), str):
-        return None
-    folder_type = item.get("type", "output")
-    if folder_type not in ("input", "output", "temp"):
-        return None
-    return folders.by_type(folder_type).absolute() / str(item.get("subfolder", "")) / str(item["filename"])
+        return False
+    return item.get("type", "output") in ("input", "output", "temp")
