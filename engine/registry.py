@@ -36,6 +36,21 @@ class Registry:
         self._specs[spec.name] = spec
         return spec
 
+    def unregister(self, spec: NodeSpec) -> None:
+        """Take a node out again, if it is still this one that has the name."""
+        if self._specs.get(spec.name) is spec:
+            self._specs = {name: other for name, other in self._specs.items() if other is not spec}
+
+    def copy(self) -> Registry:
+        """A registry with the same nodes, which goes its own way from here."""
+        made = Registry()
+        made._specs = dict(self._specs)
+        return made
+
+    def become(self, other: Registry) -> None:
+        """Take over the nodes of another, all at once: whoever looks sees all of the old or all of the new."""
+        self._specs = other._specs
+
     def get(self, name: str) -> NodeSpec | None:
         return self._specs.get(name)
 

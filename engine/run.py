@@ -74,6 +74,10 @@ class Run:
 
     async def execute(self) -> RunResult:
         """Run to the end. What fails is in the result and in the events; nothing of it is raised."""
+        with self.engine.surroundings.run(self.job_id, self.prompt.workflow):
+            return await self._execute()
+
+    async def _execute(self) -> RunResult:
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
         self._finished = loop.create_future()
@@ -275,10 +279,10 @@ class Run:
         began = time.perf_counter()
         failure: BaseException | None = None
         try:
-            value = await invoke_async(
-                step.spec, self.bound(step), StepCalls(self, step),
-                partial(self._await_graph, step),
-            )  # fmt: skip
+            with self.engine.surroundings.step(self.job_id, step):
+                value = await invoke_async(
+                    step.spec, self.bound(step), StepCalls(self, step), partial(self._await_graph, step)
+                )
         except BaseExceptionGroup as group:
             failure = first_error(group)
         except (Exception, Cancelled, asyncio.CancelledError) as error:

@@ -26,7 +26,9 @@ class StepCalls:
         self._run, self._step = run, step
 
     def invoke(self) -> Generator[Request, Any, StepValue]:
-        return invoke(self._step.spec, self._run.bound(self._step), self)
+        body = invoke(self._step.spec, self._run.bound(self._step), self)
+        around = self._run.engine.surroundings
+        return around.body(self._run.job_id, self._step, body) if around.steps else body
 
     def context(self, call_index: int) -> Context:
         return self._run.engine.context(self._step.id, call_index, self._run.prompt, self._run)

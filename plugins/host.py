@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +16,21 @@ from mezzotint.engine.definition import Definitions
 from mezzotint.engine.engine import Engine
 from mezzotint.engine.event_stream import OnEvent
 from mezzotint.engine.expansion import GraphBuilder
+from mezzotint.engine.errors import MezzotintError
 from mezzotint.engine.folders import Folders
+from mezzotint.engine.output_store import LOCAL, Outputs
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.residency import Residency
 from mezzotint.engine.run_result import RunResult
 from mezzotint.engine.workflow import Workflow
 from mezzotint.engine.workflow_file import load_workflow
 
+from .consent import Consents
 from .manager import Plugins
+from .registration import Tables
+
+BLOCK_VARIABLE = "MEZZOTINT_BLOCK_PLUGINS"
+PLUGINS_VARIABLE = "MEZZOTINT_PLUGINS"
 
 WorkflowLike = str | Path | Mapping[str, Any] | Workflow | GraphBuilder
 
@@ -33,9 +41,13 @@ class Settings:
 
     Attributes:
         home: holds everything that persists. input_dir, output_dir, models_dir, extra_model_paths: see `Folders`.
-        cache_dir: folder of the disk cache. plugins: Python files to load as plugins. nodes: further node functions.
-        device: `"cpu"`, `"cuda:0"`, ... memory_nbytes: bound of the memory cache.
-        save_metadata: whether pictures carry the workflow that made them.
+        cache_dir: folder of the disk cache. nodes: further node functions.
+        plugins: Python files and folders to load as plugins, and objects that implement hooks. plugins_dir: where
+            plugins lie that may be run once they are allowed; `plugins` in the home when None. blocked_plugins: names
+            of plugins, or of their distributions, that are not to be loaded.
+        output_store: where saved files go, by the name of a store. device: `"cpu"`, `"cuda:0"`, ...
+        memory_nbytes: bound of the memory cache. save_metadata: whether pictures carry the workflow that made them.
+        reload: whether changed plugins are loaded again while the host is open, and run without being allowed.
     """
 
     home: Path | None = None
@@ -44,11 +56,15 @@ class Settings:
     models_dir: Path | None = None
     extra_model_paths: Path | None = None
     cache_dir: Path | None = None
-    plugins: tuple[Path, ...] = ()
+    plugins: tuple[Any, ...] = ()
+    plugins_dir: Path | None = None
+    blocked_plugins: tuple[str, ...] = ()
     nodes: tuple[Callable[..., Any], ...] = ()
+    output_store: str = LOCAL
     device: str | None = None
     memory_nbytes: int = 1 << 30
     save_metadata: bool = True
+    reload: bool = False
 
 
 class Host:
@@ -56,18 +72,14 @@ class Host:
 
     def __init__(self, settings: Settings = Settings()) -> None:
         self.settings = settings
-        self.plugins = Plugins()
-        self.plugins.load_built_in()
-        self.plugins.load_installed()
-        for path in settings.plugins:
-            self.plugins.load_file(path)
+        self.folders = _folders(settings)
         self.registry = Registry()
-        self.plugins.register_nodes(self.registry)
+        self.models = Residency(device=settings.device, folders=self.folders)
+        self.outputs = Outputs(self.folders, settings.output_store)
+        self.plugins = _plugins(settings, Tables(self.registry, self.models, self.outputs), self.folders)
         for function in settings.nodes:
             self.registry.register(function, function.__module__)
-        self.folders = _folders(settings)
-        self.models = Residency(device=settings.device, folders=self.folders)
-        self.plugins.register_models(self.models)
+        _check_store(self.outputs)
         self.definitions = Definitions(self.registry, self.folders)
         self.engine = Engine(
             self.registry,
@@ -77,6 +89,8 @@ class Host:
             cache_dir=settings.cache_dir,
             scope=self.plugins.scope(),
             save_metadata=settings.save_metadata,
+            outputs=self.outputs,
+            surroundings=self.plugins.surroundings(),
         )
         gc.freeze()  # what is loaded by now stays; collections during large graphs need not look at it again
 
@@ -93,8 +107,9 @@ class Host:
         return load_workflow(source, self.definitions)
 
     def close(self) -> None:
-        """Finish what is being written and stop the threads."""
+        """Finish what is being written, stop the threads and let go of the plugins."""
         self.engine.close()
+        self.plugins.close()
 
     def __enter__(self) -> Host:
         return self
@@ -111,6 +126,36 @@ def _folders(settings: Settings) -> Folders:
         models_dir=settings.models_dir,
         extra_model_paths=settings.extra_model_paths,
     )
+
+
+def _plugins(settings: Settings, tables: Tables, folders: Folders) -> Plugins:
+    named = os.environ.get(BLOCK_VARIABLE, "").split(",")
+    plugins = Plugins(tables, Consents(folders.home), {*settings.blocked_plugins, *map(str.strip, named)} - {""})
+    plugins.load_built_in()
+    plugins.load_installed()
+    plugins.load_folder(plugins_folder(settings.plugins_dir, folders.home), is_trusted=settings.reload)
+    for given in settings.plugins:
+        if isinstance(given, str | Path):
+            plugins.load_file(Path(given).absolute())
+        else:
+            plugins.load_object(given)
+    return plugins
+
+
+def plugins_folder(named: Path | None, home: Path) -> Path:
+    """Where plugins lie: the folder that is named, else that of `MEZZOTINT_PLUGINS`, else `plugins` in the home."""
+    if named is not None:
+        return named.absolute()
+    variable = os.environ.get(PLUGINS_VARIABLE)
+    return Path(variable).expanduser().absolute() if variable else (home / "plugins").absolute()
+
+
+def _check_store(outputs: Outputs) -> None:
+    if outputs.name not in outputs.makers:
+        raise MezzotintError(
+            f"output_store: there is no store '{outputs.name}'; there are {', '.join(outputs.makers)}; "
+            f"load the plugin that brings it"
+        )
 
 
 _lock = threading.RLock()
@@ -168,10 +213,10 @@ def run(
 
 def _settings(options: Mapping[str, Any]) -> Settings:
     given: dict[str, Any] = dict(options)
-    for name in ("home", "input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir"):
+    for name in ("home", "input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir", "plugins_dir"):
         if given.get(name) is not None:
             given[name] = Path(given[name])
-    for name in ("plugins", "nodes"):
+    for name in ("plugins", "nodes", "blocked_plugins"):
         given[name] = tuple(given.get(name, ()))
     return Settings(**given)
 
