@@ -285,10 +285,23 @@ def serve(
     host: Annotated[
         str,
         typer.Option(
-            "--host", metavar="ADDRESS", help="Where to listen. Others than this machine's own need --insecure."
+            "--host",
+            metavar="ADDRESS",
+            help="Where to listen. Others than this machine's own need --token or --insecure.",
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for any that is free.")] = 8188,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            metavar="TOKEN",
+            envvar="MEZZOTINT_TOKEN",
+            show_default=False,
+            help="Let only those in who send this token, over HTTP and the websocket. Better given as "
+            "MEZZOTINT_TOKEN: a command line can be read by other users of the machine.",
+        ),
+    ] = None,
     insecure: Annotated[
         bool,
         typer.Option(
@@ -334,7 +347,7 @@ def serve(
 
     folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device}
     options = {**_host_options(plugin, models_dir, extra_model_paths, input_dir), **folders}
-    raise typer.Exit(serve_jobs(ServeRequest(host, port, insecure, options)))
+    raise typer.Exit(serve_jobs(ServeRequest(host, port, insecure, host=options, token=token)))
 
 
 @app.command()

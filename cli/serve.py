@@ -17,6 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
+from mezzotint.server.access import why_unusable
 from mezzotint.server.app import make_app
 from mezzotint.server.app_key import WORKER
 from mezzotint.server.origin import is_loopback
@@ -37,6 +38,7 @@ class ServeRequest:
     port: int
     is_insecure: bool = False
     host: dict[str, Any] = field(default_factory=dict)
+    token: str | None = field(default=None, repr=False)
 
 
 def serve(request: ServeRequest) -> int:
@@ -45,18 +47,26 @@ def serve(request: ServeRequest) -> int:
     Raises:
         UsageError: the address is none, is taken, or may not be used.
     """
-    if not (is_loopback(request.host_name) or request.is_insecure):
-        raise UsageError(
-            f"--host {request.host_name}: others could reach the server there, and it asks nobody who they are; "
-            "whoever reaches it can run workflows and read and write files in its folders. Leave --host out to serve "
-            "this machine only, or add --insecure if everybody who can reach that address may do so"
-        )
+    _check_access(request)
     terminal = Terminal()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     with open_host(terminal, **request.host) as host:
-        app = make_app(host, is_public=request.is_insecure)
+        app = make_app(host, is_public=request.is_insecure or request.token is not None, token=request.token)
         asyncio.run(_listen(app, request, terminal))
     return DONE
+
+
+def _check_access(request: ServeRequest) -> None:
+    if request.token is not None:
+        if why := why_unusable(request.token):
+            raise UsageError(f"--token (or MEZZOTINT_TOKEN): {why}; give a long random text of letters and digits")
+    elif not (is_loopback(request.host_name) or request.is_insecure):
+        raise UsageError(
+            f"--host {request.host_name}: others could reach the server there, and it asks nobody who they are; "
+            "whoever reaches it can run workflows and read and write files in its folders. Leave --host out to serve "
+            "this machine only, add --token TOKEN to let in those who know it, or --insecure if everybody who can "
+            "reach that address may do so"
+        )
 
 
 async def _listen(app: web.Application, request: ServeRequest, terminal: Terminal) -> None:
@@ -68,6 +78,8 @@ async def _listen(app: web.Application, request: ServeRequest, terminal: Termina
             await _start(runner, request)
             terminal.say(f"Listening on http://{_shown(request.host_name)}:{_port(runner)}  (Ctrl-C stops)")
             terminal.say(NOTE)
+            if request.token is not None:
+                terminal.say("It asks for its token: open it with ?token=... once, or send it as a bearer token.")
             await stop.wait()
             terminal.say("Stopping. Ctrl-C again leaves at once.")
         finally:

@@ -13,7 +13,8 @@ from typing import Self
 
 from .errors import FolderError, MissingModelError
 from .extra_paths import EXTRA_PATHS_FILE, expanded, read_extra_paths
-from .listed_folder import ListedFolder, why_refused
+from .folder_path import path_below, why_refused
+from .listed_folder import ListedFolder
 
 HOME_VARIABLE = "MEZZOTINT_HOME"
 MODELS_VARIABLE = "MEZZOTINT_MODELS"
@@ -196,20 +197,20 @@ class Folders:
     def images(self, folder_type: str = "input") -> list[str]:
         """The pictures in a folder and below: paths with '/', sorted."""
         path = self.by_type(folder_type)
-        return sorted(self._images.setdefault(path, ListedFolder(path, IMAGES)).names())
+        return sorted(self._images.setdefault(path, ListedFolder(path, IMAGES, stays_inside=True)).names())
 
     def resolve_annotated(self, name: str, folder_type: str = "input") -> Path:
         """The path of `"a.png [temp]"`: in the folder that the annotation names, else in `folder_type`.
 
-        The file need not exist.
+        The file need not exist. Links are followed, but not out of the folder.
 
         Raises:
-            FolderError: the name leaves that folder.
+            FolderError: the name, or a link in it, leaves that folder.
         """
         plain, folder_type = split_annotation(name, folder_type)
         if why := why_refused(plain):
             raise FolderError(f"the file name {name!r} cannot be used: {why}")
-        return self.by_type(folder_type) / plain
+        return path_below(self.by_type(folder_type), plain)
 
     def require_file(self, name: str, folder_type: str = "input") -> Path:
         """As `resolve_annotated`, for a file that must be there.

@@ -11,6 +11,7 @@ from aiohttp import web
 from mezzotint.plugins.host import Host
 
 from . import file_routes, node_routes, prompt_routes, queue_routes, system_routes, upload_routes, websocket
+from .access import guard_access
 from .app_key import CLIENTS, HISTORY, HOST, QUEUE, WORKER
 from .clients import Clients
 from .features import MAX_UPLOAD_NBYTES
@@ -25,13 +26,16 @@ PREFIXES = ("", "/api")
 _MODULES = (prompt_routes, queue_routes, file_routes, upload_routes, node_routes, system_routes, websocket)
 
 
-def make_app(host: Host, *, is_public: bool = False) -> web.Application:
+def make_app(host: Host, *, is_public: bool = False, token: str | None = None) -> web.Application:
     """The server for a host. The host stays the caller's to close, after the application.
 
     Args:
         is_public: whether requests under names that are not this machine's own are answered.
+        token: what every request must carry; None when nobody is asked.
     """
-    app = web.Application(client_max_size=MAX_UPLOAD_NBYTES, middlewares=[guard_origin(is_public=is_public)])
+    app = web.Application(
+        client_max_size=MAX_UPLOAD_NBYTES, middlewares=[guard_origin(is_public=is_public), guard_access(token)]
+    )
     clients, history = Clients(), History()
     queue = JobQueue(on_change=lambda: clients.tell_all(status(queue.remaining)))
     app[HOST], app[QUEUE], app[HISTORY], app[CLIENTS] = host, queue, history, clients

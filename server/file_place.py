@@ -6,9 +6,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from mezzotint.engine.errors import FolderError
+from mezzotint.engine.errors import FolderError, OutsideFolderError
+from mezzotint.engine.folder_path import path_below, why_refused
 from mezzotint.engine.folders import Folders, split_annotation
-from mezzotint.engine.listed_folder import why_refused
 
 
 def place(folders: Folders, filename: str, subfolder: str, folder_type: str) -> Path:
@@ -34,13 +34,12 @@ def inside(folders: Folders, below: str, folder_type: str) -> Path:
         web.HTTPBadRequest: there is no such folder type. web.HTTPForbidden: it is not below that folder.
     """
     try:
-        root = folders.by_type(folder_type).resolve()
+        root = folders.by_type(folder_type)
     except FolderError as error:
         raise web.HTTPBadRequest(text=f"{error}.") from None
     try:
-        path = (root / below).resolve()
-    except (OSError, RuntimeError, ValueError):  # a name that is too long, a link to itself, a NUL
+        return path_below(root, below)
+    except OutsideFolderError:
+        raise web.HTTPForbidden(text=f"The path leaves the {folder_type} folder.") from None
+    except FolderError:  # no file has such a name
         raise web.HTTPNotFound(text="There is no such file.") from None
-    if not path.is_relative_to(root):
-        raise web.HTTPForbidden(text=f"The path leaves the {folder_type} folder.")
-    return path

@@ -14,6 +14,7 @@ from aiohttp import web
 from mezzotint.engine.residency import Residency
 from mezzotint.plugins.host import Host
 
+from .access import without_token
 from .app_key import HOST
 from .features import FEATURES
 from .json_body import json_answer
@@ -45,7 +46,7 @@ def _system_stats(host: Host) -> dict[str, Any]:
         "python_version": sys.version,
         "pytorch_version": _version("torch"),
         "embedded_python": False,
-        "argv": sys.argv,
+        "argv": without_token(sys.argv),
         "mezzotint_version": _version("mezzotint"),
     }
     return {"system": system, "devices": [_device(host.models, memory.total, memory.available)]}

@@ -14,8 +14,8 @@ from aiohttp.web_request import FileField
 
 from mezzotint.engine.atomic_file import write_atomically, write_new
 from mezzotint.engine.errors import WorkflowError
+from mezzotint.engine.folder_path import why_refused
 from mezzotint.engine.folders import Folders
-from mezzotint.engine.listed_folder import why_refused
 from mezzotint.engine.workflow_file import parse_json
 
 from .app_key import HOST
