@@ -7,69 +7,34 @@ from typing import Annotated, Any
 
 import typer
 
+from .option import (
+    CHANGES,
+    DISPLAY,
+    FOLDERS,
+    AsJson,
+    BlockPlugin,
+    ExtraModelPaths,
+    File,
+    InputDir,
+    ModelsDir,
+    OutputStore,
+    PluginFiles,
+    PluginsDir,
+    Reload,
+)
+from .plugin_commands import PluginGroup
+from .plugins_app import plugins_app
+
 app = typer.Typer(
     name="mezzotint",
+    cls=PluginGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_FOLDERS, _CHANGES, _DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
-
-File = Annotated[
-    str,
-    typer.Argument(
-        metavar="FILE",
-        help="A JSON file (API or editor format), a picture that carries a workflow, the name of a bundled workflow "
-        "such as text_to_image, or - for JSON on the standard input.",
-        show_default=False,
-    ),
-]
-ModelsDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--models-dir",
-        metavar="FOLDER",
-        exists=True,
-        file_okay=False,
-        help="Models are searched here first, in checkpoints/, loras/, vae/ and so on.",
-        rich_help_panel=_FOLDERS,
-    ),
-]
-ExtraModelPaths = Annotated[
-    Path | None,
-    typer.Option(
-        "--extra-model-paths",
-        metavar="YAML",
-        exists=True,
-        dir_okay=False,
-        help="An extra_model_paths.yaml of another installation, whose models are used too.",
-        rich_help_panel=_FOLDERS,
-    ),
-]
-InputDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--input-dir",
-        metavar="FOLDER",
-        exists=True,
-        file_okay=False,
-        help="Where the pictures are that workflows load.",
-        rich_help_panel=_FOLDERS,
-    ),
-]
-PluginFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--plugin",
-        metavar="FILE.py",
-        help="A Python file with nodes of your own. May be repeated.",
-        rich_help_panel=_FOLDERS,
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+app.add_typer(plugins_app, name="plugins")
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -98,7 +63,7 @@ def run(
             "--set",
             metavar="NODE.INPUT=VALUE",
             help="Set an input. NODE is an id, a title, or a node type. May be repeated.",
-            rich_help_panel=_CHANGES,
+            rich_help_panel=CHANGES,
         ),
     ] = None,
     prompt: Annotated[
@@ -107,12 +72,12 @@ def run(
             "--prompt",
             metavar="TEXT",
             help="Set the text that is encoded for the positive side of the sampler.",
-            rich_help_panel=_CHANGES,
+            rich_help_panel=CHANGES,
         ),
     ] = None,
     negative: Annotated[
         str | None,
-        typer.Option("--negative", metavar="TEXT", help="Set the negative text.", rich_help_panel=_CHANGES),
+        typer.Option("--negative", metavar="TEXT", help="Set the negative text.", rich_help_panel=CHANGES),
     ] = None,
     seed: Annotated[
         str | None,
@@ -120,7 +85,7 @@ def run(
             "--seed",
             metavar="N|random",
             help="Set every seed. 'random' draws one for each run and tells it.",
-            rich_help_panel=_CHANGES,
+            rich_help_panel=CHANGES,
         ),
     ] = None,
     count: Annotated[
@@ -131,7 +96,7 @@ def run(
             min=1,
             help="Run so many times. From run to run, values change as the file says (its 'control after generate'); "
             "seeds that are given here, that the file keeps fixed or says nothing of, count up by 1.",
-            rich_help_panel=_CHANGES,
+            rich_help_panel=CHANGES,
         ),
     ] = 1,
     output_dir: Annotated[
@@ -141,7 +106,7 @@ def run(
             metavar="FOLDER",
             file_okay=False,
             help="Where pictures are saved. Made if it is not there.",
-            rich_help_panel=_FOLDERS,
+            rich_help_panel=FOLDERS,
         ),
     ] = None,
     input_dir: InputDir = None,
@@ -154,36 +119,40 @@ def run(
             metavar="FOLDER",
             file_okay=False,
             help="Keep what nodes compute here, so that a later run does not compute it again.",
-            rich_help_panel=_FOLDERS,
+            rich_help_panel=FOLDERS,
         ),
     ] = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
+    reload: Reload = False,
+    output_store: OutputStore = "local",
     device: Annotated[
         str | None,
         typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
     ] = None,
     no_metadata: Annotated[
         bool,
-        typer.Option("--no-metadata", help="Save pictures without the workflow inside.", rich_help_panel=_DISPLAY),
+        typer.Option("--no-metadata", help="Save pictures without the workflow inside.", rich_help_panel=DISPLAY),
     ] = False,
     as_json: Annotated[
         bool,
         typer.Option(
             "--json",
             help="Write the events as JSON lines to the standard output, everything else to the standard error.",
-            rich_help_panel=_DISPLAY,
+            rich_help_panel=DISPLAY,
         ),
     ] = False,
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", "-q", help="Write only the files made, and errors.", rich_help_panel=_DISPLAY),
+        typer.Option("--quiet", "-q", help="Write only the files made, and errors.", rich_help_panel=DISPLAY),
     ] = False,
     traceback: Annotated[
         bool,
         typer.Option(
             "--traceback",
             help="Show the whole traceback of a node that fails unexpectedly.",
-            rich_help_panel=_DISPLAY,
+            rich_help_panel=DISPLAY,
         ),
     ] = False,
 ) -> None:
@@ -201,11 +170,13 @@ def run(
     from .run import run as run_workflow
 
     host: dict[str, Any] = {
-        **_host_options(plugin, models_dir, extra_model_paths, input_dir),
+        **_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths, input_dir),
         "output_dir": output_dir,
         "cache_dir": cache_dir,
         "device": device,
         "save_metadata": not no_metadata,
+        "reload": reload,
+        "output_store": output_store,
     }
     request = RunRequest(
         file, settings or [], prompt, negative, seed, count, as_json, quiet, traceback, host
@@ -221,11 +192,13 @@ def validate(
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """Check a workflow without running it. Exit code 2 if anything is wrong."""
     from .validate import validate as validate_workflow
 
-    host = _host_options(plugin, models_dir, extra_model_paths, input_dir)
+    host = _host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths, input_dir)
     raise typer.Exit(validate_workflow(file, as_json=as_json, host=host))
 
 
@@ -237,11 +210,13 @@ def convert(
         typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="Write here, not to the standard output."),
     ] = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """Convert a workflow, such as an editor's or a picture's, to API format."""
     from .convert import convert as convert_workflow
 
-    raise typer.Exit(convert_workflow(file, output, _host_options(plugin)))
+    raise typer.Exit(convert_workflow(file, output, _host_options((plugin, plugins_dir, block_plugin))))
 
 
 @app.command()
@@ -251,11 +226,13 @@ def nodes(
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """List the nodes, or show the inputs, limits and outputs of one."""
     from .nodes import show_nodes
 
-    host = _host_options(plugin, models_dir, extra_model_paths)
+    host = _host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths)
     raise typer.Exit(show_nodes(name, as_json=as_json, host=host))
 
 
@@ -265,19 +242,17 @@ def models(
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """List the models there are and where they lie."""
     from .models import show_models
 
-    raise typer.Exit(show_models(as_json=as_json, host=_host_options(plugin, models_dir, extra_model_paths)))
-
-
-@app.command()
-def plugins(plugin: PluginFiles = None) -> None:
-    """List the plugins, and what is wrong with those that do not load."""
-    from .plugins import show_plugins
-
-    raise typer.Exit(show_plugins(_host_options(plugin)))
+    raise typer.Exit(
+        show_models(
+            as_json=as_json, host=_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths)
+        )
+    )
 
 
 @app.command()
@@ -315,7 +290,7 @@ def serve(
             metavar="FOLDER",
             file_okay=False,
             help="Where pictures are saved.",
-            rich_help_panel=_FOLDERS,
+            rich_help_panel=FOLDERS,
         ),
     ] = None,
     input_dir: InputDir = None,
@@ -328,10 +303,14 @@ def serve(
             metavar="FOLDER",
             file_okay=False,
             help="Keep what nodes compute here.",
-            rich_help_panel=_FOLDERS,
+            rich_help_panel=FOLDERS,
         ),
     ] = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
+    reload: Reload = False,
+    output_store: OutputStore = "local",
     device: Annotated[
         str | None,
         typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
@@ -345,35 +324,47 @@ def serve(
     from .serve import ServeRequest
     from .serve import serve as serve_jobs
 
-    folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device}
-    options = {**_host_options(plugin, models_dir, extra_model_paths, input_dir), **folders}
+    folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device, "output_store": output_store}
+    options = {
+        **_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths, input_dir),
+        **folders,
+        "reload": reload,
+    }
     raise typer.Exit(serve_jobs(ServeRequest(host, port, insecure, host=options, token=token)))
 
 
 @app.command()
 def doctor(
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", metavar="FOLDER", file_okay=False, rich_help_panel=_FOLDERS)
+        Path | None, typer.Option("--output-dir", metavar="FOLDER", file_okay=False, rich_help_panel=FOLDERS)
     ] = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """Check the installation: versions, device, memory, folders, models, plugins. Exit code 1 if any is broken."""
     from .doctor import doctor as look
 
-    host = {**_host_options(plugin, models_dir, extra_model_paths), "output_dir": output_dir}
+    host = {
+        **_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths),
+        "output_dir": output_dir,
+    }
     raise typer.Exit(look(host))
 
 
 def _host_options(
-    plugins: list[Path] | None,
+    plugins: tuple[list[Path] | None, Path | None, list[str] | None],
     models_dir: Path | None = None,
     extra_model_paths: Path | None = None,
     input_dir: Path | None = None,
 ) -> dict[str, Any]:
+    named, plugins_dir, blocked = plugins
     return {
-        "plugins": plugins,
+        "plugins": named,
+        "plugins_dir": plugins_dir,
+        "blocked_plugins": tuple(blocked or ()),
         "models_dir": models_dir,
         "extra_model_paths": extra_model_paths,
         "input_dir": input_dir,

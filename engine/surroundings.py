@@ -45,11 +45,19 @@ class Surroundings:
 
     def run(self, job_id: str, workflow: Workflow) -> AbstractContextManager[Any]:
         """What surrounds a run."""
-        return _Guarded(self, self.runs, "surround_run", {"job_id": job_id, "workflow": workflow}) if self.runs else nullcontext()
+        return (
+            _Guarded(self, self.runs, "surround_run", {"job_id": job_id, "workflow": workflow})
+            if self.runs
+            else nullcontext()
+        )
 
     def step(self, job_id: str, step: Step) -> AbstractContextManager[Any]:
         """What surrounds the body of a step, on the thread that runs it."""
-        return _Guarded(self, self.steps, "surround_step", {"job_id": job_id, "step": step}) if self.steps else nullcontext()
+        return (
+            _Guarded(self, self.steps, "surround_step", {"job_id": job_id, "step": step})
+            if self.steps
+            else nullcontext()
+        )
 
     def body(self, job_id: str, step: Step, body: Generator[Request, Any, T]) -> Generator[Request, Any, T]:
         """A step's body with its surroundings."""

@@ -14,7 +14,6 @@ from . import hookspecs
 from .hookimpl import PROJECT
 
 
-
 class HookError(Exception):
     """A plugin's hooks cannot be used; the sentence says where and what helps."""
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from mezzotint.engine.definition import Definitions
 from mezzotint.engine.engine import Engine
+from mezzotint.engine.errors import MezzotintError
 from mezzotint.engine.event_stream import OnEvent
 from mezzotint.engine.expansion import GraphBuilder
-from mezzotint.engine.errors import MezzotintError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.output_store import LOCAL, Outputs
 from mezzotint.engine.registry import Registry
@@ -128,9 +128,23 @@ def _folders(settings: Settings) -> Folders:
     )
 
 
-def _plugins(settings: Settings, tables: Tables, folders: Folders) -> Plugins:
+def installed_plugins(settings: Settings = Settings()) -> Plugins:
+    """The plugins that are installed or allowed, without the built-in ones and without an engine."""
+    folders = _folders(settings)
+    plugins = _no_plugins(settings, Tables(Registry(), Residency(folders=folders), Outputs(folders)), folders)
+    plugins.load_installed()
+    plugins.load_folder(plugins_folder(settings.plugins_dir, folders.home), is_trusted=settings.reload)
+    return plugins
+
+
+def _no_plugins(settings: Settings, tables: Tables, folders: Folders) -> Plugins:
     named = os.environ.get(BLOCK_VARIABLE, "").split(",")
-    plugins = Plugins(tables, Consents(folders.home), {*settings.blocked_plugins, *map(str.strip, named)} - {""})
+    blocked = {*settings.blocked_plugins, *map(str.strip, named)} - {""}
+    return Plugins(tables, Consents(folders.home), blocked)
+
+
+def _plugins(settings: Settings, tables: Tables, folders: Folders) -> Plugins:
+    plugins = _no_plugins(settings, tables, folders)
     plugins.load_built_in()
     plugins.load_installed()
     plugins.load_folder(plugins_folder(settings.plugins_dir, folders.home), is_trusted=settings.reload)

@@ -23,7 +23,7 @@ from .hook_check import HookError, check_hooks, implementations, new_manager
 from .hookimpl import PROJECT
 from .plugin import Plugin, State
 from .plugin_import import PluginImportError, import_in_time, import_path
-from .registration import Registration, Tables, hook_implementations
+from .registration import Registration, Tables, call_hook, hook_implementations
 
 BUILT_IN = ("mezzotint.nodes",)
 ENTRY_POINTS = "mezzotint"
@@ -142,6 +142,11 @@ class Plugins:
             self._manager.unregister(name=plugin.name)
         plugin.undo.close()
 
+    def call(self, hook: str, plugin: Plugin, **given: Any) -> None:
+        """Call one plugin's implementation of a hook, if it has one; if it fails, it is reported and skipped."""
+        if not call_hook(self._manager, hook, plugin, **given):
+            self._forget(plugin)
+
     # what they do around runs
 
     def scope(self) -> Scope | None:
@@ -153,9 +158,7 @@ class Plugins:
 
     def surroundings(self) -> Surroundings:
         """What is called around runs and steps, and with events."""
-        return Surroundings(
-            self._hooked("surround_run"), self._hooked("surround_step"), self._hooked("observe_event")
-        )
+        return Surroundings(self._hooked("surround_run"), self._hooked("surround_step"), self._hooked("observe_event"))
 
     def _hooked(self, hook: str) -> tuple[Hooked, ...]:
         found = hook_implementations(self._manager, hook)

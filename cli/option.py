@@ -1,0 +1,101 @@
+"""Options that several commands have, as annotations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FOLDERS, CHANGES, DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
+PLUGINS = "Plugins"
+
+File = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="A JSON file (API or editor format), a picture that carries a workflow, the name of a bundled workflow "
+        "such as text_to_image, or - for JSON on the standard input.",
+        show_default=False,
+    ),
+]
+ModelsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--models-dir",
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        help="Models are searched here first, in checkpoints/, loras/, vae/ and so on.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+ExtraModelPaths = Annotated[
+    Path | None,
+    typer.Option(
+        "--extra-model-paths",
+        metavar="YAML",
+        exists=True,
+        dir_okay=False,
+        help="An extra_model_paths.yaml of another installation, whose models are used too.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+InputDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--input-dir",
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        help="Where the pictures are that workflows load.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        help="A Python file, or a folder with an __init__.py, with nodes of your own. May be repeated.",
+        rich_help_panel=PLUGINS,
+    ),
+]
+PluginsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--plugins-dir",
+        metavar="FOLDER",
+        file_okay=False,
+        help="Where plugins lie; those that 'mezzotint plugins allow' allowed are loaded.",
+        rich_help_panel=PLUGINS,
+    ),
+]
+BlockPlugin = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--block-plugin",
+        metavar="NAME",
+        help="Do not load the plugin, or the distribution, of this name. May be repeated.",
+        rich_help_panel=PLUGINS,
+    ),
+]
+OutputStore = Annotated[
+    str,
+    typer.Option(
+        "--output-store",
+        metavar="NAME",
+        help="Where saved files go: the output folder, or a store that a plugin brings.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+Reload = Annotated[
+    bool,
+    typer.Option(
+        "--reload",
+        help="For plugin authors: load changed plugins again at once, and run those of the plugins folder and beside "
+        "workflows without asking.",
+        rich_help_panel=PLUGINS,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
