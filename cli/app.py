@@ -283,6 +283,18 @@ def serve(
             "--insecure", help="Let everybody who can reach the address run workflows: no one is asked who they are."
         ),
     ] = False,
+    multi_user: Annotated[
+        bool,
+        typer.Option("--multi-user", help="Let editors make users, each with settings and workflows of their own."),
+    ] = False,
+    enable_cors_header: Annotated[
+        str | None,
+        typer.Option(
+            "--enable-cors-header",
+            metavar="ORIGIN",
+            help="Let the pages of another address, such as http://localhost:5173, use the server; '*' lets all.",
+        ),
+    ] = None,
     output_dir: Annotated[
         Path | None,
         typer.Option(
@@ -330,7 +342,8 @@ def serve(
         **folders,
         "reload": reload,
     }
-    raise typer.Exit(serve_jobs(ServeRequest(host, port, insecure, host=options, token=token)))
+    request = ServeRequest(host, port, insecure, multi_user, enable_cors_header, options, token)
+    raise typer.Exit(serve_jobs(request))
 
 
 @app.command()

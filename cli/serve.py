@@ -19,7 +19,8 @@ from aiohttp import web
 
 from mezzotint.server.access import why_unusable
 from mezzotint.server.app import make_app
-from mezzotint.server.app_key import WORKER
+from mezzotint.server.app_key import LIMITS, WORKER
+from mezzotint.server.limited_site import LimitedSite, limited_runner
 from mezzotint.server.origin import is_loopback
 
 from .exit_code import DONE, INTERRUPTED
@@ -37,6 +38,8 @@ class ServeRequest:
     host_name: str
     port: int
     is_insecure: bool = False
+    is_multi_user: bool = False
+    allowed_origin: str | None = None
     host: dict[str, Any] = field(default_factory=dict)
     token: str | None = field(default=None, repr=False)
 
@@ -51,7 +54,13 @@ def serve(request: ServeRequest) -> int:
     terminal = Terminal()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     with open_host(terminal, **request.host) as host:
-        app = make_app(host, is_public=request.is_insecure or request.token is not None, token=request.token)
+        app = make_app(
+            host,
+            is_public=request.is_insecure or request.token is not None,
+            token=request.token,
+            is_multi_user=request.is_multi_user,
+            allowed_origin=request.allowed_origin,
+        )
         asyncio.run(_listen(app, request, terminal))
     return DONE
 
@@ -70,7 +79,7 @@ def _check_access(request: ServeRequest) -> None:
 
 
 async def _listen(app: web.Application, request: ServeRequest, terminal: Terminal) -> None:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    runner = limited_runner(app, app[LIMITS])
     stop = asyncio.Event()
     with _stopping(stop):
         try:
@@ -92,7 +101,7 @@ async def _listen(app: web.Application, request: ServeRequest, terminal: Termina
 
 async def _start(runner: web.AppRunner, request: ServeRequest) -> None:
     try:
-        await web.TCPSite(runner, request.host_name, request.port).start()
+        await LimitedSite(runner, request.host_name, request.port, runner.app[LIMITS]).start()
     except OSError as error:
         raise UsageError(_refusal(request, error)) from None
 

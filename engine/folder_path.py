@@ -10,6 +10,9 @@ from .errors import FolderError, OutsideFolderError
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])( *\..*)? *", re.IGNORECASE)
 
+MAX_PARTS = 64
+"""A path of more is refused: no person makes one, and folders are walked by recursion."""
+
 
 def is_device(part: str) -> bool:
     """Whether Windows takes a part of a path for a device, whatever its ending: `nul`, `CON.png`."""
@@ -32,6 +35,8 @@ def why_refused(name: str) -> str | None:
 
 
 def _why_unwritable(name: str) -> str | None:
+    if name.count("/") >= MAX_PARTS:
+        return f"it has more than {MAX_PARTS} parts"
     if any(map(is_device, name.split("/"))):
         return "it names a device on Windows"
     try:
@@ -54,12 +59,16 @@ def path_below(root: Path, name: str) -> Path:
     if name.startswith("/") or re.match("[A-Za-z]:", name):
         raise OutsideFolderError(f"the path {name!r} leaves its folder: it is an absolute path")
     if why := "it holds a NUL" if "\0" in name else _why_unwritable(name):
-        raise FolderError(f"the path {name!r} cannot be used: {why}")
+        raise FolderError(f"the path {_short(name)} cannot be used: {why}")
     folder = os.path.realpath(root)
     path = Path(os.path.realpath(os.path.join(folder, name)))  # noqa: PTH118 - joined without being interpreted
     if not path.is_relative_to(folder):
         raise OutsideFolderError(f"the path {name!r} leaves its folder, by '..' or by a link")
     return path
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 200 else f"{name[:200]}...")
 
 
 def is_below(root: Path, path: str | Path) -> bool:

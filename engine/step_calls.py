@@ -30,6 +30,10 @@ class StepCalls:
         around = self._run.engine.surroundings
         return around.body(self._run.job_id, self._step, body) if around.steps else body
 
+    @property
+    def job_id(self) -> str:
+        return self._run.job_id
+
     def context(self, call_index: int) -> Context:
         return self._run.engine.context(self._step.id, call_index, self._run.prompt, self._run)
 

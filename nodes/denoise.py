@@ -91,8 +91,9 @@ def _plain(request: Denoise, tokens: Tensor, denoiser: Denoiser) -> Sequence[Ten
     import torch
 
     x, count = request.x, request.x.shape[0]
-    repeated = torch.cat([x] * (tokens.shape[0] // count))
-    return denoiser.predict(repeated, request.sigma, tokens).split_with_sizes([count] * (tokens.shape[0] // count))
+    times = tokens.shape[0] // count
+    repeated = x.expand(times, *x.shape[1:]) if count == 1 else torch.cat([x] * times)
+    return denoiser.predict(repeated, request.sigma, tokens).split_with_sizes([count] * times)
 
 
 # several requests, or items that are weighed

@@ -81,7 +81,8 @@ def derivative(x: Tensor, denoised: Tensor, sigma: float) -> Tensor:
 
 def euler_step(x: Tensor, denoised: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """One step of Euler's method from `sigma` to `sigma_next`."""
-    return x + derivative(x, denoised, sigma) * (sigma_next - sigma)
+    ratio = (sigma_next - sigma) / sigma if sigma else math.nan  # from a level of 0 there is no direction to go
+    return torch.add(x, x - denoised, alpha=ratio)
 
 
 def euler(x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling) -> Denoising:

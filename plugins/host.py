@@ -18,6 +18,7 @@ from mezzotint.engine.errors import MezzotintError
 from mezzotint.engine.event_stream import OnEvent
 from mezzotint.engine.expansion import GraphBuilder
 from mezzotint.engine.folders import Folders
+from mezzotint.engine.free_memory import PROCESS
 from mezzotint.engine.output_store import LOCAL, Outputs
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.residency import Residency
@@ -46,7 +47,9 @@ class Settings:
             plugins lie that may be run once they are allowed; `plugins` in the home when None. blocked_plugins: names
             of plugins, or of their distributions, that are not to be loaded.
         output_store: where saved files go, by the name of a store. device: `"cpu"`, `"cuda:0"`, ...
-        memory_nbytes: bound of the memory cache. save_metadata: whether pictures carry the workflow that made them.
+        memory_nbytes: bound of the memory cache.
+        max_memory_nbytes: what the process should hold of the main memory at most, see `_limit_memory`.
+        save_metadata: whether pictures carry the workflow that made them.
         reload: whether changed plugins are loaded again while the host is open, and run without being allowed.
     """
 
@@ -63,6 +66,7 @@ class Settings:
     output_store: str = LOCAL
     device: str | None = None
     memory_nbytes: int = 1 << 30
+    max_memory_nbytes: int | None = None
     save_metadata: bool = True
     reload: bool = False
 
@@ -85,7 +89,7 @@ class Host:
             self.registry,
             folders=self.folders,
             models=self.models,
-            memory_nbytes=settings.memory_nbytes,
+            memory_nbytes=_limit_memory(settings),
             cache_dir=settings.cache_dir,
             scope=self.plugins.scope(),
             save_metadata=settings.save_metadata,
@@ -116,6 +120,18 @@ class Host:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _limit_memory(settings: Settings) -> int:
+    """Hold the process to its limit, and return the bound of the memory cache.
+
+    A quarter is for values that are kept, the rest for models and work. What a step is known to need beyond what is
+    left is refused, and models that nobody uses make room. The limit is the process's, and so that of all its hosts.
+    """
+    if settings.max_memory_nbytes is None:
+        return settings.memory_nbytes
+    PROCESS.limit_nbytes = settings.max_memory_nbytes
+    return min(settings.memory_nbytes, settings.max_memory_nbytes // 4)
 
 
 def _folders(settings: Settings) -> Folders:

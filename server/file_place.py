@@ -37,9 +37,26 @@ def inside(folders: Folders, below: str, folder_type: str) -> Path:
         root = folders.by_type(folder_type)
     except FolderError as error:
         raise web.HTTPBadRequest(text=f"{error}.") from None
+    return below_root(root, below, f"the {folder_type} folder")
+
+
+def below_root(root: Path, name: str, what: str) -> Path:
+    """The path of something below a folder. `what` is how sentences call the folder.
+
+    Raises:
+        web.HTTPForbidden: the name, or a link in it, leads out. web.HTTPNotFound: no file can have such a name.
+    """
     try:
-        return path_below(root, below)
+        return path_below(root, name)
     except OutsideFolderError:
-        raise web.HTTPForbidden(text=f"The path leaves the {folder_type} folder.") from None
-    except FolderError:  # no file has such a name
+        raise web.HTTPForbidden(text=f"The path leaves {what}.") from None
+    except FolderError:
         raise web.HTTPNotFound(text="There is no such file.") from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; a name that is too long is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

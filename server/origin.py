@@ -28,16 +28,20 @@ def is_loopback(name: str) -> bool:
         return False
 
 
-def guard_origin(*, is_public: bool) -> Middleware:
+def guard_origin(*, is_public: bool, allowed_origin: str | None = None) -> Middleware:
     """A middleware that refuses what a foreign page asks, with 403 and no text; `OPTIONS` is answered with 200.
 
     Args:
         is_public: whether the server may be asked under any name; if not, only under a loopback one.
+        allowed_origin: whose pages may ask as well, `http://localhost:5173` say; `*` for all.
     """
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not _may_ask(request.headers.get("Host", ""), request.headers.get("Origin"), is_public):
+        origin = request.headers.get("Origin")
+        if allowed_origin is not None and allowed_origin in ("*", origin):
+            origin = None  # as if a program asked
+        if not _may_ask(request.headers.get("Host", ""), origin, is_public):
             return web.Response(status=403)
         return web.Response() if request.method == "OPTIONS" else await handler(request)
 

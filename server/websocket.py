@@ -7,18 +7,22 @@ import uuid
 
 from aiohttp import WSMsgType, web
 
-from .app_key import CLIENTS, QUEUE, WORKER
+from .app_key import CLIENTS, LIMITS, QUEUE, WORKER
 from .clients import Connection
 from .frame import Frame, status
 
-MAX_MESSAGE_NBYTES = 1 << 20
-"""The largest message that a client may send; there is nothing to say that is longer."""
 CLOSE_REPLY_SECONDS = 1.0
 
 
 async def websocket(request: web.Request) -> web.StreamResponse:
     """Connect a client until it leaves. `clientId` names it; else it gets an id."""
-    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_NBYTES, timeout=CLOSE_REPLY_SECONDS, compress=False)
+    limits = request.app[LIMITS]
+    socket = web.WebSocketResponse(
+        max_msg_size=limits.message_nbytes,
+        heartbeat=limits.heartbeat_seconds,
+        timeout=CLOSE_REPLY_SECONDS,
+        compress=False,
+    )
     await socket.prepare(request)
     sid = request.query.get("clientId") or uuid.uuid4().hex
     connection = Connection(sid, socket, request.transport)

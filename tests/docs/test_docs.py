@@ -20,14 +20,19 @@ import pytest
 import typer
 
 import mezzotint
+from mezzotint import client
 from mezzotint.cli import _QUIET_LIBRARIES, main
 from mezzotint.cli.app import app
+from mezzotint.client import Client
+from mezzotint.client import errors as client_errors
 from mezzotint.engine import errors
 from mezzotint.plugins import hookspecs, host
 
+from ..server.serving import Server
+
 ROOT = Path(__file__).parents[2]
 README, CONTRIBUTING, CHANGELOG = (ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG"))
-NODES, ARCHITECTURE, CLI = (ROOT / "docs" / f"{name}.md" for name in ("nodes", "architecture", "cli"))
+NODES, ARCHITECTURE, CLI, CLIENT = (ROOT / "docs" / f"{name}.md" for name in ("nodes", "architecture", "cli", "client"))
 PAGES = [README, CONTRIBUTING, CHANGELOG, *sorted((ROOT / "docs").glob("*.md"))]
 
 SAVED = {
@@ -112,10 +117,24 @@ def save_named_files(page: Path, folder: Path) -> list[Path]:
     return [path for path, _ in named]
 
 
+SERVER = "127.0.0.1:8188"
+"""Where programs of the pages expect a server."""
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server for the pages' programs; its address."""
+    server = Server(tmp_path_factory.mktemp("docs"))
+    yield server.address
+    server.stop()
+
+
 @pytest.mark.parametrize("block", PROGRAMS, ids=str)
-def test_every_python_block_runs(block: Block, desk: Path) -> None:
+def test_every_python_block_runs(block: Block, desk: Path, request: pytest.FixtureRequest) -> None:
     save_named_files(block.page, desk)
     source = "\n" * (block.line - 1) + block.text
+    if SERVER in source:
+        source = source.replace(SERVER, request.getfixturevalue("served"))
     exec(compile(source, str(block.page), "exec", dont_inherit=True), {"__name__": "__main__"})
 
 
@@ -337,9 +356,19 @@ def test_every_event_is_documented() -> None:
     assert [name for name in made if not mentioned(name, ARCHITECTURE)] == []
 
 
-def test_every_error_is_in_the_tree_at_the_top_of_its_module() -> None:
-    kinds = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, BaseException)]
-    assert [kind.__name__ for kind in kinds if kind.__name__ not in (errors.__doc__ or "")] == []
+@pytest.mark.parametrize("module", [errors, client_errors], ids=lambda module: module.__name__)
+def test_every_error_is_in_the_tree_at_the_top_of_its_module(module: Any) -> None:
+    kinds = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, BaseException)]
+    assert [kind.__name__ for kind in kinds if kind.__name__ not in (module.__doc__ or "")] == []
+
+
+def test_everything_that_a_client_offers_is_documented() -> None:
+    offered = [name for name, value in vars(Client).items() if inspect.isfunction(value) and not name.startswith("_")]
+    exported = [name for name in vars(client) if name[0].isupper()]
+    assert offered
+    assert exported
+    assert [name for name in offered if not mentioned(f"client.{name}", CLIENT)] == []
+    assert [name for name in exported if not mentioned(name, CLIENT)] == []
 
 
 def test_the_list_of_built_in_nodes_is_fresh() -> None:

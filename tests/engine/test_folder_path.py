@@ -14,7 +14,7 @@ OUTSIDE = [
     "..", "../x", "a/../../x", "/", "/etc/passwd", "//host/share/x", "C:/x", "c:x", "..\\x", "\\\\host\\share",
     "a\\..\\..\\x", "out", "out/x", "sub/out/x", "./..", "a/./../..",
 ]  # fmt: skip
-IMPOSSIBLE = ["a\0b", "nul", "sub/CON.png", "com1 .txt", "Aux ", "\ud800", "a/\udc80"]
+IMPOSSIBLE = ["a\0b", "nul", "sub/CON.png", "com1 .txt", "Aux ", "\ud800", "a/\udc80", "a/" * 64]
 
 
 @pytest.fixture
