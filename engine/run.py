@@ -62,7 +62,7 @@ class Run:
         self.result = RunResult(job_id)
         self.values: dict[str, StepValue] = {}
         self.events = EventStream(job_id, on_event)
-        self._answers = Answers(plan, engine.registry, prompt, self._slot)
+        self._answers = Answers(plan, engine.registry.snapshot(), prompt, self._slot)
         self._announced: set[str] = set()
         self._batches = Batches(plan, self.state, engine, self._task)
         self._ready: list[str] = []

@@ -29,6 +29,7 @@ from mezzotint.engine.workflow_file import load_workflow
 from .consent import Consents
 from .manager import Plugins
 from .registration import Tables
+from .reload import Reloader
 
 BLOCK_VARIABLE = "MEZZOTINT_BLOCK_PLUGINS"
 PLUGINS_VARIABLE = "MEZZOTINT_PLUGINS"
@@ -96,6 +97,7 @@ class Host:
             outputs=self.outputs,
             surroundings=self.plugins.surroundings(),
         )
+        self._reloader = Reloader(self.plugins, self._surround_again) if settings.reload else None
         gc.freeze()  # what is loaded by now stays; collections during large graphs need not look at it again
 
     def load(self, source: WorkflowLike) -> Workflow:
@@ -112,8 +114,14 @@ class Host:
 
     def close(self) -> None:
         """Finish what is being written, stop the threads and let go of the plugins."""
+        if self._reloader is not None:
+            self._reloader.close()
         self.engine.close()
         self.plugins.close()
+
+    def _surround_again(self) -> None:
+        now, before = self.plugins.surroundings(), self.engine.surroundings
+        before.runs, before.steps, before.observers = now.runs, now.steps, now.observers
 
     def __enter__(self) -> Host:
         return self
@@ -146,11 +154,16 @@ def _folders(settings: Settings) -> Folders:
 
 def installed_plugins(settings: Settings = Settings()) -> Plugins:
     """The plugins that are installed or allowed, without the built-in ones and without an engine."""
-    folders = _folders(settings)
-    plugins = _no_plugins(settings, Tables(Registry(), Residency(folders=folders), Outputs(folders)), folders)
+    plugins = unloaded_plugins(settings)
     plugins.load_installed()
-    plugins.load_folder(plugins_folder(settings.plugins_dir, folders.home), is_trusted=settings.reload)
+    plugins.load_folder(plugins_folder(settings.plugins_dir, _folders(settings).home), is_trusted=settings.reload)
     return plugins
+
+
+def unloaded_plugins(settings: Settings = Settings()) -> Plugins:
+    """Plugins with tables of their own, without an engine, of which none is loaded yet."""
+    folders = _folders(settings)
+    return _no_plugins(settings, Tables(Registry(), Residency(folders=folders), Outputs(folders)), folders)
 
 
 def _no_plugins(settings: Settings, tables: Tables, folders: Folders) -> Plugins:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,8 @@ from .registration import Registration, Tables, call_hook, hook_implementations
 
 BUILT_IN = ("mezzotint.nodes",)
 ENTRY_POINTS = "mezzotint"
+
+log = logging.getLogger("mezzotint.plugins")
 
 
 class Plugins:
@@ -141,6 +144,38 @@ class Plugins:
         if plugin.implementation is not None and self._manager.get_plugin(plugin.name) is plugin.implementation:
             self._manager.unregister(name=plugin.name)
         plugin.undo.close()
+
+    # loading again
+
+    def reload(self, plugin: Plugin) -> bool:
+        """Load a plugin's changed file or folder again in its place; whether it was.
+
+        What is broken is reported in the log, and the version before stays. Runs under way keep what they began with.
+        """
+        assert plugin.path is not None
+        fresh = Plugin(plugin.name, plugin.source, plugin.origin, plugin.path)
+        with self.tables.registry.held():
+            self._forget(plugin)
+            try:
+                is_better = self._take_up(fresh, partial(import_path, plugin.path))
+                if is_better:
+                    self._registration.register(fresh)
+            finally:
+                if fresh.problems:
+                    self._forget(fresh)
+                    self._put_back(plugin)
+        if fresh.problems:
+            log.error("the version before stays: %s", fresh.problem)
+            return False
+        self.found[self.found.index(plugin)] = fresh
+        return True
+
+    def _put_back(self, plugin: Plugin) -> None:
+        if plugin.implementation is not None:
+            plugin.nodes.clear()
+            plugin.brings.clear()
+            self._manager.register(plugin.implementation, plugin.name)
+            self._registration.register(plugin)
 
     def call(self, hook: str, plugin: Plugin, **given: Any) -> None:
         """Call one plugin's implementation of a hook, if it has one; if it fails, it is reported and skipped."""

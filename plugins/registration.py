@@ -38,13 +38,13 @@ class Tables:
     """Where the plugins of a host register.
 
     Attributes:
-        web_directories: plugin's name → its folders of static files, served at `/extensions/<name>/`.
+        web_directories: plugin's name → its folder of static files, served at `/extensions/<name>/`.
     """
 
     registry: Registry
     models: Residency
     outputs: Outputs
-    web_directories: dict[str, list[Path]] = field(default_factory=dict)
+    web_directories: dict[str, Path] = field(default_factory=dict)
 
 
 class Registration:
@@ -122,9 +122,15 @@ class Registration:
             missing = RegistrationError(f"there is no folder '{folder}'; give the path of one, below Path(__file__)")
             self._refuse(plugin, "a folder of web files", missing)
             return
-        folders = self._tables.web_directories.setdefault(plugin.name, [])
-        folders.append(Path(folder))
-        plugin.undo.callback(folders.remove, Path(folder))
+        folders = self._tables.web_directories
+        if plugin.name in folders:
+            second = RegistrationError(
+                f"'{folders[plugin.name]}' is registered already; put all files below one folder"
+            )
+            self._refuse(plugin, "a folder of web files", second)
+            return
+        folders[plugin.name] = Path(folder)
+        plugin.undo.callback(folders.pop, plugin.name, None)
         plugin.brings.append(f"web files {folder}")
 
     def _refuse(self, plugin: Plugin, what: str, error: MezzotintError) -> None:

@@ -35,6 +35,7 @@ from .limits import DEFAULT_LIMITS, Limits
 from .log_book import LogBook
 from .origin import guard_origin
 from .packs import Packs
+from .plugin_routes import add_packs, plugin_routes
 from .response_headers import allow_origin, set_cache_control
 from .users import Users
 from .worker import Worker
@@ -87,9 +88,12 @@ def make_app(
     app[WORKER] = Worker(host.engine, queue, history, clients)
     app[USERS], app[PACKS] = Users(host.folders.home / "user", is_multi=is_multi_user), Packs()
     app[LOG_BOOK] = LogBook(lambda sid, data: clients.tell(sid, Frame("logs", data)))
+    built_in = [route for module in _MODULES for route in module.ROUTES]
+    of_plugins = plugin_routes(host, {(route.method, route.path) for route in built_in})
+    all_routes = (*built_in, *of_plugins)
+    add_packs(app[PACKS], host)
     for prefix in PREFIXES:
-        for module in _MODULES:
-            app.router.add_routes(_under(prefix, module.ROUTES))
+        app.router.add_routes(_under(prefix, all_routes))
     for routes in (pack_routes.BARE_ROUTES, internal_routes.BARE_ROUTES):
         app.router.add_routes(routes)
     app.on_response_prepare.append(set_cache_control)
