@@ -7,20 +7,28 @@ from typing import Annotated, Any
 
 import typer
 
+from .log_output import LogFormat, LogLevel
 from .option import (
     CHANGES,
     DISPLAY,
-    FOLDERS,
+    JOBS,
     AsJson,
     BlockPlugin,
+    CacheDir,
+    Device,
     ExtraModelPaths,
     File,
     InputDir,
+    LogFormatOption,
+    LogLevelOption,
+    MaxMemory,
     ModelsDir,
+    OutputDir,
     OutputStore,
     PluginFiles,
     PluginsDir,
     Reload,
+    Token,
 )
 from .plugin_commands import PluginGroup
 from .plugins_app import plugins_app
@@ -99,38 +107,17 @@ def run(
             rich_help_panel=CHANGES,
         ),
     ] = 1,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--output-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Where pictures are saved. Made if it is not there.",
-            rich_help_panel=FOLDERS,
-        ),
-    ] = None,
+    output_dir: OutputDir = None,
     input_dir: InputDir = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--cache-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Keep what nodes compute here, so that a later run does not compute it again.",
-            rich_help_panel=FOLDERS,
-        ),
-    ] = None,
+    cache_dir: CacheDir = None,
     plugin: PluginFiles = None,
     plugins_dir: PluginsDir = None,
     block_plugin: BlockPlugin = None,
     reload: Reload = False,
     output_store: OutputStore = "local",
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
-    ] = None,
+    device: Device = None,
     no_metadata: Annotated[
         bool,
         typer.Option("--no-metadata", help="Save pictures without the workflow inside.", rich_help_panel=DISPLAY),
@@ -266,23 +253,41 @@ def serve(
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for any that is free.")] = 8188,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            "--token",
-            metavar="TOKEN",
-            envvar="MEZZOTINT_TOKEN",
-            show_default=False,
-            help="Let only those in who send this token, over HTTP and the websocket. Better given as "
-            "MEZZOTINT_TOKEN: a command line can be read by other users of the machine.",
-        ),
-    ] = None,
+    token: Token = None,
     insecure: Annotated[
         bool,
         typer.Option(
             "--insecure", help="Let everybody who can reach the address run workflows: no one is asked who they are."
         ),
     ] = False,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            "--database",
+            metavar="URL",
+            help="Where jobs are kept, as an SQLAlchemy URL. Default: jobs.sqlite in the home.",
+            show_default=False,
+            rich_help_panel=JOBS,
+        ),
+    ] = None,
+    parallel: Annotated[
+        int,
+        typer.Option("--parallel", metavar="N", min=1, help="How many jobs may run at once.", rich_help_panel=JOBS),
+    ] = 2,
+    grace: Annotated[
+        float,
+        typer.Option(
+            "--grace",
+            metavar="SECONDS",
+            min=0,
+            help="How long running jobs may go on when the server stops, before they are handed back to the queue.",
+            rich_help_panel=JOBS,
+        ),
+    ] = 2.0,
+    editor: Annotated[
+        bool | None,
+        typer.Option("--editor/--no-editor", show_default=False, help="Give / to the editor. Default: if installed."),
+    ] = None,
     multi_user: Annotated[
         bool,
         typer.Option("--multi-user", help="Let editors make users, each with settings and workflows of their own."),
@@ -295,43 +300,24 @@ def serve(
             help="Let the pages of another address, such as http://localhost:5173, use the server; '*' lets all.",
         ),
     ] = None,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--output-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Where pictures are saved.",
-            rich_help_panel=FOLDERS,
-        ),
-    ] = None,
+    output_dir: OutputDir = None,
     input_dir: InputDir = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--cache-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Keep what nodes compute here.",
-            rich_help_panel=FOLDERS,
-        ),
-    ] = None,
+    cache_dir: CacheDir = None,
+    max_memory: MaxMemory = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
     plugin: PluginFiles = None,
     plugins_dir: PluginsDir = None,
     block_plugin: BlockPlugin = None,
     reload: Reload = False,
     output_store: OutputStore = "local",
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
-    ] = None,
+    device: Device = None,
 ) -> None:
-    """Serve editors and scripts over HTTP and a websocket, one job at a time.
+    """Serve editors and scripts over HTTP and a websocket.
 
-    The queue and the history are kept in memory: they are gone when the server stops. Jobs that survive a restart come
-    with a later release.
+    Jobs, their history and their events are kept in a database: they survive a restart, and a crash.
     """
     from .serve import ServeRequest
     from .serve import serve as serve_jobs
@@ -342,15 +328,16 @@ def serve(
         **folders,
         "reload": reload,
     }
-    request = ServeRequest(host, port, insecure, multi_user, enable_cors_header, options, token)
+    request = ServeRequest(
+        host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace,
+        max_memory=max_memory, log_format=log_format, log_level=log_level,
+    )  # fmt: skip
     raise typer.Exit(serve_jobs(request))
 
 
 @app.command()
 def doctor(
-    output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", metavar="FOLDER", file_okay=False, rich_help_panel=FOLDERS)
-    ] = None,
+    output_dir: OutputDir = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,

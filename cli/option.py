@@ -1,4 +1,4 @@
-"""Options that several commands have, as annotations."""
+"""What several commands take, and the panels that group options in their help."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from .log_output import LogFormat, LogLevel
+
 FOLDERS, CHANGES, DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
-PLUGINS = "Plugins"
+JOBS, OPERATION, PLUGINS = "Jobs", "Operation", "Plugins"
 
 File = Annotated[
     str,
@@ -51,6 +53,30 @@ InputDir = Annotated[
         help="Where the pictures are that workflows load.",
         rich_help_panel=FOLDERS,
     ),
+]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--output-dir",
+        metavar="FOLDER",
+        file_okay=False,
+        help="Where pictures are saved. Made if it is not there.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir",
+        metavar="FOLDER",
+        file_okay=False,
+        help="Keep what nodes compute here, so that a later run does not compute it again.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
 ]
 PluginFiles = Annotated[
     list[Path] | None,
@@ -99,3 +125,31 @@ Reload = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        metavar="TOKEN",
+        envvar="MEZZOTINT_TOKEN",
+        show_default=False,
+        help="Let only those in who send this token, over HTTP and the websocket. Better given as MEZZOTINT_TOKEN: a "
+        "command line can be read by other users of the machine.",
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory",
+        metavar="SIZE",
+        help="How much main memory the process should hold, as in 8G: bounds what is kept, and refuses steps that are "
+        "known to need more. Default: what is free.",
+        show_default=False,
+        rich_help_panel=OPERATION,
+    ),
+]
+LogFormatOption = Annotated[
+    LogFormat, typer.Option("--log-format", help="Lines for people, or JSON for programs.", rich_help_panel=OPERATION)
+]
+LogLevelOption = Annotated[
+    LogLevel, typer.Option("--log-level", help="Write this and what is worse.", rich_help_panel=OPERATION)
+]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-import click
+import typer
 from typer.core import TyperGroup
 
 from .terminal import Terminal
@@ -13,21 +14,19 @@ from .terminal import Terminal
 class PluginGroup(TyperGroup):
     """The commands that come with Mezzotint, and then those of plugins."""
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return super().get_command(ctx, cmd_name) or _plugin_commands(self.commands).get(cmd_name)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return [*super().list_commands(ctx), *_plugin_commands(self.commands)]
 
 
-def _plugin_commands(built_in: dict[str, Any]) -> dict[str, click.Command]:
+def _plugin_commands(built_in: Collection[str]) -> dict[str, Any]:
     """Name → command, of all plugins that are installed or allowed."""
-    import typer
-
     from mezzotint.plugins.host import installed_plugins
 
     plugins = installed_plugins()
-    found: dict[str, click.Command] = {}
+    found: dict[str, Any] = {}
     for plugin in plugins.loaded:
         app = typer.Typer()
         plugins.call("register_commands", plugin, app=app)

@@ -150,7 +150,8 @@ class InputSpec:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             code = _limit_code(first["type"])
-            reason = first["msg"] if code == "invalid_input_type" and first["type"] != "multiple_of" else ""
+            told = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
+            reason = told if code == "invalid_input_type" and first["type"] != "multiple_of" else ""
             raise InputError(code, self.allowed(), reason) from None
         except TypeError as error:  # a constraint that does not suit the type
             raise InputError("invalid_input_type", self.allowed(), str(error)) from None

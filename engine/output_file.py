@@ -118,6 +118,16 @@ def output_series(
     return OutputSeries(folder, "/".join(parents), name, folder_type)
 
 
+def require_below(prefix: str) -> str:
+    """The prefix, if it stays below its folder whatever its placeholders become; links on the disk are not looked at.
+
+    Raises:
+        OutputError: it leaves the folder.
+    """
+    _parts(prefix, prefix)
+    return prefix
+
+
 def fill_placeholders(prefix: str, width: int = 0, height: int = 0, now: datetime | None = None) -> str:
     """A prefix with its size and time placeholders filled in; `%batch_num%` and unknown ones stay."""
     now = now or datetime.now().astimezone()

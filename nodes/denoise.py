@@ -79,8 +79,7 @@ def what_is_sampled(shape: Sequence[int], downscale: int) -> str:
 
 
 def _predictions(requests: Sequence[Denoise], denoiser: Denoiser) -> list[Sequence[Tensor]]:
-    levels = denoiser.sampling.sigmas
-    prompts = [request.prompts.ready(request.x.shape[0], request.x.device, levels) for request in requests]
+    prompts = [request.prompts.ready(request.x.shape[0], denoiser) for request in requests]
     if len(requests) == 1 and prompts[0].joined is not None:
         return [_plain(requests[0], prompts[0].joined, denoiser)]
     return _weighed(requests, prompts, denoiser)

@@ -58,6 +58,7 @@ class Denoiser:
     Args:
         network: called as diffusers' U-Nets are. sampling: noise levels and prediction.
         device, dtype: where the network is and computes in. activations: for `estimate_nbytes`.
+        conditioning_width: D of the conditioning it takes; None where any may do.
     """
 
     def __init__(
@@ -67,12 +68,14 @@ class Denoiser:
         device: torch.device,
         dtype: torch.dtype,
         activations: ActivationShape,
+        conditioning_width: int | None = None,
     ) -> None:
         self.network = network
         self.sampling = sampling
         self.device = device
         self.dtype = dtype
         self.activations = activations
+        self.conditioning_width = conditioning_width
         self._levels: dict[float, _Level] = {}
 
     def predict(

@@ -55,7 +55,9 @@ def load_denoiser(folder: DiffusersFolder, recipe: Recipe, residency: Residency)
         network = loading.network(lambda: _from_config(UNet2DConditionModel, config))
         shape = ActivationShape(tuple(network.config.block_out_channels), _most(network.config.layers_per_block))
         sampling = folder_sampling(folder, recipe.source.digest)
-        return Loaded(Denoiser(network, sampling, loading.device, loading.dtype, shape), loading.nbytes)
+        width = network.config.cross_attention_dim if network.config.encoder_hid_dim_type is None else None
+        width = width if isinstance(width, int) else None  # a list: one for each block
+        return Loaded(Denoiser(network, sampling, loading.device, loading.dtype, shape, width), loading.nbytes)
 
 
 def load_autoencoder(folder: DiffusersFolder, recipe: Recipe, residency: Residency) -> Loaded:

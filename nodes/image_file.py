@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+from pydantic import AfterValidator
+
 from mezzotint.engine.context import Context
-from mezzotint.engine.errors import MezzotintError
+from mezzotint.engine.errors import MezzotintError, OutputError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.node import node
-from mezzotint.engine.output_file import output_series, preview_prefix, workflow_texts
+from mezzotint.engine.output_file import output_series, preview_prefix, require_below, workflow_texts
 from mezzotint.engine.widget import Choices, Widget
 
 from .ports import Image, Mask
@@ -167,11 +169,21 @@ def _as_frame(pixels: NDArray[np.float32], white: float) -> Frame:
     return Frame(tensor[..., :3].contiguous(), tensor[..., 3].contiguous() if has_alpha else None)
 
 
+def _below_the_folder(prefix: str) -> str:
+    """Refuses before anything runs a prefix that would be refused after it."""
+    try:
+        return require_below(prefix)
+    except OutputError as error:
+        raise ValueError(str(error)) from None
+
+
 @node("SaveImage", title="Save Image", category="image", sink=True)
 def save_image(
     images: Image,
     filename_prefix: Annotated[
-        str, Widget(tooltip="A path below the output folder; %width%, %year%, %batch_num% and the like are filled in.")
+        str,
+        AfterValidator(_below_the_folder),
+        Widget(tooltip="A path below the output folder; %width%, %year%, %batch_num% and the like are filled in."),
     ] = "ComfyUI",
     *,
     ctx: Context,

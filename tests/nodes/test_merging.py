@@ -32,7 +32,7 @@ class Counting:
 
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
-        self.sampling, self.device = denoiser.sampling, denoiser.device
+        self.sampling, self.device, self.conditioning_width = denoiser.sampling, denoiser.device, None
         self.estimate_nbytes = denoiser.estimate_nbytes
         self.batches: list[int] = []
         self.seconds = 0.0
