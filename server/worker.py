@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import NamedTuple
 
+from mezzotint.engine.event_stream import OnEvent
 from mezzotint.plugins.host import Host
 
 from .event_log import EventLog
@@ -37,14 +38,16 @@ class Worker:
         width: how many jobs may run at once.
 
     Attributes:
+        observers: hear every event of every run, on the loop.
         is_stuck: a node went on after `stop`, so the process cannot end in the ordinary way.
     """
 
     def __init__(self, host: Host, queue: JobQueue, store: JobStore, event_log: EventLog, width: int = 1) -> None:
         self._host, self._queue, self._store, self._log = host, queue, store, event_log
         self._width = width
+        self.observers: list[OnEvent] = []
         self.is_stuck = False
-        self._is_stopping = True
+        self._is_stopping, self._has_stopped = True, False
         self._tasks: set[asyncio.Task[None]] = set()
         self._attempts: dict[str, JobAttempt] = {}
         self._stopped: set[str] = set()
@@ -69,9 +72,13 @@ class Worker:
     async def stop(self, grace: float = 0.0) -> None:
         """Take no more jobs; let those that run finish within `grace` seconds, and hand back the rest.
 
-        What is handed back waits at its place for the next start. `is_stuck` says whether a node went on all the same.
+        What is handed back waits at its place for the next start. Called again, it does nothing. `is_stuck` says
+        whether a node went on all the same.
         """
         self._is_stopping = True
+        if self._has_stopped:
+            return
+        self._has_stopped = True
         if self._tasks and grace > 0:
             await asyncio.wait(self._tasks, timeout=grace)
         for attempt in self._attempts.values():
@@ -130,7 +137,7 @@ class Worker:
             report = JobReport(lost.job)
             await self._conclude(lost.job, report, report.refused(str(lost)))
             return
-        attempt = self._attempts[job.job_id] = JobAttempt(job, self._host.engine, self._log)
+        attempt = self._attempts[job.job_id] = JobAttempt(job, self._host.engine, self._log, self.observers)
         if job.job_id in self._stopped:
             attempt.stop()
         await attempt.execute()
