@@ -12,7 +12,7 @@ from mezzotint.plugins.host import Host, Settings
 from .terminal import Terminal
 from .usage import UsageError
 
-_PATHS = ("input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir")
+_PATHS = ("input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir", "plugins_dir")
 _ELSEWHERE = {
     "plugins": "--plugin",
     "models_dir": "--models-dir",
@@ -20,6 +20,10 @@ _ELSEWHERE = {
     "cache_dir": "--cache-dir",
     "device": "--device",
     "save_metadata": "--no-metadata",
+    "plugins_dir": "--plugins-dir",
+    "blocked_plugins": "--block-plugin",
+    "reload": "--reload",
+    "output_store": "--output-store",
 }
 _DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d+)?")
 
@@ -36,8 +40,8 @@ def open_host(terminal: Terminal, plugins: list[Path] | None = None, **options: 
         if options.get(name) is not None:
             options[name] = options[name].expanduser().absolute()
     host = Host(Settings(plugins=named, **options))
-    for plugin in host.plugins.loaded:
-        if plugin.problem and plugin.origin in {str(path) for path in named}:
+    for plugin in host.plugins.found:
+        if plugin.problem and plugin.path in named:
             host.close()
             raise UsageError(f"--plugin: {plugin.problem}")
     for problem in host.plugins.problems():
@@ -52,7 +56,7 @@ def local_folders(options: dict[str, Any]) -> Folders:
         UsageError: an option is given that only means something where the work is done.
     """
     for name, option in _ELSEWHERE.items():
-        if options.get(name) not in (None, [], True):
+        if options.get(name) not in (None, [], (), name == "save_metadata"):
             raise UsageError(
                 f"{option}: a server has settings of its own; start it with that option, or run here without --server "
                 "(and MEZZOTINT_SERVER)"

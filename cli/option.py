@@ -10,7 +10,7 @@ import typer
 from .log_output import LogFormat, LogLevel
 
 FOLDERS, CHANGES, DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
-JOBS, OPERATION, SERVER = "Jobs", "Operation", "Server"
+JOBS, OPERATION, PLUGINS, SERVER = "Jobs", "Operation", "Plugins", "Server"
 
 File = Annotated[
     str,
@@ -54,12 +54,64 @@ InputDir = Annotated[
         rich_help_panel=FOLDERS,
     ),
 ]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--output-dir",
+        metavar="FOLDER",
+        file_okay=False,
+        help="Where pictures are saved. Made if it is not there.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir",
+        metavar="FOLDER",
+        file_okay=False,
+        help="Keep what nodes compute here, so that a later run does not compute it again.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
+]
 PluginFiles = Annotated[
     list[Path] | None,
     typer.Option(
         "--plugin",
         metavar="FILE.py",
-        help="A Python file with nodes of your own. May be repeated.",
+        help="A Python file, or a folder with an __init__.py, with nodes of your own. May be repeated.",
+        rich_help_panel=PLUGINS,
+    ),
+]
+PluginsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--plugins-dir",
+        metavar="FOLDER",
+        file_okay=False,
+        help="Where plugins lie; those that 'mezzotint plugins allow' allowed are loaded.",
+        rich_help_panel=PLUGINS,
+    ),
+]
+BlockPlugin = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--block-plugin",
+        metavar="NAME",
+        help="Do not load the plugin, or the distribution, of this name. May be repeated.",
+        rich_help_panel=PLUGINS,
+    ),
+]
+OutputStore = Annotated[
+    str,
+    typer.Option(
+        "--output-store",
+        metavar="NAME",
+        help="Where saved files go: the output folder, or a store that a plugin brings.",
         rich_help_panel=FOLDERS,
     ),
 ]
@@ -83,6 +135,15 @@ ServerToken = Annotated[
         show_default=False,
         help="The token that the server asks for. Better given as MEZZOTINT_TOKEN.",
         rich_help_panel=SERVER,
+    ),
+]
+Reload = Annotated[
+    bool,
+    typer.Option(
+        "--reload",
+        help="For plugin authors: load changed plugins again at once, and run those of the plugins folder and beside "
+        "workflows without asking.",
+        rich_help_panel=PLUGINS,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mezzotint.client import Client, ServerError
 from mezzotint.client.node_definition import read_registry
@@ -55,11 +56,14 @@ class RemoteRunner:
         finally:
             await job.settle()
 
-    async def files(self, outputs: Outputs) -> list[Path]:
-        return [
-            await self._client.download(shown, self.folders.by_type(shown.get("type", "output")).absolute())
-            for shown in shown_files(outputs)
-        ]
+    async def files(self, outputs: Outputs) -> list[str]:
+        return [await self._fetched(shown) for shown in shown_files(outputs)]
+
+    async def _fetched(self, shown: Mapping[str, Any]) -> str:
+        if isinstance(shown.get("url"), str):
+            return str(shown["url"])  # it lies in a store, as it would after a local run
+        folder = self.folders.by_type(shown.get("type", "output")).absolute()
+        return str(await self._client.download(shown, folder))
 
     async def _with_uploads(self, workflow: Workflow) -> Workflow:
         """The workflow with the files that it names and that lie here put on the server."""

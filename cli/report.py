@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mezzotint.engine.event import StepFailed
@@ -87,15 +86,17 @@ def _natural_order(node_id: str) -> list[tuple[bool, int | str]]:
     return [(not part.isdecimal(), int(part) if part.isdecimal() else part) for part in parts]
 
 
-def shown_files(outputs: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[dict[str, Any]]:
+def shown_files(outputs: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[Mapping[str, Any]]:
     """What output nodes say of the files that they wrote: `filename`, `subfolder` and `type` of each."""
     return [item for shown in outputs.values() for item in _items(shown) if _is_file(item)]
 
 
-def file_path(shown: Mapping[str, Any], folders: Folders) -> Path:
-    """Where such a file lies, absolute."""
+def file_place(shown: Mapping[str, Any], folders: Folders) -> str:
+    """Where such a file lies: an absolute path, or the address that a store has given it."""
+    if isinstance(shown.get("url"), str):
+        return str(shown["url"])
     folder = folders.by_type(shown.get("type", "output")).absolute()
-    return folder / str(shown.get("subfolder", "")) / str(shown["filename"])
+    return str(folder / str(shown.get("subfolder", "")) / str(shown["filename"]))
 
 
 def shown_texts(shown: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -108,6 +109,6 @@ def _items(shown: Mapping[str, Sequence[Any]]) -> Iterator[Any]:
 
 
 def _is_file(item: Any) -> bool:
-    if not isinstance(item, dict) or not isinstance(item.get("filename"), str):
+    if not isinstance(item, Mapping) or not isinstance(item.get("filename"), str):
         return False
     return item.get("type", "output") in ("input", "output", "temp")

@@ -158,8 +158,8 @@ class _Runs:
             for text in shown_texts(shown):
                 self.terminal.say(f"{titles.get(node_id, node_id)}: {text}")
         tell = self.terminal.say if self.request.as_json else self.terminal.result
-        for path in await self.runner.files(result.outputs):
-            tell(str(path))
+        for place in await self.runner.files(result.outputs):
+            tell(place)
         tell_failures(self.terminal, result, self.runner.registry, with_traceback=self.is_traceback_wanted)
         self.terminal.say(tally.summary(result), style="dim")
 

@@ -15,7 +15,7 @@ from mezzotint.engine.workflow_file import Definitions
 from mezzotint.plugins.host import Host
 
 from .interrupt import Interrupts
-from .report import file_path, shown_files
+from .report import file_place, shown_files
 
 Outputs = Mapping[str, Mapping[str, Sequence[Any]]]
 
@@ -44,8 +44,8 @@ class Runner(KnownNodes, Protocol):
         """Run one to its end; None when it was stopped before it began. Raises InvalidWorkflowError."""
         ...
 
-    async def files(self, outputs: Outputs) -> list[Path]:
-        """Where the files lie here that output nodes show, absolute."""
+    async def files(self, outputs: Outputs) -> list[str]:
+        """Where the files are that output nodes show: absolute paths, or addresses that a store has given."""
         ...
 
 
@@ -63,5 +63,5 @@ class LocalRunner:
         interrupts.run = run
         return await run.execute()
 
-    async def files(self, outputs: Outputs) -> list[Path]:
-        return [file_path(shown, self.folders) for shown in shown_files(outputs)]
+    async def files(self, outputs: Outputs) -> list[str]:
+        return [file_place(shown, self.folders) for shown in shown_files(outputs)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator
 
@@ -12,9 +13,10 @@ from mezzotint.engine.context import Context
 from mezzotint.engine.errors import MezzotintError, OutputError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.node import node
-from mezzotint.engine.output_file import OutputSeries, output_series, preview_prefix, require_below, workflow_texts
+from mezzotint.engine.output_file import output_series, preview_prefix, require_below, workflow_texts
 from mezzotint.engine.widget import Choices, Widget
 
+from .mask import mask_to_image
 from .ports import Image, Mask
 
 if TYPE_CHECKING:
@@ -92,6 +94,45 @@ def load_image(
         return LoadedImage(pixels, torch.zeros(1, NO_ALPHA_SIDE, NO_ALPHA_SIDE))
     opaque = torch.ones(pixels.shape[1:3])
     return LoadedImage(pixels, 1.0 - torch.stack([opaque if f.alpha is None else f.alpha for f in frames]))
+
+
+def _output_images(folders: Folders) -> list[str]:
+    return [f"{name} [output]" for name in folders.images("output")]
+
+
+@node("LoadImageOutput", title="Load Image (from Outputs)", category="image", fingerprint=image_content)
+def load_image_output(
+    image: Annotated[str, Choices(_output_images, accepts=_is_there), Widget(image_upload=True, image_folder="output")],
+    *,
+    ctx: Context,
+) -> LoadedImage:
+    """Load a picture from the output folder; otherwise as Load Image.
+
+    Raises:
+        FolderError: there is no such file. ImageFileError: it cannot be read as a picture.
+        OutOfMemoryError: it does not fit into memory.
+    """
+    return load_image(image, ctx=ctx)
+
+
+@node("LoadImageMask", title="Load Image (as Mask)", category="mask", fingerprint=image_content)
+def load_image_mask(
+    image: Annotated[str, Choices(_input_images, accepts=_is_there), Widget(image_upload=True)],
+    channel: Literal["alpha", "red", "green", "blue"] = "alpha",
+    *,
+    ctx: Context,
+) -> Mask:
+    """Load one channel of a picture as a mask; of alpha, what is transparent is selected.
+
+    Returns:
+        float32 [frames, H, W]; zeros [1, 64, 64] for the alpha of a picture without any.
+
+    Raises:
+        FolderError: there is no such file. ImageFileError: it cannot be read as a picture.
+        OutOfMemoryError: it does not fit into memory.
+    """
+    loaded = load_image(image, ctx=ctx)
+    return loaded.MASK if channel == "alpha" else loaded.IMAGE[..., ("red", "green", "blue").index(channel)].clone()
 
 
 class Frame(NamedTuple):
@@ -195,7 +236,8 @@ def save_image(
         OutputError: the prefix leaves the output folder, or a file cannot be written.
     """
     height, width = images.shape[-3:-1]
-    _save(images, output_series(ctx.folders.output, filename_prefix, width=width, height=height), ctx)
+    outputs = ctx.outputs.series(filename_prefix, width=width, height=height)
+    _save(images, lambda data, index: outputs.save(data, batch_index=index), ctx)
 
 
 @node("PreviewImage", title="Preview Image", category="image", sink=True)
@@ -205,16 +247,26 @@ def preview_image(images: Image, *, ctx: Context) -> None:
     Raises:
         OutputError: a file cannot be written.
     """
-    _save(images, output_series(ctx.folders.temp, preview_prefix(ctx.node_id), folder_type="temp"), ctx)
+    series = output_series(ctx.folders.temp, preview_prefix(ctx.node_id), folder_type="temp")
+    _save(images, lambda data, index: series.save(data, batch_index=index).shown(), ctx)
 
 
-def _save(images: Tensor, series: OutputSeries, ctx: Context) -> None:
+@node("MaskPreview", title="MaskPreview", category="mask", sink=True)
+def mask_preview(mask: Mask, *, ctx: Context) -> None:
+    """Show masks as grey pictures without keeping them.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    preview_image(mask_to_image(mask), ctx=ctx)
+
+
+def _save(images: Tensor, save: Callable[[bytes, int], Mapping[str, str]], ctx: Context) -> None:
     from .png import encode_png, to_uint8
 
     texts = workflow_texts(ctx.original_prompt, ctx.extra_pnginfo, metadata=ctx.save_metadata)
-    shown: list[dict[str, Any]] = []
+    shown: list[Mapping[str, Any]] = []
     for index, image in enumerate(images if images.ndim == 4 else images[None]):
         ctx.check()
-        saved = series.save(encode_png(to_uint8(image), texts), batch_index=index)
-        shown.append(saved.shown())
+        shown.append(save(encode_png(to_uint8(image), texts), index))
     ctx.show(images=shown)
