@@ -325,10 +325,20 @@ def serve(
             "--cache-dir",
             metavar="FOLDER",
             file_okay=False,
-            help="Keep what nodes compute here.",
+            help="Keep what nodes compute here. Default: cache in the home.",
             rich_help_panel=FOLDERS,
         ),
     ] = None,
+    cache_size: Annotated[
+        float,
+        typer.Option(
+            "--cache-size",
+            metavar="GB",
+            min=0,
+            help="How large that folder may grow; 0 keeps nothing there.",
+            rich_help_panel=FOLDERS,
+        ),
+    ] = 10.0,
     plugin: PluginFiles = None,
     device: Annotated[
         str | None,
@@ -342,7 +352,12 @@ def serve(
     from .serve import ServeRequest
     from .serve import serve as serve_jobs
 
-    folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device}
+    folders = {
+        "output_dir": output_dir,
+        "cache_dir": cache_dir,
+        "cache_nbytes": int(cache_size * 1e9),
+        "device": device,
+    }
     options = {**_host_options(plugin, models_dir, extra_model_paths, input_dir), **folders}
     request = ServeRequest(
         host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace

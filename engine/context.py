@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +13,9 @@ from .expansion import GraphBuilder
 
 if TYPE_CHECKING:
     from .folders import Folders
+    from .output_file import OutputSeries
     from .residency import Residency
+    from .run_record import FileClaims
     from .workflow import Workflow
 
 
@@ -87,6 +90,7 @@ class Context:
         listener: Listener | None = None,
         call_index: int = 0,
         save_metadata: bool = True,
+        claims: FileClaims | None = None,
     ) -> None:
         self.node_id = node_id
         self.call_index = call_index
@@ -96,6 +100,7 @@ class Context:
         self._folders = folders
         self._models = models
         self._listener = listener
+        self._claims = claims
         self._graphs = 0
 
     @property
@@ -161,6 +166,25 @@ class Context:
         """Report what an output node made: `ctx.show(images=[{"filename": ..., "subfolder": ..., "type": ...}])`."""
         for name, items in lists.items():
             self.shown.setdefault(name, []).extend(items)
+
+    def output_series(
+        self, prefix: str, *, folder_type: str = "output", width: int = 0, height: int = 0
+    ) -> OutputSeries:
+        """The numbered files that a `filename_prefix` names: `ctx.output_series(prefix).save(data, ".png")`.
+
+        Where jobs survive a crash, a file saved this way is written once, however often the job is taken up again.
+
+        Args:
+            folder_type: `"output"`, `"temp"` or `"input"`. width, height: for the placeholders, in pixels.
+
+        Raises:
+            OutputError: the prefix leaves the folder, or the folder cannot be made.
+        """
+        from .output_file import output_series
+
+        root = self.folders.by_type(folder_type)
+        series = output_series(root, prefix, folder_type=folder_type, width=width, height=height)
+        return replace(series, claims=self._claims)
 
     def graph(self) -> GraphBuilder:
         """A builder for a sub-graph that replaces this step; ids are the same on every run."""

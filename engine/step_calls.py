@@ -26,7 +26,7 @@ class StepCalls:
         self._run, self._step = run, step
 
     def invoke(self) -> Generator[Request, Any, StepValue]:
-        return invoke(self._step.spec, self._run.bound(self._step), self)
+        return invoke(self._step.spec, self._run.answers.bound(self._step), self)
 
     @property
     def job_id(self) -> str:

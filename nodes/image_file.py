@@ -12,7 +12,7 @@ from mezzotint.engine.context import Context
 from mezzotint.engine.errors import MezzotintError, OutputError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.node import node
-from mezzotint.engine.output_file import OutputSeries, output_series, preview_prefix, require_below, workflow_texts
+from mezzotint.engine.output_file import OutputSeries, preview_prefix, require_below, workflow_texts
 from mezzotint.engine.widget import Choices, Widget
 
 from .ports import Image, Mask
@@ -195,7 +195,7 @@ def save_image(
         OutputError: the prefix leaves the output folder, or a file cannot be written.
     """
     height, width = images.shape[-3:-1]
-    _save(images, output_series(ctx.folders.output, filename_prefix, width=width, height=height), ctx)
+    _save(images, ctx.output_series(filename_prefix, width=width, height=height), ctx)
 
 
 @node("PreviewImage", title="Preview Image", category="image", sink=True)
@@ -205,7 +205,7 @@ def preview_image(images: Image, *, ctx: Context) -> None:
     Raises:
         OutputError: a file cannot be written.
     """
-    _save(images, output_series(ctx.folders.temp, preview_prefix(ctx.node_id), folder_type="temp"), ctx)
+    _save(images, ctx.output_series(preview_prefix(ctx.node_id), folder_type="temp"), ctx)
 
 
 def _save(images: Tensor, series: OutputSeries, ctx: Context) -> None:

@@ -34,7 +34,8 @@ class Settings:
 
     Attributes:
         home: holds everything that persists. input_dir, output_dir, models_dir, extra_model_paths: see `Folders`.
-        cache_dir: folder of the disk cache. plugins: Python files to load as plugins. nodes: further node functions.
+        cache_dir: folder of the disk cache; cache_nbytes: its bound.
+        plugins: Python files to load as plugins. nodes: further node functions.
         device: `"cpu"`, `"cuda:0"`, ... memory_nbytes: bound of the memory cache.
         max_memory_nbytes: what the process should hold of the main memory at most, see `_limit_memory`.
         save_metadata: whether pictures carry the workflow that made them.
@@ -46,6 +47,7 @@ class Settings:
     models_dir: Path | None = None
     extra_model_paths: Path | None = None
     cache_dir: Path | None = None
+    cache_nbytes: int | None = None
     plugins: tuple[Path, ...] = ()
     nodes: tuple[Callable[..., Any], ...] = ()
     device: str | None = None
@@ -78,6 +80,7 @@ class Host:
             models=self.models,
             memory_nbytes=_limit_memory(settings),
             cache_dir=settings.cache_dir,
+            cache_nbytes=settings.cache_nbytes,
             scope=self.plugins.scope(),
             save_metadata=settings.save_metadata,
         )

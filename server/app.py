@@ -38,6 +38,7 @@ from .app_key import (
     LOG_BOOK,
     PACKS,
     QUEUE,
+    RECORDS,
     STORE,
     USERS,
     WORKER,
@@ -50,6 +51,7 @@ from .frame import Frame, status
 from .job_control import JobControl
 from .job_listing import JobListing
 from .job_queue import JobQueue
+from .job_record import JobRecords
 from .job_store import JobStore
 from .limits import DEFAULT_LIMITS, Limits
 from .log_book import LogBook
@@ -144,7 +146,9 @@ def _add_jobs(app: web.Application, database_url: str, width: int) -> None:
     database, clients = Database(database_url), Clients()
     store, event_log = JobStore(database), EventLog(database, clients)
     queue = JobQueue(on_change=lambda: event_log.tell_all(status(queue.remaining)))
-    worker = Worker(app[HOST], queue, store, event_log, width)
+    records = JobRecords(database)
+    worker = Worker(app[HOST], queue, store, records, event_log, width)
+    app[RECORDS] = records
     app[CLIENTS], app[DATABASE], app[STORE], app[LISTING] = clients, database, store, JobListing(database)
     app[EVENTS], app[QUEUE], app[WORKER] = event_log, queue, worker
     app[CONTROL] = JobControl(app[HOST], queue, store, worker)
@@ -156,7 +160,7 @@ def _under(prefix: str, routes: tuple[web.RouteDef, ...]) -> list[web.RouteDef]:
 
 async def _start(app: web.Application) -> None:
     app[LOG_BOOK].open()
-    await Recovery(app[STORE], app[QUEUE], app[EVENTS]).run()
+    await Recovery(app[STORE], app[QUEUE], app[RECORDS], app[EVENTS]).run()
     app[WORKER].start()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from .frame import AnyFrame, end_of_job
 from .job import Job
 from .job_attempt import JobAttempt
 from .job_queue import Entry, JobQueue
+from .job_record import JobRecords
 from .job_report import JobReport
 from .job_store import JobStore
 from .submission import LostJobError, restore_job
@@ -40,9 +42,12 @@ class Worker:
         is_stuck: a node went on after `stop`, so the process cannot end in the ordinary way.
     """
 
-    def __init__(self, host: Host, queue: JobQueue, store: JobStore, event_log: EventLog, width: int = 1) -> None:
+    def __init__(
+        self, host: Host, queue: JobQueue, store: JobStore, records: JobRecords, event_log: EventLog, width: int
+    ) -> None:
         self._host, self._queue, self._store, self._log = host, queue, store, event_log
-        self._width = width
+        self._records, self._width = records, width
+        self._ranks = itertools.count()
         self.is_stuck = False
         self._is_stopping = True
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,14 +128,16 @@ class Worker:
         self.look()
 
     async def _run(self, entry: Entry) -> None:
+        rank = next(self._ranks)
         await self._store.start(entry.job_id)
+        record = await self._records.open(entry.job_id, is_resumed=entry.is_resumed, is_suspect=entry.is_suspect)
         try:
             job = entry.job or await restore_job(entry.job_id, self._store, self._host)
         except LostJobError as lost:
             report = JobReport(lost.job)
             await self._conclude(lost.job, report, report.refused(str(lost)))
             return
-        attempt = self._attempts[job.job_id] = JobAttempt(job, self._host.engine, self._log)
+        attempt = self._attempts[job.job_id] = JobAttempt(job, self._host.engine, self._log, record, rank)
         if job.job_id in self._stopped:
             attempt.stop()
         await attempt.execute()
@@ -147,6 +154,7 @@ class Worker:
         self._log.tell(job, [end_of_job(job.job_id)])
         self.look()
         await writing
+        self._records.close(job.job_id)
 
     async def _let_go(self) -> None:
         asked, self._release = self._release, Release()
