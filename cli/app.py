@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .log_output import LogFormat, LogLevel
 from .option import (
     CHANGES,
     DISPLAY,
@@ -16,8 +17,12 @@ from .option import (
     ExtraModelPaths,
     File,
     InputDir,
+    LogFormatOption,
+    LogLevelOption,
+    MaxMemory,
     ModelsDir,
     PluginFiles,
+    Token,
 )
 
 app = typer.Typer(
@@ -249,17 +254,7 @@ def serve(
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for any that is free.")] = 8188,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            "--token",
-            metavar="TOKEN",
-            envvar="MEZZOTINT_TOKEN",
-            show_default=False,
-            help="Let only those in who send this token, over HTTP and the websocket. Better given as "
-            "MEZZOTINT_TOKEN: a command line can be read by other users of the machine.",
-        ),
-    ] = None,
+    token: Token = None,
     insecure: Annotated[
         bool,
         typer.Option(
@@ -339,6 +334,9 @@ def serve(
             rich_help_panel=FOLDERS,
         ),
     ] = 10.0,
+    max_memory: MaxMemory = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
     plugin: PluginFiles = None,
     device: Annotated[
         str | None,
@@ -360,8 +358,9 @@ def serve(
     }
     options = {**_host_options(plugin, models_dir, extra_model_paths, input_dir), **folders}
     request = ServeRequest(
-        host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace
-    )
+        host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace,
+        max_memory=max_memory, log_format=log_format, log_level=log_level,
+    )  # fmt: skip
     raise typer.Exit(serve_jobs(request))
 
 

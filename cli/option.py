@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from .log_output import LogFormat, LogLevel
+
 FOLDERS, CHANGES, DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
-JOBS = "Jobs"
+JOBS, OPERATION = "Jobs", "Operation"
 
 File = Annotated[
     str,
@@ -62,3 +64,31 @@ PluginFiles = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        metavar="TOKEN",
+        envvar="MEZZOTINT_TOKEN",
+        show_default=False,
+        help="Let only those in who send this token, over HTTP and the websocket. Better given as MEZZOTINT_TOKEN: a "
+        "command line can be read by other users of the machine.",
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory",
+        metavar="SIZE",
+        help="How much main memory the process should hold, as in 8G: bounds what is kept, and refuses steps that are "
+        "known to need more. Default: what is free.",
+        show_default=False,
+        rich_help_panel=OPERATION,
+    ),
+]
+LogFormatOption = Annotated[
+    LogFormat, typer.Option("--log-format", help="Lines for people, or JSON for programs.", rich_help_panel=OPERATION)
+]
+LogLevelOption = Annotated[
+    LogLevel, typer.Option("--log-level", help="Write this and what is worse.", rich_help_panel=OPERATION)
+]

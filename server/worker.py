@@ -7,6 +7,7 @@ import itertools
 import logging
 from typing import NamedTuple
 
+from mezzotint.engine.event_stream import OnEvent
 from mezzotint.plugins.host import Host
 
 from .event_log import EventLog
@@ -39,6 +40,7 @@ class Worker:
         width: how many jobs may run at once.
 
     Attributes:
+        observers: hear every event of every run, on the loop.
         is_stuck: a node went on after `stop`, so the process cannot end in the ordinary way.
     """
 
@@ -48,8 +50,9 @@ class Worker:
         self._host, self._queue, self._store, self._log = host, queue, store, event_log
         self._records, self._width = records, width
         self._ranks = itertools.count()
+        self.observers: list[OnEvent] = []
         self.is_stuck = False
-        self._is_stopping = True
+        self._is_stopping, self._has_stopped, self._is_handing_back = True, False, False
         self._tasks: set[asyncio.Task[None]] = set()
         self._attempts: dict[str, JobAttempt] = {}
         self._stopped: set[str] = set()
@@ -74,11 +77,16 @@ class Worker:
     async def stop(self, grace: float = 0.0) -> None:
         """Take no more jobs; let those that run finish within `grace` seconds, and hand back the rest.
 
-        What is handed back waits at its place for the next start. `is_stuck` says whether a node went on all the same.
+        What is handed back waits at its place for the next start. Called again, it does nothing. `is_stuck` says
+        whether a node went on all the same.
         """
         self._is_stopping = True
+        if self._has_stopped:
+            return
+        self._has_stopped = True
         if self._tasks and grace > 0:
             await asyncio.wait(self._tasks, timeout=grace)
+        self._is_handing_back = True
         for attempt in self._attempts.values():
             attempt.stop(hand_back=True)
         if self._tasks:
@@ -137,9 +145,12 @@ class Worker:
             report = JobReport(lost.job)
             await self._conclude(lost.job, report, report.refused(str(lost)))
             return
-        attempt = self._attempts[job.job_id] = JobAttempt(job, self._host.engine, self._log, record, rank)
+        attempt = JobAttempt(job, self._host.engine, self._log, record, rank, self.observers)
+        self._attempts[job.job_id] = attempt
         if job.job_id in self._stopped:
             attempt.stop()
+        elif self._is_handing_back:
+            attempt.stop(hand_back=True)
         await attempt.execute()
         if attempt.is_handed_back and attempt.report.is_interrupted:
             await self._store.hand_back(job.job_id)

@@ -76,6 +76,15 @@ async def test_a_browser_gets_a_cookie_and_an_address_without_the_token(client: 
     assert await status_of(client, Cookie=f"{cookie.key}={cookie.value[:-1]}") == 401
 
 
+async def test_a_browser_without_the_token_is_asked_for_it(client: Client) -> None:
+    for path in ("/", f"/?token={TOKEN}x"):
+        async with client.get(path, headers=PAGE) as response:
+            assert (response.status, response.content_type) == (401, "text/html")
+            assert 'name="token" type="password"' in await response.text()
+    async with client.post("/queue", headers=PAGE) as response:
+        assert (response.status, response.content_type) == (401, "text/plain")
+
+
 @pytest.mark.parametrize("path", ["//evil.example/x", "/\\evil.example/x", "///evil.example"])
 async def test_the_browser_is_never_sent_to_another_host(client: Client, path: str) -> None:
     import yarl

@@ -178,6 +178,18 @@ async def test_answers_that_nobody_reads_are_not_kept(host: Host) -> None:
         assert await status(address) == 200
 
 
+@pytest.mark.parametrize(
+    "sent", [b"no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", post("/queue", None, b"xyz\r\n")]
+)
+async def test_what_is_no_http_is_answered_with_400_and_not_logged(
+    host: Host, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(host) as address, connected(address) as (reader, writer):
+        writer.write(sent)
+        assert b" 400 " in await asyncio.wait_for(reader.readline(), PATIENCE_S)
+    assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
+
+
 # websockets
 
 UPGRADE = (
