@@ -11,9 +11,12 @@ from .log_output import LogFormat, LogLevel
 from .option import (
     CHANGES,
     DISPLAY,
-    FOLDERS,
     JOBS,
     AsJson,
+    BlockPlugin,
+    CacheDir,
+    CacheSize,
+    Device,
     ExtraModelPaths,
     File,
     InputDir,
@@ -21,18 +24,26 @@ from .option import (
     LogLevelOption,
     MaxMemory,
     ModelsDir,
+    OutputDir,
+    OutputStore,
     PluginFiles,
+    PluginsDir,
+    Reload,
     Token,
 )
+from .plugin_commands import PluginGroup
+from .plugins_app import plugins_app
 
 app = typer.Typer(
     name="mezzotint",
+    cls=PluginGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(plugins_app, name="plugins")
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -97,34 +108,17 @@ def run(
             rich_help_panel=CHANGES,
         ),
     ] = 1,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--output-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Where pictures are saved. Made if it is not there.",
-            rich_help_panel=FOLDERS,
-        ),
-    ] = None,
+    output_dir: OutputDir = None,
     input_dir: InputDir = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--cache-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Keep what nodes compute here, so that a later run does not compute it again.",
-            rich_help_panel=FOLDERS,
-        ),
-    ] = None,
+    cache_dir: CacheDir = None,
     plugin: PluginFiles = None,
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
-    ] = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
+    reload: Reload = False,
+    output_store: OutputStore = "local",
+    device: Device = None,
     no_metadata: Annotated[
         bool,
         typer.Option("--no-metadata", help="Save pictures without the workflow inside.", rich_help_panel=DISPLAY),
@@ -164,11 +158,13 @@ def run(
     from .run import run as run_workflow
 
     host: dict[str, Any] = {
-        **_host_options(plugin, models_dir, extra_model_paths, input_dir),
+        **_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths, input_dir),
         "output_dir": output_dir,
         "cache_dir": cache_dir,
         "device": device,
         "save_metadata": not no_metadata,
+        "reload": reload,
+        "output_store": output_store,
     }
     request = RunRequest(
         file, settings or [], prompt, negative, seed, count, as_json, quiet, traceback, host
@@ -184,11 +180,13 @@ def validate(
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """Check a workflow without running it. Exit code 2 if anything is wrong."""
     from .validate import validate as validate_workflow
 
-    host = _host_options(plugin, models_dir, extra_model_paths, input_dir)
+    host = _host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths, input_dir)
     raise typer.Exit(validate_workflow(file, as_json=as_json, host=host))
 
 
@@ -200,11 +198,13 @@ def convert(
         typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="Write here, not to the standard output."),
     ] = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """Convert a workflow, such as an editor's or a picture's, to API format."""
     from .convert import convert as convert_workflow
 
-    raise typer.Exit(convert_workflow(file, output, _host_options(plugin)))
+    raise typer.Exit(convert_workflow(file, output, _host_options((plugin, plugins_dir, block_plugin))))
 
 
 @app.command()
@@ -214,11 +214,13 @@ def nodes(
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """List the nodes, or show the inputs, limits and outputs of one."""
     from .nodes import show_nodes
 
-    host = _host_options(plugin, models_dir, extra_model_paths)
+    host = _host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths)
     raise typer.Exit(show_nodes(name, as_json=as_json, host=host))
 
 
@@ -228,19 +230,17 @@ def models(
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """List the models there are and where they lie."""
     from .models import show_models
 
-    raise typer.Exit(show_models(as_json=as_json, host=_host_options(plugin, models_dir, extra_model_paths)))
-
-
-@app.command()
-def plugins(plugin: PluginFiles = None) -> None:
-    """List the plugins, and what is wrong with those that do not load."""
-    from .plugins import show_plugins
-
-    raise typer.Exit(show_plugins(_host_options(plugin)))
+    raise typer.Exit(
+        show_models(
+            as_json=as_json, host=_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths)
+        )
+    )
 
 
 @app.command()
@@ -301,47 +301,21 @@ def serve(
             help="Let the pages of another address, such as http://localhost:5173, use the server; '*' lets all.",
         ),
     ] = None,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--output-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Where pictures are saved.",
-            rich_help_panel=FOLDERS,
-        ),
-    ] = None,
+    output_dir: OutputDir = None,
     input_dir: InputDir = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--cache-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Keep what nodes compute here. Default: cache in the home.",
-            rich_help_panel=FOLDERS,
-        ),
-    ] = None,
-    cache_size: Annotated[
-        float,
-        typer.Option(
-            "--cache-size",
-            metavar="GB",
-            min=0,
-            help="How large that folder may grow; 0 keeps nothing there.",
-            rich_help_panel=FOLDERS,
-        ),
-    ] = 10.0,
+    cache_dir: CacheDir = None,
+    cache_size: CacheSize = 10.0,
     max_memory: MaxMemory = None,
     log_format: LogFormatOption = LogFormat.TEXT,
     log_level: LogLevelOption = LogLevel.INFO,
     plugin: PluginFiles = None,
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
-    ] = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
+    reload: Reload = False,
+    output_store: OutputStore = "local",
+    device: Device = None,
 ) -> None:
     """Serve editors and scripts over HTTP and a websocket.
 
@@ -350,13 +324,13 @@ def serve(
     from .serve import ServeRequest
     from .serve import serve as serve_jobs
 
-    folders = {
-        "output_dir": output_dir,
-        "cache_dir": cache_dir,
-        "cache_nbytes": int(cache_size * 1e9),
-        "device": device,
+    cache = {"cache_dir": cache_dir, "cache_nbytes": int(cache_size * 1e9)}
+    folders = {"output_dir": output_dir, **cache, "device": device, "output_store": output_store}
+    options = {
+        **_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths, input_dir),
+        **folders,
+        "reload": reload,
     }
-    options = {**_host_options(plugin, models_dir, extra_model_paths, input_dir), **folders}
     request = ServeRequest(
         host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace,
         max_memory=max_memory, log_format=log_format, log_level=log_level,
@@ -366,28 +340,34 @@ def serve(
 
 @app.command()
 def doctor(
-    output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", metavar="FOLDER", file_okay=False, rich_help_panel=FOLDERS)
-    ] = None,
+    output_dir: OutputDir = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """Check the installation: versions, device, memory, folders, models, plugins. Exit code 1 if any is broken."""
     from .doctor import doctor as look
 
-    host = {**_host_options(plugin, models_dir, extra_model_paths), "output_dir": output_dir}
+    host = {
+        **_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths),
+        "output_dir": output_dir,
+    }
     raise typer.Exit(look(host))
 
 
 def _host_options(
-    plugins: list[Path] | None,
+    plugins: tuple[list[Path] | None, Path | None, list[str] | None],
     models_dir: Path | None = None,
     extra_model_paths: Path | None = None,
     input_dir: Path | None = None,
 ) -> dict[str, Any]:
+    named, plugins_dir, blocked = plugins
     return {
-        "plugins": plugins,
+        "plugins": named,
+        "plugins_dir": plugins_dir,
+        "blocked_plugins": tuple(blocked or ()),
         "models_dir": models_dir,
         "extra_model_paths": extra_model_paths,
         "input_dir": input_dir,

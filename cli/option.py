@@ -10,7 +10,7 @@ import typer
 from .log_output import LogFormat, LogLevel
 
 FOLDERS, CHANGES, DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
-JOBS, OPERATION = "Jobs", "Operation"
+JOBS, OPERATION, PLUGINS = "Jobs", "Operation", "Plugins"
 
 File = Annotated[
     str,
@@ -54,13 +54,84 @@ InputDir = Annotated[
         rich_help_panel=FOLDERS,
     ),
 ]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--output-dir",
+        metavar="FOLDER",
+        file_okay=False,
+        help="Where pictures are saved. Made if it is not there.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir",
+        metavar="FOLDER",
+        file_okay=False,
+        help="Keep what nodes compute here, so that a later run does not compute it again.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+CacheSize = Annotated[
+    float,
+    typer.Option(
+        "--cache-size",
+        metavar="GB",
+        min=0,
+        help="How large the folder of --cache-dir may grow, 'cache' in the home when none is named; 0 keeps nothing.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
+]
 PluginFiles = Annotated[
     list[Path] | None,
     typer.Option(
         "--plugin",
         metavar="FILE.py",
-        help="A Python file with nodes of your own. May be repeated.",
+        help="A Python file, or a folder with an __init__.py, with nodes of your own. May be repeated.",
+        rich_help_panel=PLUGINS,
+    ),
+]
+PluginsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--plugins-dir",
+        metavar="FOLDER",
+        file_okay=False,
+        help="Where plugins lie; those that 'mezzotint plugins allow' allowed are loaded.",
+        rich_help_panel=PLUGINS,
+    ),
+]
+BlockPlugin = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--block-plugin",
+        metavar="NAME",
+        help="Do not load the plugin, or the distribution, of this name. May be repeated.",
+        rich_help_panel=PLUGINS,
+    ),
+]
+OutputStore = Annotated[
+    str,
+    typer.Option(
+        "--output-store",
+        metavar="NAME",
+        help="Where saved files go: the output folder, or a store that a plugin brings.",
         rich_help_panel=FOLDERS,
+    ),
+]
+Reload = Annotated[
+    bool,
+    typer.Option(
+        "--reload",
+        help="For plugin authors: load changed plugins again at once, and run those of the plugins folder and beside "
+        "workflows without asking.",
+        rich_help_panel=PLUGINS,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]

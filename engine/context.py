@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +12,7 @@ from .expansion import GraphBuilder
 
 if TYPE_CHECKING:
     from .folders import Folders
-    from .output_file import OutputSeries
+    from .output_store import Outputs
     from .residency import Residency
     from .run_record import FileClaims
     from .workflow import Workflow
@@ -46,7 +45,7 @@ class Prompt:
         extra_pnginfo: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        self._workflow = workflow
+        self.workflow = workflow
         self.extra_pnginfo = workflow.extra_pnginfo if extra_pnginfo is None else extra_pnginfo
         self.extra = extra or {}
         self._added: dict[str, Any] = {}
@@ -54,7 +53,7 @@ class Prompt:
     @cached_property
     def original(self) -> dict[str, Any]:
         """The graph in API format, as submitted."""
-        return self._workflow.to_api()
+        return self.workflow.to_api()
 
     @property
     def nodes(self) -> Mapping[str, Any]:
@@ -76,8 +75,8 @@ class Context:
     Attributes:
         node_id: the step's id. call_index: which call of a list-mapped step this is.
         device: where models run, `"cpu"` or `"cuda:0"`. models: the residency manager, borrows weights.
-        folders: input, output, temp and models folders. save_metadata: whether files carry their workflow.
-        shown: what `show` collected.
+        folders: input, output, temp and models folders. outputs: saves files, in the output folder or wherever they go.
+        save_metadata: whether files carry their workflow. shown: what `show` collected.
     """
 
     def __init__(
@@ -91,6 +90,7 @@ class Context:
         call_index: int = 0,
         save_metadata: bool = True,
         claims: FileClaims | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         self.node_id = node_id
         self.call_index = call_index
@@ -99,6 +99,7 @@ class Context:
         self._prompt = prompt
         self._folders = folders
         self._models = models
+        self._outputs = outputs
         self._listener = listener
         self._claims = claims
         self._graphs = 0
@@ -124,6 +125,14 @@ class Context:
 
             self._folders = Folders.default()
         return self._folders
+
+    @property
+    def outputs(self) -> Outputs:
+        if self._outputs is None:
+            from .output_store import Outputs
+
+            self._outputs = Outputs(self.folders)
+        return self._outputs if self._claims is None else self._outputs.claiming(self._claims)
 
     @property
     def models(self) -> Residency:
@@ -166,25 +175,6 @@ class Context:
         """Report what an output node made: `ctx.show(images=[{"filename": ..., "subfolder": ..., "type": ...}])`."""
         for name, items in lists.items():
             self.shown.setdefault(name, []).extend(items)
-
-    def output_series(
-        self, prefix: str, *, folder_type: str = "output", width: int = 0, height: int = 0
-    ) -> OutputSeries:
-        """The numbered files that a `filename_prefix` names: `ctx.output_series(prefix).save(data, ".png")`.
-
-        Where jobs survive a crash, a file saved this way is written once, however often the job is taken up again.
-
-        Args:
-            folder_type: `"output"`, `"temp"` or `"input"`. width, height: for the placeholders, in pixels.
-
-        Raises:
-            OutputError: the prefix leaves the folder, or the folder cannot be made.
-        """
-        from .output_file import output_series
-
-        root = self.folders.by_type(folder_type)
-        series = output_series(root, prefix, folder_type=folder_type, width=width, height=height)
-        return replace(series, claims=self._claims)
 
     def graph(self) -> GraphBuilder:
         """A builder for a sub-graph that replaces this step; ids are the same on every run."""

@@ -19,7 +19,7 @@ from .errors import Cancelled, GraphError
 from .event_stream import EventStream, OnEvent
 from .expansion import Expand
 from .failure import failure_facts, first_error
-from .invocation import invoke_async, pick
+from .invocation import pick
 from .lane import Task
 from .mailbox import Mailbox
 from .memory_cache import StepValue
@@ -57,12 +57,11 @@ class Run:
         self.state = RunState(plan.parents, self._find)
         self.values: dict[str, StepValue] = {}
         self.events = EventStream(job_id, on_event)
-        self.answers = Answers(plan, engine.registry, prompt, self._slot)
-        self._announced: set[str] = set()
+        self.answers = Answers(plan, engine.registry.snapshot(), prompt, self._slot)
+        self._announced, self._unreadable = set[str](), set[str]()
         self._batches = Batches(plan, self.state, engine, self._task)
         self._ready: list[str] = []
         self._parked: dict[str, Parked] = {}
-        self._unreadable: set[str] = set()
         self._coroutines: dict[str, asyncio.Task[None]] = {}
         self._finished: asyncio.Future[None] | None = None
         self._earlier = record.finished if record is not None else {}
@@ -70,6 +69,10 @@ class Run:
 
     async def execute(self) -> RunResult:
         """Run to the end. What fails is in the result and in the events; nothing of it is raised."""
+        with self.engine.surroundings.run(self.job_id, self.prompt.workflow):
+            return await self._execute()
+
+    async def _execute(self) -> RunResult:
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
         self._finished = loop.create_future()
@@ -281,10 +284,7 @@ class Run:
         began = time.perf_counter()
         failure: BaseException | None = None
         try:
-            value = await invoke_async(
-                step.spec, self.answers.bound(step), StepCalls(self, step),
-                partial(self._await_graph, step),
-            )  # fmt: skip
+            value = await StepCalls(self, step).invoke_async(partial(self._await_graph, step))
         except BaseExceptionGroup as group:
             failure = first_error(group)
         except (Exception, Cancelled, asyncio.CancelledError) as error:

@@ -63,6 +63,7 @@ from .metrics import Metrics
 from .origin import guard_origin
 from .packs import Packs
 from .page_routes import page_routes
+from .plugin_routes import add_packs, plugin_routes
 from .recovery import Recovery
 from .response_headers import allow_origin, set_cache_control
 from .stopping import Stopping, guard_stopping
@@ -133,16 +134,19 @@ def make_app(
     app[WORKER].observers += [app[METRICS].hear, log_event]
     app[USERS], app[PACKS] = Users(host.folders.home / "user", is_multi=is_multi_user), Packs()
     app[LOG_BOOK] = LogBook(lambda sid, data: app[CLIENTS].tell(sid, Frame("logs", data)))
+    bare = (
+        *pack_routes.BARE_ROUTES,
+        *internal_routes.BARE_ROUTES,
+        *template_routes.BARE_ROUTES,
+        *page_routes(editor),
+    )
+    built_in = [route for module in _MODULES for route in module.ROUTES]
+    taken = {(route.method, route.path) for route in (*built_in, *bare) if isinstance(route, web.RouteDef)}
+    routes = (*built_in, *plugin_routes(host, taken))
+    add_packs(app[PACKS], host)
     for prefix in PREFIXES:
-        for module in _MODULES:
-            app.router.add_routes(_under(prefix, module.ROUTES))
-    for routes in (
-        pack_routes.BARE_ROUTES,
-        internal_routes.BARE_ROUTES,
-        template_routes.BARE_ROUTES,
-        page_routes(editor),
-    ):
-        app.router.add_routes(routes)
+        app.router.add_routes(_under(prefix, routes))
+    app.router.add_routes(bare)
     app.on_response_prepare.append(set_cache_control)
     if allowed_origin is not None:
         app.on_response_prepare.append(allow_origin(allowed_origin))

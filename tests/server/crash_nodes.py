@@ -20,10 +20,10 @@ def crash_step(value: str, salt: str, seconds: float = 0.02, *, log: str = "", c
 @node("CrashSave", sink=True)
 def crash_save(text: str, prefix: str, copies: int = 2, *, ctx: Context) -> None:
     """Saves files, slowly."""
-    series = ctx.output_series(prefix)
-    shown: list[dict[str, Any]] = []
+    series = ctx.outputs.series(prefix)
+    shown: list[Any] = []
     for copy in range(copies):
-        shown.append(series.save(f"{text} {copy}".encode(), ".txt").shown())
+        shown.append(series.save(f"{text} {copy}".encode(), ".txt"))
         time.sleep(0.01)
     ctx.show(files=shown)
 

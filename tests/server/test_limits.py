@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
 import struct
@@ -11,8 +12,10 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+from aiohttp.base_protocol import BaseProtocol
 
 from mezzotint.plugins.host import Host
+from mezzotint.server.body_limit import Patience
 from mezzotint.server.limited_site import Connections
 from mezzotint.server.limits import Limits
 
@@ -123,6 +126,21 @@ async def test_a_slow_body_that_comes_steadily_is_waited_for(host: Host) -> None
             writer.write(b"  ")
             await asyncio.sleep(0.03)
         assert b" 200 " in await reader.readline()
+
+
+async def test_a_body_that_ends_in_the_moment_that_its_time_does_raises_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = asyncio.get_running_loop()
+    body = aiohttp.StreamReader(BaseProtocol(loop), 1024, loop=loop)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0) as deadline:
+            patience = Patience(body, deadline, Limits())
+            loop.call_soon(body.feed_eof)  # after the deadline, before the task hears of it
+            await asyncio.sleep(PATIENCE_S)
+    assert deadline.expired()
+    patience.end()
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("length", [101, 1 << 40, 10**30])

@@ -98,7 +98,7 @@ async def test_interrupting_when_nothing_runs_does_nothing(client: Client, chain
     assert "execution_success" in labels(heard)
 
 
-async def test_free_lets_go_of_values_in_memory_so_outputs_are_made_again(client: Client, chain: dict[str, Any]) -> None:
+async def test_free_lets_go_of_values_in_memory(client: Client, chain: dict[str, Any]) -> None:
     await client.run(chain)
     assert await client.post("/free", {"unload_models": True}) == (200, "")
     _, heard = await client.run(chain)
