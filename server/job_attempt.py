@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from mezzotint.engine.engine import Engine
-from mezzotint.engine.event import Event, RunFinished, StepFailed
+from mezzotint.engine.event import Event, RunFinished, StepFailed, StepFinished
 from mezzotint.engine.event_stream import OnEvent
 from mezzotint.engine.run import Run
 
@@ -99,6 +99,8 @@ class JobAttempt:
         frames = self.report.hear(event)
         if isinstance(event, StepFailed):
             log.warning("Job %s: %s", self.job.job_id, event.sentence, extra={"job_id": self.job.job_id})
+        if isinstance(event, StepFinished | StepFailed):
+            self._record.ended(event.node_id)
         if isinstance(event, RunFinished):
             self.last_frames = frames
             return

@@ -92,6 +92,11 @@ class JobRecord:
         statement = update(jobs).where(jobs.c.id == self._job_id).values(running_steps=running)
         self._database.write(lambda connection: connection.execute(statement)).result()
 
+    def ended(self, step_id: str) -> None:
+        """The step is not what the process dies of."""
+        with self._lock:
+            self._begun.pop(step_id, None)
+
     def claimed(self, step_id: str, ordinal: str) -> FileClaim | None:
         """The file of a save, if it is known."""
         return self.claims.get((step_id, ordinal))
@@ -107,8 +112,9 @@ class JobRecord:
 
     def note(self, progress: Progress) -> None:
         """Keep how far the attempt is; nobody waits for it."""
-        with self._lock:
-            self._begun = dict.fromkeys(progress.running)
+        if self._is_suspect:  # what has begun is known here before it is told
+            with self._lock:
+                progress = progress._replace(running=tuple(self._begun))
         self._database.write(partial(_note, self._job_id, progress))
 
 
