@@ -56,7 +56,7 @@ def local_folders(options: dict[str, Any]) -> Folders:
         UsageError: an option is given that only means something where the work is done.
     """
     for name, option in _ELSEWHERE.items():
-        if options.get(name) not in (None, [], (), name == "save_metadata"):
+        if options.get(name) not in (None, [], getattr(Settings(), name)):
             raise UsageError(
                 f"{option}: a server has settings of its own; start it with that option, or run here without --server "
                 "(and MEZZOTINT_SERVER)"

@@ -60,7 +60,7 @@ def test_it_looks_and_writes_as_a_local_run(
     words = ("run", save(sampling), "--prompt", "a dog", "--seed", 7, "--set", "Sample.steps=2", "--count", 2)
     far = there(*words, "--output-dir", "far")
     near = mezzotint(*words, "--output-dir", "near")
-    assert (far.code, near.code) == (0, 0)
+    assert (far.code, near.code) == (0, 0), far.err
     assert [path.read_text() for path in far.files] == [path.read_text() for path in near.files]
     assert {path.parent for path in far.files} == {tmp_path / "far"}
     assert without_progress(far.err) == without_progress(near.err)
