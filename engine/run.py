@@ -78,6 +78,8 @@ class Run:
         self._mailbox = Mailbox(loop, self._hear, self._settle)
         reused = tuple(step.id for step in self.plan.steps.values() if self.engine.holds(step.key))
         self.events.emit(events.RunStarted, step_count=len(self.plan.steps), reused=reused)
+        if self.prompt.workflow.upgrades:
+            self.events.emit(events.WorkflowUpgraded, sentences=tuple(self.prompt.workflow.upgrades))
         if not self.is_cancelled:
             self._apply(self.state.require(self.plan.targets))
         self._settle()
