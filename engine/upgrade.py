@@ -83,7 +83,8 @@ class _Upgrade:
         return inputs
 
     def _meta(self, meta: Mapping[str, Any], spec: NodeSpec) -> dict[str, Any]:
-        provider = self._registry.providers.get(spec.plugin)
+        # Clients get back what they submitted; only a version, without which it could not be read again, is added.
+        provider = self._registry.providers.get(spec.plugin) if self._is_document else None
         noted = {
             **({"version": spec.version} if spec.version > 1 else {}),
             **({"plugin": provider} if provider else {}),

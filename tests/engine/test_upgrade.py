@@ -108,3 +108,12 @@ def test_an_editor_s_document_with_an_old_name_is_converted() -> None:
     workflow = upgraded(load_workflow(document, Definitions(REGISTRY)), REGISTRY)
     assert workflow.problems == []
     assert (workflow.nodes["7"].class_type, workflow.nodes["7"].inputs) == ("Part", {"a": 8.0, "part": 25})
+
+
+def test_what_a_client_submits_gets_its_version_noted_and_nothing_else() -> None:
+    registry = Registry()
+    registry.register(part, "mine")
+    registry.providers["mine"] = "my-pack"
+    assert upgraded(saved(a=1.0, part=0.1), registry, is_document=False).nodes["7"].meta == {"version": 3}
+    noted = upgraded(saved(a=8.0, percent=25), registry).nodes["7"].meta
+    assert noted == {"version": 3, "plugin": "my-pack"}
