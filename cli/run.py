@@ -90,6 +90,8 @@ def _read(terminal: Terminal, nodes: KnownNodes, request: RunRequest) -> Workflo
     workflow = read_workflow(request.file, nodes)
     for warning in workflow.warnings:
         terminal.warn(warning)
+    for sentence in workflow.upgrades:
+        terminal.say(sentence)
     if request.settings:
         workflow = with_values(workflow, read_settings(request.settings, Graph(workflow, nodes.registry)))
     for text, is_negative in ((request.prompt, False), (request.negative, True)):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mezzotint.engine.errors import WorkflowError
 from mezzotint.engine.registry import closest
+from mezzotint.engine.upgrade import upgraded
 from mezzotint.engine.workflow import Workflow
 from mezzotint.engine.workflow_file import parse_json, read_document
 from mezzotint.workflows import bundled_workflows
@@ -38,7 +39,7 @@ def read_workflow(name: str, nodes: KnownNodes) -> Workflow:
 
 
 def _read_text(text: str, name: str, nodes: KnownNodes) -> Workflow:
-    return read_document(parse_json(text, name), nodes.definitions, name)
+    return upgraded(read_document(parse_json(text, name), nodes.definitions, name), nodes.registry)
 
 
 def _no_such_workflow(name: str, bundled: list[str]) -> str:
