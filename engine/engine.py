@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from inspect import isawaitable
 from pathlib import Path
@@ -97,13 +97,14 @@ class Engine:
         job_id: str | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
-        wants_previews: bool = False,
+        wants_previews: Callable[[], bool] = lambda: False,
         validation: Validation | None = None,
     ) -> Run:
         """Check and plan a workflow.
 
         Args:
             targets: ids of the nodes wanted; the output nodes when None. on_event: called with each event, on the loop.
+            wants_previews: asked, on any thread, before a preview is made.
             validation: the outcome of `validate`, if the caller has it and accepts its problems: then only the outputs
                 that can run do.
 

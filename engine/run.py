@@ -53,10 +53,10 @@ class Run:
         job_id: str,
         prompt: Prompt,
         on_event: OnEvent | None = None,
-        wants_previews: bool = False,
+        wants_previews: Callable[[], bool] = lambda: False,
     ) -> None:
         self.engine, self.plan, self.job_id, self.prompt = engine, plan, job_id, prompt
-        self.wants_previews = wants_previews
+        self._wants_previews = wants_previews
         self.is_cancelled = False
         self.state = RunState(plan.parents, self._find)
         self.result = RunResult(job_id)
@@ -71,6 +71,11 @@ class Run:
         self._coroutines: dict[str, asyncio.Task[None]] = {}
         self._finished: asyncio.Future[None] | None = None
         self._waiters = Waiters(self.state, self._settle)
+
+    @property
+    def wants_previews(self) -> bool:
+        """Whether anybody would see a preview that is made now."""
+        return self._wants_previews()
 
     async def execute(self) -> RunResult:
         """Run to the end. What fails is in the result and in the events; nothing of it is raised."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from pydantic import AfterValidator
 
 from mezzotint.engine.context import Context
+from mezzotint.engine.encoded_picture import EncodedPicture
 from mezzotint.engine.errors import MezzotintError, OutputError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.node import node
@@ -218,3 +219,17 @@ def _save(images: Tensor, series: OutputSeries, ctx: Context) -> None:
         saved = series.save(encode_png(to_uint8(image), texts), batch_index=index)
         shown.append(saved.shown())
     ctx.show(images=shown)
+
+
+def _never_equal() -> float:
+    return math.nan
+
+
+@node("SaveImageWebsocket", title="Save Image (Websocket)", category="api/image", sink=True, fingerprint=_never_equal)
+def save_image_websocket(images: Image, *, ctx: Context) -> None:
+    """Send pictures, whole and as PNG, to the client that queued the workflow. Nothing is kept; it runs each time."""
+    from .png import encode_png, to_uint8
+
+    batch = images if images.ndim == 4 else images[None]
+    for index, image in enumerate(batch):
+        ctx.progress(index + 1, len(batch), EncodedPicture(encode_png(to_uint8(image), {})))
