@@ -7,6 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
+from .option import (
+    CHANGES,
+    DISPLAY,
+    FOLDERS,
+    JOBS,
+    AsJson,
+    ExtraModelPaths,
+    File,
+    InputDir,
+    ModelsDir,
+    PluginFiles,
+)
+
 app = typer.Typer(
     name="mezzotint",
     no_args_is_help=True,
@@ -15,61 +28,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_FOLDERS, _CHANGES, _DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
-
-File = Annotated[
-    str,
-    typer.Argument(
-        metavar="FILE",
-        help="A JSON file (API or editor format), a picture that carries a workflow, the name of a bundled workflow "
-        "such as text_to_image, or - for JSON on the standard input.",
-        show_default=False,
-    ),
-]
-ModelsDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--models-dir",
-        metavar="FOLDER",
-        exists=True,
-        file_okay=False,
-        help="Models are searched here first, in checkpoints/, loras/, vae/ and so on.",
-        rich_help_panel=_FOLDERS,
-    ),
-]
-ExtraModelPaths = Annotated[
-    Path | None,
-    typer.Option(
-        "--extra-model-paths",
-        metavar="YAML",
-        exists=True,
-        dir_okay=False,
-        help="An extra_model_paths.yaml of another installation, whose models are used too.",
-        rich_help_panel=_FOLDERS,
-    ),
-]
-InputDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--input-dir",
-        metavar="FOLDER",
-        exists=True,
-        file_okay=False,
-        help="Where the pictures are that workflows load.",
-        rich_help_panel=_FOLDERS,
-    ),
-]
-PluginFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--plugin",
-        metavar="FILE.py",
-        help="A Python file with nodes of your own. May be repeated.",
-        rich_help_panel=_FOLDERS,
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -98,7 +56,7 @@ def run(
             "--set",
             metavar="NODE.INPUT=VALUE",
             help="Set an input. NODE is an id, a title, or a node type. May be repeated.",
-            rich_help_panel=_CHANGES,
+            rich_help_panel=CHANGES,
         ),
     ] = None,
     prompt: Annotated[
@@ -107,12 +65,12 @@ def run(
             "--prompt",
             metavar="TEXT",
             help="Set the text that is encoded for the positive side of the sampler.",
-            rich_help_panel=_CHANGES,
+            rich_help_panel=CHANGES,
         ),
     ] = None,
     negative: Annotated[
         str | None,
-        typer.Option("--negative", metavar="TEXT", help="Set the negative text.", rich_help_panel=_CHANGES),
+        typer.Option("--negative", metavar="TEXT", help="Set the negative text.", rich_help_panel=CHANGES),
     ] = None,
     seed: Annotated[
         str | None,
@@ -120,7 +78,7 @@ def run(
             "--seed",
             metavar="N|random",
             help="Set every seed. 'random' draws one for each run and tells it.",
-            rich_help_panel=_CHANGES,
+            rich_help_panel=CHANGES,
         ),
     ] = None,
     count: Annotated[
@@ -131,7 +89,7 @@ def run(
             min=1,
             help="Run so many times. From run to run, values change as the file says (its 'control after generate'); "
             "seeds that are given here, that the file keeps fixed or says nothing of, count up by 1.",
-            rich_help_panel=_CHANGES,
+            rich_help_panel=CHANGES,
         ),
     ] = 1,
     output_dir: Annotated[
@@ -141,7 +99,7 @@ def run(
             metavar="FOLDER",
             file_okay=False,
             help="Where pictures are saved. Made if it is not there.",
-            rich_help_panel=_FOLDERS,
+            rich_help_panel=FOLDERS,
         ),
     ] = None,
     input_dir: InputDir = None,
@@ -154,7 +112,7 @@ def run(
             metavar="FOLDER",
             file_okay=False,
             help="Keep what nodes compute here, so that a later run does not compute it again.",
-            rich_help_panel=_FOLDERS,
+            rich_help_panel=FOLDERS,
         ),
     ] = None,
     plugin: PluginFiles = None,
@@ -164,26 +122,26 @@ def run(
     ] = None,
     no_metadata: Annotated[
         bool,
-        typer.Option("--no-metadata", help="Save pictures without the workflow inside.", rich_help_panel=_DISPLAY),
+        typer.Option("--no-metadata", help="Save pictures without the workflow inside.", rich_help_panel=DISPLAY),
     ] = False,
     as_json: Annotated[
         bool,
         typer.Option(
             "--json",
             help="Write the events as JSON lines to the standard output, everything else to the standard error.",
-            rich_help_panel=_DISPLAY,
+            rich_help_panel=DISPLAY,
         ),
     ] = False,
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", "-q", help="Write only the files made, and errors.", rich_help_panel=_DISPLAY),
+        typer.Option("--quiet", "-q", help="Write only the files made, and errors.", rich_help_panel=DISPLAY),
     ] = False,
     traceback: Annotated[
         bool,
         typer.Option(
             "--traceback",
             help="Show the whole traceback of a node that fails unexpectedly.",
-            rich_help_panel=_DISPLAY,
+            rich_help_panel=DISPLAY,
         ),
     ] = False,
 ) -> None:
@@ -308,6 +266,30 @@ def serve(
             "--insecure", help="Let everybody who can reach the address run workflows: no one is asked who they are."
         ),
     ] = False,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            "--database",
+            metavar="URL",
+            help="Where jobs are kept, as an SQLAlchemy URL. Default: jobs.sqlite in the home.",
+            show_default=False,
+            rich_help_panel=JOBS,
+        ),
+    ] = None,
+    parallel: Annotated[
+        int,
+        typer.Option("--parallel", metavar="N", min=1, help="How many jobs may run at once.", rich_help_panel=JOBS),
+    ] = 2,
+    grace: Annotated[
+        float,
+        typer.Option(
+            "--grace",
+            metavar="SECONDS",
+            min=0,
+            help="How long running jobs may go on when the server stops, before they are handed back to the queue.",
+            rich_help_panel=JOBS,
+        ),
+    ] = 2.0,
     editor: Annotated[
         bool | None,
         typer.Option("--editor/--no-editor", show_default=False, help="Give / to the editor. Default: if installed."),
@@ -331,7 +313,7 @@ def serve(
             metavar="FOLDER",
             file_okay=False,
             help="Where pictures are saved.",
-            rich_help_panel=_FOLDERS,
+            rich_help_panel=FOLDERS,
         ),
     ] = None,
     input_dir: InputDir = None,
@@ -344,7 +326,7 @@ def serve(
             metavar="FOLDER",
             file_okay=False,
             help="Keep what nodes compute here.",
-            rich_help_panel=_FOLDERS,
+            rich_help_panel=FOLDERS,
         ),
     ] = None,
     plugin: PluginFiles = None,
@@ -353,24 +335,25 @@ def serve(
         typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
     ] = None,
 ) -> None:
-    """Serve editors and scripts over HTTP and a websocket, one job at a time.
+    """Serve editors and scripts over HTTP and a websocket.
 
-    The queue and the history are kept in memory: they are gone when the server stops. Jobs that survive a restart come
-    with a later release.
+    Jobs, their history and their events are kept in a database: they survive a restart, and a crash.
     """
     from .serve import ServeRequest
     from .serve import serve as serve_jobs
 
     folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device}
     options = {**_host_options(plugin, models_dir, extra_model_paths, input_dir), **folders}
-    request = ServeRequest(host, port, insecure, multi_user, enable_cors_header, options, token, editor)
+    request = ServeRequest(
+        host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace
+    )
     raise typer.Exit(serve_jobs(request))
 
 
 @app.command()
 def doctor(
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", metavar="FOLDER", file_okay=False, rich_help_panel=_FOLDERS)
+        Path | None, typer.Option("--output-dir", metavar="FOLDER", file_okay=False, rich_help_panel=FOLDERS)
     ] = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,

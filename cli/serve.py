@@ -30,8 +30,6 @@ from .host import open_host
 from .terminal import Terminal
 from .usage import UsageError
 
-NOTE = "Queue and history are kept in memory: they are gone when the server stops."
-
 
 @dataclass(frozen=True, slots=True)
 class ServeRequest:
@@ -45,6 +43,9 @@ class ServeRequest:
     host: dict[str, Any] = field(default_factory=dict)
     token: str | None = field(default=None, repr=False)
     wants_editor: bool | None = None
+    database: str | None = None
+    width: int = 2
+    grace: float = 2.0
 
 
 def serve(request: ServeRequest) -> int:
@@ -60,6 +61,9 @@ def serve(request: ServeRequest) -> int:
     with open_host(terminal, **request.host) as host:
         app = make_app(
             host,
+            database_url=request.database,
+            width=request.width,
+            grace=request.grace,
             is_public=request.is_insecure or request.token is not None,
             token=request.token,
             is_multi_user=request.is_multi_user,
@@ -99,7 +103,6 @@ async def _listen(app: web.Application, request: ServeRequest, terminal: Termina
             await runner.setup()
             await _start(runner, request)
             terminal.say(f"Listening on http://{_shown(request.host_name)}:{_port(runner)}  (Ctrl-C stops)")
-            terminal.say(NOTE)
             if request.token is not None:
                 terminal.say("It asks for its token: open it with ?token=... once, or send it as a bearer token.")
             await stop.wait()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import event as events
-from .answer import Answers, Slots
+from .answer import Answers, Parked, Slots
 from .batch import Batches
 from .context import Prompt
 from .errors import Cancelled, GraphError
@@ -36,11 +36,7 @@ if TYPE_CHECKING:
 Source = Literal["ran", "memory", "disk", "shared"]
 
 
-class Parked(NamedTuple):
-    """A suspended body, and what it gets when the steps it waits for are done."""
-
-    task: Task
-    answer: Callable[[], Any]
+PATIENCE_SECONDS = 10.0  # how long a cancelled `execute` waits for bodies that do not stop
 
 
 class Run:
@@ -93,10 +89,11 @@ class Run:
             await asyncio.shield(self._finished)
         except asyncio.CancelledError:
             self.cancel()
-            await self._finished
+            await asyncio.wait([self._finished], timeout=PATIENCE_SECONDS)
             raise
         finally:
             self._mailbox.close()
+            self._abandon()
             self._conclude(time.perf_counter() - began)
         return self.result
 
@@ -112,6 +109,12 @@ class Run:
         for coroutine in self._coroutines.values():
             coroutine.cancel()
         self._settle()
+
+    def _abandon(self) -> None:
+        """Leave bodies that did not stop to their threads: nothing more is heard of them, and nobody waits for them."""
+        for step_id, status in self.state.status.items():
+            if status == "running":
+                self._drop(step_id)
 
     # what lanes call, on their threads
 

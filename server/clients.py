@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from aiohttp import WSCloseCode, web
@@ -16,20 +17,33 @@ from .outbox import Outbox, OutboxFullError
 CLOSE_SECONDS = 2.0
 """How long clients are given to take what waits for them when the server stops."""
 
+Backlog = AsyncGenerator[str, None]
+
 
 class Connection:
     """One websocket. What is put is sent by a task of its own, so whoever puts never waits.
 
     Args:
-        sid: the client's id.
+        sid: the client's id. backlog: what is sent before all that is put, as fast as the client takes it.
     """
 
-    def __init__(self, sid: str, socket: web.WebSocketResponse, transport: asyncio.BaseTransport | None) -> None:
+    def __init__(
+        self,
+        sid: str,
+        socket: web.WebSocketResponse,
+        transport: asyncio.BaseTransport | None,
+        backlog: Backlog | None = None,
+    ) -> None:
         self.sid = sid
-        self._socket, self._transport = socket, transport
+        self._socket, self._transport, self._backlog = socket, transport, backlog
+        self._greeting: str | None = None
         self._outbox = Outbox()
         self._takes_metadata = False
         self._has_spoken = False
+
+    def greet(self, frame: Frame) -> None:
+        """Send a frame before all others."""
+        self._greeting = frame.encoded()
 
     def put(self, frame: AnyFrame) -> None:
         """Send a frame later; a client that does not read is disconnected in the end."""
@@ -53,6 +67,11 @@ class Connection:
     async def write(self) -> None:
         """Send what is put until the outbox or the connection is closed."""
         with contextlib.suppress(ConnectionError, RuntimeError):  # the client left
+            if self._greeting is not None:
+                await self._socket.send_str(self._greeting)
+            if self._backlog is not None:
+                async for text in self._backlog:
+                    await self._socket.send_str(text)
             while (payload := await self._outbox.get()) is not None:
                 if isinstance(payload, str):
                     await self._socket.send_str(payload)

@@ -335,6 +335,44 @@ def test_a_body_is_cancelled_at_its_next_progress_call(make_engine: Make) -> Non
     assert len(reached) < 5_000
 
 
+def test_a_cancelled_caller_does_not_wait_for_a_body_that_never_stops(
+    make_engine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mezzotint.engine.run.PATIENCE_SECONDS", 0.05)
+    started, may_end = threading.Event(), threading.Event()
+
+    @node
+    def Deaf() -> int:
+        started.set()
+        may_end.wait(30)
+        return 5
+
+    g = GraphBuilder()
+    end = g.node(Show, value=g.node(Deaf))
+    engine = make_engine(Deaf, Show)
+
+    async def cancelled() -> None:
+        running = asyncio.ensure_future(engine.run(Workflow.from_api(g.finalize())))
+        await asyncio.to_thread(started.wait, 10)
+        running.cancel()
+        done, _ = await asyncio.wait([running], timeout=5)
+        assert done, "it waits for the body"
+        assert running.cancelled()
+
+    async def again() -> RunResult:
+        """Another run of the same step computes it itself: what was left is no longer waited for."""
+        running = asyncio.ensure_future(engine.run(Workflow.from_api(g.finalize())))
+        await asyncio.sleep(0.05)
+        may_end.set()
+        return await asyncio.wait_for(running, 10)
+
+    try:
+        asyncio.run(cancelled())
+        assert asyncio.run(again()).outputs[end.id] == {"values": [5]}
+    finally:
+        may_end.set()
+
+
 def test_an_async_body_is_cancelled_at_once(make_engine: Make) -> None:
     started = threading.Event()
 
