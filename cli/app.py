@@ -18,6 +18,7 @@ from .option import (
     InputDir,
     ModelsDir,
     PluginFiles,
+    PreviewMethod,
 )
 
 app = typer.Typer(
@@ -290,6 +291,13 @@ def serve(
             rich_help_panel=JOBS,
         ),
     ] = 2.0,
+    preview_method: Annotated[
+        PreviewMethod,
+        typer.Option(
+            "--preview-method",
+            help="Pictures of what samplers have so far, for jobs that do not say themselves; auto is latent2rgb.",
+        ),
+    ] = PreviewMethod.AUTO,
     editor: Annotated[
         bool | None,
         typer.Option("--editor/--no-editor", show_default=False, help="Give / to the editor. Default: if installed."),
@@ -345,7 +353,18 @@ def serve(
     folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device}
     options = {**_host_options(plugin, models_dir, extra_model_paths, input_dir), **folders}
     request = ServeRequest(
-        host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace
+        host,
+        port,
+        insecure,
+        multi_user,
+        enable_cors_header,
+        options,
+        token,
+        editor,
+        database,
+        parallel,
+        grace,
+        preview_method is not PreviewMethod.NONE,
     )
     raise typer.Exit(serve_jobs(request))
 

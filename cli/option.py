@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -62,3 +63,11 @@ PluginFiles = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+
+
+class PreviewMethod(StrEnum):
+    """How previews are made."""
+
+    AUTO = "auto"
+    LATENT2RGB = "latent2rgb"
+    NONE = "none"

@@ -46,6 +46,7 @@ class ServeRequest:
     database: str | None = None
     width: int = 2
     grace: float = 2.0
+    has_previews: bool = True
 
 
 def serve(request: ServeRequest) -> int:
@@ -64,6 +65,7 @@ def serve(request: ServeRequest) -> int:
             database_url=request.database,
             width=request.width,
             grace=request.grace,
+            has_previews=request.has_previews,
             is_public=request.is_insecure or request.token is not None,
             token=request.token,
             is_multi_user=request.is_multi_user,

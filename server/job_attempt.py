@@ -21,17 +21,21 @@ log = logging.getLogger("mezzotint.server")
 class JobAttempt:
     """A job that runs.
 
+    Args:
+        has_previews: whether previews are made when the job does not say.
+
     Attributes:
         is_handed_back: it was stopped to be taken up later, not cancelled.
         last_frames: what clients are to hear of its end, together with what the history keeps.
     """
 
-    def __init__(self, job: Job, engine: Engine, event_log: EventLog) -> None:
+    def __init__(self, job: Job, engine: Engine, event_log: EventLog, *, has_previews: bool = False) -> None:
         self.job = job
         self.report = JobReport(job)
         self.is_handed_back = False
         self.last_frames: list[AnyFrame] = []
         self._engine, self._log = engine, event_log
+        self._has_previews = job.wants_previews(has_previews)
         self._run: Run | None = None
         self._is_stopped = False
         self._timer: asyncio.TimerHandle | None = None
@@ -63,7 +67,7 @@ class JobAttempt:
             job_id=job.job_id,
             extra_pnginfo=job.extra_pnginfo,
             extra={**job.extra_data, **job.secrets},
-            wants_previews=job.wants_previews,
+            wants_previews=lambda: self._has_previews and self._log.is_heard(job),
         )
         if self._is_stopped:
             self.last_frames = self.report.interrupted_before_start()

@@ -34,15 +34,24 @@ class Worker:
     """Starts jobs when it is their turn, and writes down how they end. All on the event loop's thread.
 
     Args:
-        width: how many jobs may run at once.
+        width: how many jobs may run at once. has_previews: whether previews are made for jobs that do not say.
 
     Attributes:
         is_stuck: a node went on after `stop`, so the process cannot end in the ordinary way.
     """
 
-    def __init__(self, host: Host, queue: JobQueue, store: JobStore, event_log: EventLog, width: int = 1) -> None:
+    def __init__(
+        self,
+        host: Host,
+        queue: JobQueue,
+        store: JobStore,
+        event_log: EventLog,
+        width: int = 1,
+        *,
+        has_previews: bool = False,
+    ) -> None:
         self._host, self._queue, self._store, self._log = host, queue, store, event_log
-        self._width = width
+        self._width, self._has_previews = width, has_previews
         self.is_stuck = False
         self._is_stopping = True
         self._tasks: set[asyncio.Task[None]] = set()
@@ -130,7 +139,9 @@ class Worker:
             report = JobReport(lost.job)
             await self._conclude(lost.job, report, report.refused(str(lost)))
             return
-        attempt = self._attempts[job.job_id] = JobAttempt(job, self._host.engine, self._log)
+        attempt = self._attempts[job.job_id] = JobAttempt(
+            job, self._host.engine, self._log, has_previews=self._has_previews
+        )
         if job.job_id in self._stopped:
             attempt.stop()
         await attempt.execute()
