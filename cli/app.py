@@ -7,28 +7,44 @@ from typing import Annotated, Any
 
 import typer
 
+from .log_output import LogFormat, LogLevel
 from .option import (
     CHANGES,
     DISPLAY,
-    FOLDERS,
     JOBS,
     AsJson,
+    BlockPlugin,
+    CacheDir,
+    Device,
     ExtraModelPaths,
     File,
     InputDir,
+    LogFormatOption,
+    LogLevelOption,
+    MaxMemory,
     ModelsDir,
+    OutputDir,
+    OutputStore,
     PluginFiles,
+    PluginsDir,
     PreviewMethod,
+    PreviewMethodOption,
+    Reload,
+    Token,
 )
+from .plugin_commands import PluginGroup
+from .plugins_app import plugins_app
 
 app = typer.Typer(
     name="mezzotint",
+    cls=PluginGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(plugins_app, name="plugins")
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -93,34 +109,17 @@ def run(
             rich_help_panel=CHANGES,
         ),
     ] = 1,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--output-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Where pictures are saved. Made if it is not there.",
-            rich_help_panel=FOLDERS,
-        ),
-    ] = None,
+    output_dir: OutputDir = None,
     input_dir: InputDir = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--cache-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Keep what nodes compute here, so that a later run does not compute it again.",
-            rich_help_panel=FOLDERS,
-        ),
-    ] = None,
+    cache_dir: CacheDir = None,
     plugin: PluginFiles = None,
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
-    ] = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
+    reload: Reload = False,
+    output_store: OutputStore = "local",
+    device: Device = None,
     no_metadata: Annotated[
         bool,
         typer.Option("--no-metadata", help="Save pictures without the workflow inside.", rich_help_panel=DISPLAY),
@@ -160,11 +159,13 @@ def run(
     from .run import run as run_workflow
 
     host: dict[str, Any] = {
-        **_host_options(plugin, models_dir, extra_model_paths, input_dir),
+        **_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths, input_dir),
         "output_dir": output_dir,
         "cache_dir": cache_dir,
         "device": device,
         "save_metadata": not no_metadata,
+        "reload": reload,
+        "output_store": output_store,
     }
     request = RunRequest(
         file, settings or [], prompt, negative, seed, count, as_json, quiet, traceback, host
@@ -180,11 +181,13 @@ def validate(
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """Check a workflow without running it. Exit code 2 if anything is wrong."""
     from .validate import validate as validate_workflow
 
-    host = _host_options(plugin, models_dir, extra_model_paths, input_dir)
+    host = _host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths, input_dir)
     raise typer.Exit(validate_workflow(file, as_json=as_json, host=host))
 
 
@@ -196,11 +199,13 @@ def convert(
         typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="Write here, not to the standard output."),
     ] = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """Convert a workflow, such as an editor's or a picture's, to API format."""
     from .convert import convert as convert_workflow
 
-    raise typer.Exit(convert_workflow(file, output, _host_options(plugin)))
+    raise typer.Exit(convert_workflow(file, output, _host_options((plugin, plugins_dir, block_plugin))))
 
 
 @app.command()
@@ -210,11 +215,13 @@ def nodes(
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """List the nodes, or show the inputs, limits and outputs of one."""
     from .nodes import show_nodes
 
-    host = _host_options(plugin, models_dir, extra_model_paths)
+    host = _host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths)
     raise typer.Exit(show_nodes(name, as_json=as_json, host=host))
 
 
@@ -224,19 +231,17 @@ def models(
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """List the models there are and where they lie."""
     from .models import show_models
 
-    raise typer.Exit(show_models(as_json=as_json, host=_host_options(plugin, models_dir, extra_model_paths)))
-
-
-@app.command()
-def plugins(plugin: PluginFiles = None) -> None:
-    """List the plugins, and what is wrong with those that do not load."""
-    from .plugins import show_plugins
-
-    raise typer.Exit(show_plugins(_host_options(plugin)))
+    raise typer.Exit(
+        show_models(
+            as_json=as_json, host=_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths)
+        )
+    )
 
 
 @app.command()
@@ -250,17 +255,7 @@ def serve(
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for any that is free.")] = 8188,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            "--token",
-            metavar="TOKEN",
-            envvar="MEZZOTINT_TOKEN",
-            show_default=False,
-            help="Let only those in who send this token, over HTTP and the websocket. Better given as "
-            "MEZZOTINT_TOKEN: a command line can be read by other users of the machine.",
-        ),
-    ] = None,
+    token: Token = None,
     insecure: Annotated[
         bool,
         typer.Option(
@@ -291,13 +286,7 @@ def serve(
             rich_help_panel=JOBS,
         ),
     ] = 2.0,
-    preview_method: Annotated[
-        PreviewMethod,
-        typer.Option(
-            "--preview-method",
-            help="Pictures of what samplers have so far, for jobs that do not say themselves; auto is latent2rgb.",
-        ),
-    ] = PreviewMethod.AUTO,
+    preview_method: PreviewMethodOption = PreviewMethod.AUTO,
     editor: Annotated[
         bool | None,
         typer.Option("--editor/--no-editor", show_default=False, help="Give / to the editor. Default: if installed."),
@@ -314,34 +303,20 @@ def serve(
             help="Let the pages of another address, such as http://localhost:5173, use the server; '*' lets all.",
         ),
     ] = None,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--output-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Where pictures are saved.",
-            rich_help_panel=FOLDERS,
-        ),
-    ] = None,
+    output_dir: OutputDir = None,
     input_dir: InputDir = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--cache-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Keep what nodes compute here.",
-            rich_help_panel=FOLDERS,
-        ),
-    ] = None,
+    cache_dir: CacheDir = None,
+    max_memory: MaxMemory = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
     plugin: PluginFiles = None,
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
-    ] = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
+    reload: Reload = False,
+    output_store: OutputStore = "local",
+    device: Device = None,
 ) -> None:
     """Serve editors and scripts over HTTP and a websocket.
 
@@ -350,49 +325,50 @@ def serve(
     from .serve import ServeRequest
     from .serve import serve as serve_jobs
 
-    folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device}
-    options = {**_host_options(plugin, models_dir, extra_model_paths, input_dir), **folders}
+    folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device, "output_store": output_store}
+    options = {
+        **_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths, input_dir),
+        **folders,
+        "reload": reload,
+    }
     request = ServeRequest(
-        host,
-        port,
-        insecure,
-        multi_user,
-        enable_cors_header,
-        options,
-        token,
-        editor,
-        database,
-        parallel,
-        grace,
-        preview_method is not PreviewMethod.NONE,
-    )
+        host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace,
+        has_previews=preview_method is not PreviewMethod.NONE,
+        max_memory=max_memory, log_format=log_format, log_level=log_level,
+    )  # fmt: skip
     raise typer.Exit(serve_jobs(request))
 
 
 @app.command()
 def doctor(
-    output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", metavar="FOLDER", file_okay=False, rich_help_panel=FOLDERS)
-    ] = None,
+    output_dir: OutputDir = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """Check the installation: versions, device, memory, folders, models, plugins. Exit code 1 if any is broken."""
     from .doctor import doctor as look
 
-    host = {**_host_options(plugin, models_dir, extra_model_paths), "output_dir": output_dir}
+    host = {
+        **_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths),
+        "output_dir": output_dir,
+    }
     raise typer.Exit(look(host))
 
 
 def _host_options(
-    plugins: list[Path] | None,
+    plugins: tuple[list[Path] | None, Path | None, list[str] | None],
     models_dir: Path | None = None,
     extra_model_paths: Path | None = None,
     input_dir: Path | None = None,
 ) -> dict[str, Any]:
+    named, plugins_dir, blocked = plugins
     return {
-        "plugins": plugins,
+        "plugins": named,
+        "plugins_dir": plugins_dir,
+        "blocked_plugins": tuple(blocked or ()),
         "models_dir": models_dir,
         "extra_model_paths": extra_model_paths,
         "input_dir": input_dir,

@@ -7,7 +7,6 @@ import errno
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,15 +19,19 @@ from aiohttp import web
 
 from mezzotint.server.access import why_unusable
 from mezzotint.server.app import make_app
-from mezzotint.server.app_key import LIMITS, WORKER
+from mezzotint.server.app_key import LIMITS, STOPPING, WORKER
 from mezzotint.server.editor import CURE, editor_folder
 from mezzotint.server.limited_site import LimitedSite, limited_runner
 from mezzotint.server.origin import is_loopback
 
 from .exit_code import DONE, INTERRUPTED
 from .host import open_host
+from .log_output import LogFormat, LogLevel, set_up_logging
+from .size import read_size
 from .terminal import Terminal
 from .usage import UsageError
+
+log = logging.getLogger("mezzotint.serve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +50,22 @@ class ServeRequest:
     width: int = 2
     grace: float = 2.0
     has_previews: bool = True
+    max_memory: str | None = None
+    log_format: LogFormat = LogFormat.TEXT
+    log_level: LogLevel = LogLevel.INFO
 
 
 def serve(request: ServeRequest) -> int:
     """Listen until SIGINT or SIGTERM, and return the exit code.
 
     Raises:
-        UsageError: the address is none, is taken, or may not be used.
+        UsageError: the address is none, is taken, or may not be used; the size of the memory is none.
     """
     _check_access(request)
     editor = _editor(request.wants_editor)
     terminal = Terminal()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    with open_host(terminal, **request.host) as host:
+    set_up_logging(request.log_format, request.log_level)
+    with open_host(terminal, max_memory_nbytes=_memory(request), **request.host) as host:
         app = make_app(
             host,
             database_url=request.database,
@@ -97,23 +103,30 @@ def _check_access(request: ServeRequest) -> None:
         )
 
 
+def _memory(request: ServeRequest) -> int | None:
+    return None if request.max_memory is None else read_size(request.max_memory, "--max-memory", at_least="512M")
+
+
 async def _listen(app: web.Application, request: ServeRequest, terminal: Terminal) -> None:
+    say = terminal.say if request.log_format is LogFormat.TEXT else log.info
     runner = limited_runner(app, app[LIMITS])
     stop = asyncio.Event()
     with _stopping(stop):
         try:
             await runner.setup()
             await _start(runner, request)
-            terminal.say(f"Listening on http://{_shown(request.host_name)}:{_port(runner)}  (Ctrl-C stops)")
+            say(f"Listening on http://{_shown(request.host_name)}:{_port(runner)}  (Ctrl-C stops)")
             if request.token is not None:
-                terminal.say("It asks for its token: open it with ?token=... once, or send it as a bearer token.")
+                say("It asks for its token: open it with ?token=... once, or send it as a bearer token.")
             await stop.wait()
-            terminal.say("Stopping. Ctrl-C again leaves at once.")
+            say(f"Stopping: running jobs have {request.grace:g} s to finish. Asked again, it leaves at once.")
+            app[STOPPING].has_begun = True
+            await app[WORKER].stop(request.grace)
         finally:
             await runner.cleanup()
     if app[WORKER].is_stuck:
         # Its thread cannot be ended from outside. Files appear whole or not at all, so leaving harms none.
-        terminal.warn("A node that was running did not stop and is left behind")
+        log.warning("A node that was running did not stop and is left behind")
         os._exit(DONE)
 
 

@@ -265,6 +265,12 @@ class NodeSpec:
         return any(given.is_lazy for given in self.inputs.values())
 
     @cached_property
+    def versioned_inputs(self) -> tuple[tuple[str, Callable[[str], str]], ...]:
+        """Inputs whose choices name code, with what gives its version."""
+        choices = ((name, given.choices) for name, given in self.inputs.items() if given.choices is not None)
+        return tuple((name, named.version) for name, named in choices if named.version is not None)
+
+    @cached_property
     def required(self) -> tuple[str, ...]:
         """Names of the inputs that must be given."""
         return tuple(name for name, given in self.inputs.items() if given.is_required)

@@ -19,7 +19,7 @@ from .errors import Cancelled, GraphError
 from .event_stream import EventStream, OnEvent
 from .expansion import Expand
 from .failure import failure_facts, first_error
-from .invocation import Bound, bind, invoke_async, pick
+from .invocation import Bound, bind, pick
 from .lane import Task
 from .mailbox import Mailbox
 from .memory_cache import StepValue
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 Source = Literal["ran", "memory", "disk", "shared"]
-
-
 PATIENCE_SECONDS = 10.0  # how long a cancelled `execute` waits for bodies that do not stop
 
 
@@ -58,7 +56,7 @@ class Run:
         self.result = RunResult(job_id)
         self.values: dict[str, StepValue] = {}
         self.events = EventStream(job_id, on_event)
-        self._answers = Answers(plan, engine.registry, prompt, self._slot)
+        self._answers = Answers(plan, engine.registry.snapshot(), prompt, self._slot)
         self._announced: set[str] = set()
         self._batches = Batches(plan, self.state, engine, self._task)
         self._ready: list[str] = []
@@ -75,6 +73,10 @@ class Run:
 
     async def execute(self) -> RunResult:
         """Run to the end. What fails is in the result and in the events; nothing of it is raised."""
+        with self.engine.surroundings.run(self.job_id, self.prompt.workflow):
+            return await self._execute()
+
+    async def _execute(self) -> RunResult:
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
         self._finished = loop.create_future()
@@ -283,10 +285,7 @@ class Run:
         began = time.perf_counter()
         failure: BaseException | None = None
         try:
-            value = await invoke_async(
-                step.spec, self.bound(step), StepCalls(self, step),
-                partial(self._await_graph, step),
-            )  # fmt: skip
+            value = await StepCalls(self, step).invoke_async(partial(self._await_graph, step))
         except BaseExceptionGroup as group:
             failure = first_error(group)
         except (Exception, Cancelled, asyncio.CancelledError) as error:

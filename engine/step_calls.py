@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from .context import Context
 from .errors import Cancelled
-from .invocation import invoke
+from .invocation import invoke, invoke_async
 from .memory_cache import StepValue
 from .plan import Step
 from .port import Lazy
 from .request import Request
 
 if TYPE_CHECKING:
+    from .answer import Slots
+    from .expansion import Expand
     from .run import Run
 
 
@@ -26,11 +28,17 @@ class StepCalls:
         self._run, self._step = run, step
 
     def invoke(self) -> Generator[Request, Any, StepValue]:
-        return invoke(self._step.spec, self._run.bound(self._step), self)
+        body = invoke(self._step.spec, self._run.bound(self._step), self)
+        around = self._run.engine.surroundings
+        return around.body(self._run.job_id, self._step, body) if around.steps else body
 
     @property
     def job_id(self) -> str:
         return self._run.job_id
+
+    async def invoke_async(self, expand: Callable[[Expand], Awaitable[Slots]]) -> StepValue:
+        with self._run.engine.surroundings.step(self._run.job_id, self._step):
+            return await invoke_async(self._step.spec, self._run.bound(self._step), self, expand)
 
     def context(self, call_index: int) -> Context:
         return self._run.engine.context(self._step.id, call_index, self._run.prompt, self._run)

@@ -92,6 +92,11 @@ class BasicGuider:
         return result
 
 
+def positive_guider(model: Recipe, positive: Conditioning, negative: Conditioning, cfg: float) -> BasicGuider:
+    """A `BasicGuider`, made as guiders are that have a name: negative and scale play no part."""
+    return BasicGuider(model, positive)
+
+
 def guided(conditional: Tensor, unconditional: Tensor, cfg: float) -> Tensor:
     """unconditional + (conditional - unconditional) * cfg."""
     import torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -13,7 +14,7 @@ from mezzotint.engine.encoded_picture import EncodedPicture
 from mezzotint.engine.errors import MezzotintError, OutputError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.node import node
-from mezzotint.engine.output_file import OutputSeries, output_series, preview_prefix, require_below, workflow_texts
+from mezzotint.engine.output_file import output_series, preview_prefix, require_below, workflow_texts
 from mezzotint.engine.widget import Choices, Widget
 
 from .ports import Image, Mask
@@ -196,7 +197,8 @@ def save_image(
         OutputError: the prefix leaves the output folder, or a file cannot be written.
     """
     height, width = images.shape[-3:-1]
-    _save(images, output_series(ctx.folders.output, filename_prefix, width=width, height=height), ctx)
+    outputs = ctx.outputs.series(filename_prefix, width=width, height=height)
+    _save(images, lambda data, index: outputs.save(data, batch_index=index), ctx)
 
 
 @node("PreviewImage", title="Preview Image", category="image", sink=True)
@@ -206,18 +208,18 @@ def preview_image(images: Image, *, ctx: Context) -> None:
     Raises:
         OutputError: a file cannot be written.
     """
-    _save(images, output_series(ctx.folders.temp, preview_prefix(ctx.node_id), folder_type="temp"), ctx)
+    series = output_series(ctx.folders.temp, preview_prefix(ctx.node_id), folder_type="temp")
+    _save(images, lambda data, index: series.save(data, batch_index=index).shown(), ctx)
 
 
-def _save(images: Tensor, series: OutputSeries, ctx: Context) -> None:
+def _save(images: Tensor, save: Callable[[bytes, int], Mapping[str, str]], ctx: Context) -> None:
     from .png import encode_png, to_uint8
 
     texts = workflow_texts(ctx.original_prompt, ctx.extra_pnginfo, metadata=ctx.save_metadata)
-    shown: list[dict[str, Any]] = []
+    shown: list[Mapping[str, Any]] = []
     for index, image in enumerate(images if images.ndim == 4 else images[None]):
         ctx.check()
-        saved = series.save(encode_png(to_uint8(image), texts), batch_index=index)
-        shown.append(saved.shown())
+        shown.append(save(encode_png(to_uint8(image), texts), index))
     ctx.show(images=shown)
 
 

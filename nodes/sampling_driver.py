@@ -226,6 +226,8 @@ class _Progress:
 
     def _step_of(self, sigma: float) -> int:
         """The step, from 0, that begins at this level or before it."""
+        if self.done < self.total and self.levels[self.done] == sigma:  # the next, as nearly always
+            return self.done
         step = max(self.done - 1, 0)
         while step + 1 < self.total and self._is_reached(self.levels[step + 1], sigma):
             step += 1

@@ -1,7 +1,7 @@
 """Who may use a server that others can reach: whoever knows its token.
 
 Programs send it as `Authorization: Bearer TOKEN`, or as `?token=TOKEN` where they cannot set headers. A person
-opens a page with `?token=TOKEN` once: it becomes a cookie, and leaves the address.
+opens a page with `?token=TOKEN` once, or types the token: it becomes a cookie, and leaves the address.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
+from pathlib import Path
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -18,6 +19,8 @@ OPEN_PATHS = frozenset({"/health", "/api/health"})
 COOKIE_SECONDS = 30 * 24 * 3600
 HIDDEN = "***"
 _PARAMETER, _OPTION = "token", "--token"
+_PAGE = Path(__file__).parent / "page" / "token.html"
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
 _HINT = "This server wants its token: open it with ?token=... once, or send the header 'Authorization: Bearer ...'."
 
 
@@ -93,10 +96,19 @@ def guard_access(token: str | None) -> Middleware:
         if access is None or request.path in OPEN_PATHS:
             return await handler(request)
         if not access.allows(request):
-            return web.Response(status=401, text=_HINT, headers={"WWW-Authenticate": 'Bearer realm="mezzotint"'})
+            return _refusal(request)
         return access.to_cookie(request) if access.turns_into_cookie(request) else await handler(request)
 
     return guard
+
+
+def _refusal(request: web.Request) -> web.Response:
+    headers = {"WWW-Authenticate": 'Bearer realm="mezzotint"', "Cache-Control": "no-store"}
+    if request.method != "GET" or "text/html" not in request.headers.get("Accept", ""):
+        return web.Response(status=401, text=_HINT, headers=headers)
+    headers |= {"Content-Security-Policy": _PAGE_POLICY, "Referrer-Policy": "no-referrer"}
+    page = _PAGE.read_text(encoding="utf-8")
+    return web.Response(status=401, text=page, content_type="text/html", headers=headers)
 
 
 def _digest(token: str) -> bytes:

@@ -16,6 +16,7 @@ from . import (
     job_routes,
     model_routes,
     node_routes,
+    operation_routes,
     pack_routes,
     prompt_routes,
     queue_routes,
@@ -36,8 +37,10 @@ from .app_key import (
     LIMITS,
     LISTING,
     LOG_BOOK,
+    METRICS,
     PACKS,
     QUEUE,
+    STOPPING,
     STORE,
     USERS,
     WORKER,
@@ -49,15 +52,19 @@ from .event_log import EventLog
 from .frame import Frame, status
 from .job_control import JobControl
 from .job_listing import JobListing
+from .job_log import log_event
 from .job_queue import JobQueue
 from .job_store import JobStore
 from .limits import DEFAULT_LIMITS, Limits
 from .log_book import LogBook
+from .metrics import Metrics
 from .origin import guard_origin
 from .packs import Packs
 from .page_routes import page_routes
+from .plugin_routes import add_packs, plugin_routes
 from .recovery import Recovery
 from .response_headers import allow_origin, set_cache_control
+from .stopping import Stopping, guard_stopping
 from .users import Users
 from .worker import Worker
 
@@ -71,6 +78,7 @@ _MODULES = (
     file_routes,
     upload_routes,
     node_routes,
+    operation_routes,
     model_routes,
     pack_routes,
     system_routes,
@@ -112,26 +120,33 @@ def make_app(
     Raises:
         DatabaseError, DatabaseInUseError, SchemaError: the database of jobs cannot be used.
     """
+    stopping = Stopping()
     guards = [
         guard_origin(is_public=is_public, allowed_origin=allowed_origin),
         guard_access(token),
         guard_bodies(limits),
+        guard_stopping(stopping),
     ]
     app = web.Application(client_max_size=limits.body_nbytes, middlewares=guards)
-    app[LIMITS], app[HOST] = limits, host
+    app[LIMITS], app[HOST], app[STOPPING] = limits, host, stopping
     _add_jobs(app, database_url or f"sqlite:///{host.folders.home / DATABASE_FILE}", width, has_previews)
+    app[METRICS] = Metrics(host.registry.names, partial(operation_routes.readings, app))
+    app[WORKER].observers += [app[METRICS].hear, log_event]
     app[USERS], app[PACKS] = Users(host.folders.home / "user", is_multi=is_multi_user), Packs()
     app[LOG_BOOK] = LogBook(lambda sid, data: app[CLIENTS].tell(sid, Frame("logs", data)))
+    bare = (
+        *pack_routes.BARE_ROUTES,
+        *internal_routes.BARE_ROUTES,
+        *template_routes.BARE_ROUTES,
+        *page_routes(editor),
+    )
+    built_in = [route for module in _MODULES for route in module.ROUTES]
+    taken = {(route.method, route.path) for route in (*built_in, *bare) if isinstance(route, web.RouteDef)}
+    routes = (*built_in, *plugin_routes(host, taken))
+    add_packs(app[PACKS], host)
     for prefix in PREFIXES:
-        for module in _MODULES:
-            app.router.add_routes(_under(prefix, module.ROUTES))
-    for routes in (
-        pack_routes.BARE_ROUTES,
-        internal_routes.BARE_ROUTES,
-        template_routes.BARE_ROUTES,
-        page_routes(editor),
-    ):
-        app.router.add_routes(routes)
+        app.router.add_routes(_under(prefix, routes))
+    app.router.add_routes(bare)
     app.on_response_prepare.append(set_cache_control)
     if allowed_origin is not None:
         app.on_response_prepare.append(allow_origin(allowed_origin))

@@ -15,7 +15,9 @@ from .job_queue import JobQueue
 from .job_store import JobStore
 from .limits import Limits
 from .log_book import LogBook
+from .metrics import Metrics
 from .packs import Packs
+from .stopping import Stopping
 from .users import Users
 from .worker import Worker
 
@@ -31,4 +33,6 @@ WORKER = web.AppKey("worker", Worker)
 USERS = web.AppKey("users", Users)
 PACKS = web.AppKey("packs", Packs)
 LIMITS = web.AppKey("limits", Limits)
+METRICS = web.AppKey("metrics", Metrics)
+STOPPING = web.AppKey("stopping", Stopping)
 LOG_BOOK = web.AppKey("log_book", LogBook)

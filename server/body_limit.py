@@ -44,7 +44,7 @@ def guard_bodies(limits: Limits) -> Middleware:
 async def _in_time(request: web.Request, handler: Handler, limits: Limits) -> web.StreamResponse:
     try:
         async with asyncio.timeout(limits.body_seconds) as deadline:
-            patience = _Patience(request.content, deadline, limits)
+            patience = Patience(request.content, deadline, limits)
             try:
                 return await handler(request)
             finally:
@@ -59,7 +59,7 @@ async def _in_time(request: web.Request, handler: Handler, limits: Limits) -> we
         return slow
 
 
-class _Patience:
+class Patience:
     """Moves a deadline on while a body comes fast enough, and takes it away once all of it is there."""
 
     def __init__(self, body: StreamReader, deadline: asyncio.Timeout, limits: Limits) -> None:
@@ -75,8 +75,12 @@ class _Patience:
         self._has_ended = True
         self._timer.cancel()
 
+    @property
+    def _is_over(self) -> bool:
+        return self._has_ended or self._deadline.expired()
+
     def _look(self) -> None:
-        if self._has_ended or self._body.is_eof():
+        if self._is_over or self._body.is_eof():
             return
         seconds = self._limits.body_seconds + self._body.total_bytes / self._limits.body_nbytes_per_second
         self._deadline.reschedule(self._began + seconds)
@@ -84,7 +88,7 @@ class _Patience:
         self._timer = self._loop.call_later(tick, self._look)
 
     def _arrived(self) -> None:
-        if not self._has_ended:
+        if not self._is_over:
             self._deadline.reschedule(None)
 
 

@@ -25,6 +25,9 @@ class Connection:
 
     Args:
         sid: the client's id. backlog: what is sent before all that is put, as fast as the client takes it.
+
+    Attributes:
+        dropped_previews: how many were not sent, since the client was slow and a later one came.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Connection:
         self._outbox = Outbox()
         self._takes_metadata = False
         self._has_spoken = False
+        self.dropped_previews = 0
 
     def greet(self, frame: Frame) -> None:
         """Send a frame before all others."""
@@ -50,7 +54,8 @@ class Connection:
         if isinstance(frame, Preview) and (frame.metadata is not None) != self._takes_metadata:
             return
         try:
-            self._outbox.put(frame.encoded(), frame.topic)
+            takes_a_place = self._outbox.put(frame.encoded(), frame.topic)
+            self.dropped_previews += takes_a_place and isinstance(frame, Preview)
         except OutboxFullError:
             self.abort()
 
@@ -95,13 +100,22 @@ class Clients:
     def __init__(self) -> None:
         self._by_sid: dict[str, Connection] = {}
         self._writers: dict[asyncio.Task[None], Connection] = {}
+        self._dropped_before = 0
+
+    def __len__(self) -> int:
+        return len(self._writers)
+
+    @property
+    def dropped_previews(self) -> int:
+        """How many previews were not sent to slow clients, those that left included."""
+        return self._dropped_before + sum(connection.dropped_previews for connection in self._writers.values())
 
     def join(self, connection: Connection) -> asyncio.Task[None]:
         """Take up a connection; returns the task that sends."""
         self._by_sid[connection.sid] = connection
         writer = asyncio.create_task(connection.write())
         self._writers[writer] = connection
-        writer.add_done_callback(self._writers.pop)
+        writer.add_done_callback(self._forget)
         return writer
 
     def is_connected(self, sid: str) -> bool:
@@ -112,6 +126,9 @@ class Clients:
         """A connection ended."""
         if self._by_sid.get(connection.sid) is connection:
             del self._by_sid[connection.sid]
+
+    def _forget(self, writer: asyncio.Task[None]) -> None:
+        self._dropped_before += self._writers.pop(writer).dropped_previews
 
     def tell(self, sid: str, frame: AnyFrame) -> None:
         """Send to one client, if it is connected."""

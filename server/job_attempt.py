@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from mezzotint.engine.engine import Engine
 from mezzotint.engine.event import Event, RunFinished, StepFailed
+from mezzotint.engine.event_stream import OnEvent
 from mezzotint.engine.run import Run
 
 from .event_log import EventLog
@@ -29,12 +31,20 @@ class JobAttempt:
         last_frames: what clients are to hear of its end, together with what the history keeps.
     """
 
-    def __init__(self, job: Job, engine: Engine, event_log: EventLog, *, has_previews: bool = False) -> None:
+    def __init__(
+        self,
+        job: Job,
+        engine: Engine,
+        event_log: EventLog,
+        observers: Sequence[OnEvent] = (),
+        *,
+        has_previews: bool = False,
+    ) -> None:
         self.job = job
         self.report = JobReport(job)
         self.is_handed_back = False
         self.last_frames: list[AnyFrame] = []
-        self._engine, self._log = engine, event_log
+        self._engine, self._log, self._observers = engine, event_log, observers
         self._has_previews = job.wants_previews(has_previews)
         self._run: Run | None = None
         self._is_stopped = False
@@ -77,6 +87,8 @@ class JobAttempt:
 
     def _hear(self, event: Event) -> None:
         try:
+            for observe in self._observers:
+                observe(event)
             self._pass_on(event)
         except Exception:  # what a node shows may be anything; that it cannot be told must not stop the job
             log.exception("an event of job %s could not be told", self.job.job_id)
@@ -84,7 +96,7 @@ class JobAttempt:
     def _pass_on(self, event: Event) -> None:
         frames = self.report.hear(event)
         if isinstance(event, StepFailed):
-            log.warning("Job %s: %s", self.job.job_id, event.sentence)
+            log.warning("Job %s: %s", self.job.job_id, event.sentence, extra={"job_id": self.job.job_id})
         if isinstance(event, RunFinished):
             self.last_frames = frames
             return

@@ -7,10 +7,12 @@ connections, is cut when its client does not read, and, while it is a websocket,
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from typing import cast
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from .limits import Limits
 from .origin import is_loopback
@@ -134,6 +136,7 @@ class LimitedConnection(asyncio.Protocol):
 
 def limited_runner(app: web.Application, limits: Limits) -> web.AppRunner:
     """Runs an application, and does not wait for clients longer than allowed."""
+    logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
     return web.AppRunner(
         app,
         access_log=None,
@@ -142,6 +145,12 @@ def limited_runner(app: web.Application, limits: Limits) -> web.AppRunner:
         lingering_time=limits.linger_seconds,
         auto_decompress=False,  # nobody sends bodies compressed, and a small one may become a huge one
     )
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """A filter for the log: that a client sent no HTTP is answered with 400, and no reason for a traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
 class LimitedSite(web.BaseSite):

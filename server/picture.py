@@ -55,7 +55,7 @@ def _opened(source: Path | BytesIO) -> Iterator[Image]:
         raise _UnreadableError(str(error)) from error
 
 
-def transcode(path: Path, preview: str | None, channel: str) -> Made | None:
+def transcode(source: Path | BytesIO, preview: str | None, channel: str) -> Made | None:
     """A picture file as clients want to see it; None when it is no picture that can be read.
 
     Args:
@@ -66,7 +66,7 @@ def transcode(path: Path, preview: str | None, channel: str) -> Made | None:
         PictureError: it has too many pixels.
     """
     try:
-        with _opened(path) as picture:
+        with _opened(source) as picture:
             if preview is not None:
                 return _preview(picture, preview, channel)
             return _without_alpha(picture) if channel == "rgb" else _alpha_alone(picture)

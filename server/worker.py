@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import NamedTuple
 
+from mezzotint.engine.event_stream import OnEvent
 from mezzotint.plugins.host import Host
 
 from .event_log import EventLog
@@ -37,6 +38,7 @@ class Worker:
         width: how many jobs may run at once. has_previews: whether previews are made for jobs that do not say.
 
     Attributes:
+        observers: hear every event of every run, on the loop.
         is_stuck: a node went on after `stop`, so the process cannot end in the ordinary way.
     """
 
@@ -52,8 +54,9 @@ class Worker:
     ) -> None:
         self._host, self._queue, self._store, self._log = host, queue, store, event_log
         self._width, self._has_previews = width, has_previews
+        self.observers: list[OnEvent] = []
         self.is_stuck = False
-        self._is_stopping = True
+        self._is_stopping, self._has_stopped = True, False
         self._tasks: set[asyncio.Task[None]] = set()
         self._attempts: dict[str, JobAttempt] = {}
         self._stopped: set[str] = set()
@@ -78,9 +81,13 @@ class Worker:
     async def stop(self, grace: float = 0.0) -> None:
         """Take no more jobs; let those that run finish within `grace` seconds, and hand back the rest.
 
-        What is handed back waits at its place for the next start. `is_stuck` says whether a node went on all the same.
+        What is handed back waits at its place for the next start. Called again, it does nothing. `is_stuck` says
+        whether a node went on all the same.
         """
         self._is_stopping = True
+        if self._has_stopped:
+            return
+        self._has_stopped = True
         if self._tasks and grace > 0:
             await asyncio.wait(self._tasks, timeout=grace)
         for attempt in self._attempts.values():
@@ -140,7 +147,7 @@ class Worker:
             await self._conclude(lost.job, report, report.refused(str(lost)))
             return
         attempt = self._attempts[job.job_id] = JobAttempt(
-            job, self._host.engine, self._log, has_previews=self._has_previews
+            job, self._host.engine, self._log, self.observers, has_previews=self._has_previews
         )
         if job.job_id in self._stopped:
             attempt.stop()

@@ -27,12 +27,14 @@ from mezzotint.client import Client
 from mezzotint.client import errors as client_errors
 from mezzotint.engine import errors
 from mezzotint.plugins import hookspecs, host
+from mezzotint.plugins.hook_check import hook_names
 
 from ..server.serving import Server
 
 ROOT = Path(__file__).parents[2]
 README, CONTRIBUTING, CHANGELOG = (ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG"))
-NODES, ARCHITECTURE, CLI, CLIENT = (ROOT / "docs" / f"{name}.md" for name in ("nodes", "architecture", "cli", "client"))
+NAMES = ("nodes", "architecture", "cli", "client", "hooks")
+NODES, ARCHITECTURE, CLI, CLIENT, HOOKS = (ROOT / "docs" / f"{name}.md" for name in NAMES)
 PAGES = [README, CONTRIBUTING, CHANGELOG, *sorted((ROOT / "docs").glob("*.md"))]
 
 SAVED = {
@@ -167,6 +169,18 @@ def test_the_readme_s_own_node_runs_from_the_command_line(
 COMMAND_LINE: Any = typer.main.get_command(app)
 
 
+def with_subcommands(commands: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Commands and those below them, by their words: `plugins allow`."""
+    found = {}
+    for name, command in commands.items():
+        found[above + name] = command
+        found |= with_subcommands(getattr(command, "commands", {}), f"{above}{name} ")
+    return found
+
+
+COMMANDS = with_subcommands(COMMAND_LINE.commands)
+
+
 def all_commands(page: Path) -> list[list[str]]:
     """Every `mezzotint ...` command of a page, in words."""
     lines = [line for block in blocks(page, "sh") for line in block.text.replace("\\\n", " ").splitlines()]
@@ -177,11 +191,11 @@ def all_commands(page: Path) -> list[list[str]]:
 @pytest.fixture
 def parse(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], None]:
     """Reads a command, in words, as the command line does, but runs nothing; folders that it names are made."""
-    for command in COMMAND_LINE.commands.values():
+    for command in COMMANDS.values():
         monkeypatch.setattr(command, "callback", lambda **_: None)
 
     def read(words: list[str]) -> None:
-        if len(words) == 2 and words[1] in COMMAND_LINE.commands:
+        if " ".join(words[1:]) in COMMANDS:
             return  # the command's name alone
         for option, value in pairwise(words):
             if option in ("--models-dir", "--input-dir"):
@@ -228,10 +242,10 @@ def option_names(command: Any) -> set[str]:
     return {name for name in names if name.startswith("-")}
 
 
-@pytest.mark.parametrize("name", sorted(COMMAND_LINE.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_is_described_with_all_its_options_and_no_others(name: str) -> None:
     text = sections(CLI)[f"mezzotint {name}"]
-    command = COMMAND_LINE.commands[name]
+    command = COMMANDS[name]
     table = set(re.findall(r"`(--?[\w-]+)[^`]*`", "\n".join(line for line in text.splitlines() if line[:1] == "|")))
     assert table == option_names(command)
     for parameter in command.params:
@@ -245,8 +259,8 @@ def test_the_options_of_the_command_line_itself_are_described() -> None:
 
 
 def test_no_command_is_described_that_is_not_there() -> None:
-    described = {heading.split()[1] for heading in sections(CLI) if heading.startswith("mezzotint ")}
-    assert described == set(COMMAND_LINE.commands)
+    described = {heading.removeprefix("mezzotint ") for heading in sections(CLI) if heading.startswith("mezzotint ")}
+    assert described == set(COMMANDS)
 
 
 # links and paths
@@ -343,9 +357,14 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_every_hook_is_documented() -> None:
-    hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, "mezzotint_spec")]
-    assert hooks
-    assert [name for name in hooks if not mentioned(name, NODES, ARCHITECTURE)] == []
+    arguments = {name: inspect.signature(getattr(hookspecs, name)).parameters for name in hook_names()}
+    signatures = [f"{name}({', '.join(given)})" for name, given in arguments.items()]
+    assert [heading for heading in sections(HOOKS) if "(" in heading] == signatures
+    assert [heading for heading in signatures if "```python" not in sections(HOOKS)[heading]] == []
+
+
+def test_the_version_of_the_hooks_is_documented() -> None:
+    assert f"The version of this contract is {hookspecs.HOOK_VERSION}" in text_of(HOOKS)
 
 
 def test_every_event_is_documented() -> None:

@@ -22,7 +22,7 @@ from mezzotint.nodes.conditioning import encode_text
 from mezzotint.nodes.denoise import Denoise
 from mezzotint.nodes.denoiser import Denoiser
 from mezzotint.nodes.inference import inference_scope
-from mezzotint.nodes.model_family import LOADERS
+from mezzotint.nodes.model_source import register_loaders
 
 STEPS = 8
 
@@ -52,8 +52,7 @@ def counting(embedded: Checkpoint, model_context: Context) -> Counting:
 @pytest.fixture
 def models(counting: Counting, model_context: Context) -> Residency:
     models = Residency("cpu", folders=model_context.folders)
-    for kind, loader in LOADERS.items():
-        models.register(kind, loader)
+    register_loaders(models)
     models.register("model", lambda recipe, residency: Loaded(counting, 1))
     return models
 

@@ -26,7 +26,7 @@ _QUIETLY = settings(
     deadline=None,
     database=None,
     derandomize=_WANTED is None,
-    max_examples=int(_WANTED or 400),
+    max_examples=int(_WANTED or 300),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
     phases=[Phase.generate],  # to shrink a hang would take minutes
     print_blob=False,
@@ -100,7 +100,7 @@ def test_no_request_is_answered_with_500_or_not_at_all(fuzzed: Fuzzed) -> None:
 def test_no_frame_hurts_anybody_but_its_own_socket(fuzzed: Fuzzed) -> None:
     with fuzzed.listen("bystander") as bystander:
 
-        @_QUIETLY
+        @settings(_QUIETLY, max_examples=int(_WANTED or 100))
         @given(st.lists(frames(), min_size=1, max_size=4), st.integers(0, 300))
         def send(sent: list[bytes], torn: int) -> None:
             with fuzzed.listen("hostile") as connection, suppress(ConnectionError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
 import struct
@@ -11,8 +12,10 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+from aiohttp.base_protocol import BaseProtocol
 
 from mezzotint.plugins.host import Host
+from mezzotint.server.body_limit import Patience
 from mezzotint.server.limited_site import Connections
 from mezzotint.server.limits import Limits
 
@@ -125,6 +128,21 @@ async def test_a_slow_body_that_comes_steadily_is_waited_for(host: Host) -> None
         assert b" 200 " in await reader.readline()
 
 
+async def test_a_body_that_ends_in_the_moment_that_its_time_does_raises_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = asyncio.get_running_loop()
+    body = aiohttp.StreamReader(BaseProtocol(loop), 1024, loop=loop)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0) as deadline:
+            patience = Patience(body, deadline, Limits())
+            loop.call_soon(body.feed_eof)  # after the deadline, before the task hears of it
+            await asyncio.sleep(PATIENCE_S)
+    assert deadline.expired()
+    patience.end()
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("length", [101, 1 << 40, 10**30])
 async def test_a_body_that_says_it_is_too_large_is_refused_unread(host: Host, length: int) -> None:
     async with serving(host, Limits(body_nbytes=100)) as address, connected(address) as (reader, writer):
@@ -176,6 +194,18 @@ async def test_answers_that_nobody_reads_are_not_kept(host: Host) -> None:
         transport.resume_reading()
         assert (await rest(reader)).count(b"HTTP/1.1 200") < count
         assert await status(address) == 200
+
+
+@pytest.mark.parametrize(
+    "sent", [b"no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", post("/queue", None, b"xyz\r\n")]
+)
+async def test_what_is_no_http_is_answered_with_400_and_not_logged(
+    host: Host, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(host) as address, connected(address) as (reader, writer):
+        writer.write(sent)
+        assert b" 400 " in await asyncio.wait_for(reader.readline(), PATIENCE_S)
+    assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
 
 
 # websockets
