@@ -8,6 +8,7 @@ import { connect } from "./socket.js";
 import { showStart } from "./workflow.js";
 
 const REFRESH_MS = 150; // what changes within such a time is asked for once
+const LOOK_MS = 4000; // how often is asked for what nobody tells: that somebody else paused the queue or moved a job
 
 let timer = null, isAgain = false;
 
@@ -33,6 +34,7 @@ async function refreshNow() {
 document.getElementById("editor").hidden = !isBesideEditor;
 showStart();
 refreshNow();
+setInterval(() => document.hidden || refreshQueue().catch(() => {}), LOOK_MS);
 connect({
   tell: tellConnection,
   show: showPreview,
