@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError
@@ -163,14 +163,15 @@ def is_nested(value: Any, levels: int) -> bool:
     """Whether a JSON value has lists or objects more than `levels` deep inside each other."""
     level = [value]
     for _ in range(levels):
-        level = [child for item in level for child in _children(item) if isinstance(child, (list, dict))]
+        level = [
+            child
+            for item in level
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, (list, dict))
+        ]
         if not level:
             return False
     return True
-
-
-def _children(value: Any) -> Iterator[Any]:
-    return iter(value.values() if isinstance(value, dict) else value)
 
 
 _SHOWN = 10

@@ -308,3 +308,32 @@ async def test_a_file_that_did_not_change_is_not_sent_again(client: Client, serv
     for condition in ({"If-None-Match": headers["ETag"]}, {"If-Modified-Since": headers["Last-Modified"]}):
         async with client.session.get("/view?filename=same.png", headers=condition) as response:
             assert (response.status, await response.read()) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    ("class_type", "input_name"),
+    [("CheckpointLoaderSimple", "ckpt_name"), ("LoadImage", "image")],
+)
+@pytest.mark.parametrize(
+    "name",
+    ["../secret.txt", "../../x", "/etc/passwd", "C:\\x", "a/../../secret.txt", "../secret.txt [output]", "nul", "\0"],
+)
+async def test_no_node_is_given_a_file_outside(
+    client: Client, links: None, class_type: str, input_name: str, name: str
+) -> None:
+    prompt = {
+        "1": {"class_type": class_type, "inputs": {input_name: name}},
+        "2": {"class_type": "SmallShow", "inputs": {"source": ["1", 0]}},
+    }
+    status, body = await client.post("/prompt", {"prompt": prompt})
+    assert status == 400
+    assert body["node_errors"]["1"]["errors"][0]["type"] == "value_not_in_list"
+
+
+async def test_no_picture_is_loaded_through_a_link_that_leads_out(client: Client, links: None) -> None:
+    prompt = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "link.txt [output]"}},
+        "2": {"class_type": "SmallShow", "inputs": {"source": ["1", 0]}},
+    }
+    status, body = await client.post("/prompt", {"prompt": prompt})
+    assert (status, body["node_errors"]["1"]["errors"][0]["type"]) == (400, "value_not_in_list")
