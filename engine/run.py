@@ -50,10 +50,8 @@ class Run:
         wants_previews: Callable[[], bool] = lambda: False,
     ) -> None:
         self.engine, self.plan, self.job_id, self.prompt = engine, plan, job_id, prompt
-        self._wants_previews = wants_previews
-        self.is_cancelled = False
-        self.state = RunState(plan.parents, self._find)
-        self.result = RunResult(job_id)
+        self._wants_previews, self.is_cancelled = wants_previews, False
+        self.state, self.result = RunState(plan.parents, self._find), RunResult(job_id)
         self.values: dict[str, StepValue] = {}
         self.events = EventStream(job_id, on_event)
         self._answers = Answers(plan, engine.registry.snapshot(), prompt, self._slot)
@@ -68,7 +66,6 @@ class Run:
 
     @property
     def wants_previews(self) -> bool:
-        """Whether anybody would see a preview that is made now."""
         return self._wants_previews()
 
     async def execute(self) -> RunResult:
