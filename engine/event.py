@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 RunStatus = Literal["done", "failed", "cancelled"]
+Source = Literal["ran", "memory", "disk", "shared", "attempt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,14 @@ class StepShown(StepEvent):
 
 @dataclass(frozen=True, slots=True)
 class StepFinished(StepEvent):
-    """A step's value is there. `source`: "ran", "memory", "disk" or "shared" (another run or node computed it)."""
+    """A step's value is there.
 
-    source: Literal["ran", "memory", "disk", "shared"]
+    Attributes:
+        source: "ran", "memory", "disk", "shared" (another run or node computed it) or "attempt" (an output node that
+            had finished in an earlier attempt at the job).
+    """
+
+    source: Source
     seconds: float
 
 

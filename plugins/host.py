@@ -43,7 +43,7 @@ class Settings:
 
     Attributes:
         home: holds everything that persists. input_dir, output_dir, models_dir, extra_model_paths: see `Folders`.
-        cache_dir: folder of the disk cache. nodes: further node functions.
+        cache_dir: folder of the disk cache; cache_nbytes: its bound. nodes: further node functions.
         plugins: Python files and folders to load as plugins, and objects that implement hooks. plugins_dir: where
             plugins lie that may be run once they are allowed; `plugins` in the home when None. blocked_plugins: names
             of plugins, or of their distributions, that are not to be loaded.
@@ -60,6 +60,7 @@ class Settings:
     models_dir: Path | None = None
     extra_model_paths: Path | None = None
     cache_dir: Path | None = None
+    cache_nbytes: int | None = None
     plugins: tuple[Any, ...] = ()
     plugins_dir: Path | None = None
     blocked_plugins: tuple[str, ...] = ()
@@ -92,6 +93,7 @@ class Host:
             models=self.models,
             memory_nbytes=_limit_memory(settings),
             cache_dir=settings.cache_dir,
+            cache_nbytes=settings.cache_nbytes,
             scope=self.plugins.scope(),
             save_metadata=settings.save_metadata,
             outputs=self.outputs,
