@@ -15,6 +15,7 @@ from .option import (
     AsJson,
     BlockPlugin,
     CacheDir,
+    CacheSize,
     Device,
     ExtraModelPaths,
     File,
@@ -305,6 +306,7 @@ def serve(
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     cache_dir: CacheDir = None,
+    cache_size: CacheSize = 10.0,
     max_memory: MaxMemory = None,
     log_format: LogFormatOption = LogFormat.TEXT,
     log_level: LogLevelOption = LogLevel.INFO,
@@ -322,7 +324,8 @@ def serve(
     from .serve import ServeRequest
     from .serve import serve as serve_jobs
 
-    folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device, "output_store": output_store}
+    cache = {"cache_dir": cache_dir, "cache_nbytes": int(cache_size * 1e9)}
+    folders = {"output_dir": output_dir, **cache, "device": device, "output_store": output_store}
     options = {
         **_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths, input_dir),
         **folders,

@@ -74,6 +74,16 @@ CacheDir = Annotated[
         rich_help_panel=FOLDERS,
     ),
 ]
+CacheSize = Annotated[
+    float,
+    typer.Option(
+        "--cache-size",
+        metavar="GB",
+        min=0,
+        help="How large the folder of --cache-dir may grow, 'cache' in the home when none is named; 0 keeps nothing.",
+        rich_help_panel=FOLDERS,
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),

@@ -17,6 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
+from mezzotint.engine.folders import default_home
 from mezzotint.server.access import why_unusable
 from mezzotint.server.app import make_app
 from mezzotint.server.app_key import LIMITS, STOPPING, WORKER
@@ -64,7 +65,7 @@ def serve(request: ServeRequest) -> int:
     editor = _editor(request.wants_editor)
     terminal = Terminal()
     set_up_logging(request.log_format, request.log_level)
-    with open_host(terminal, max_memory_nbytes=_memory(request), **request.host) as host:
+    with open_host(terminal, max_memory_nbytes=_memory(request), **_with_cache(request.host)) as host:
         app = make_app(
             host,
             database_url=request.database,
@@ -86,6 +87,13 @@ def _editor(is_wanted: bool | None) -> Path | None:
     if is_wanted and found is None:
         raise UsageError(f"--editor: the editor is not installed; {CURE}")
     return found
+
+
+def _with_cache(options: dict[str, Any]) -> dict[str, Any]:
+    """The host's options, with the disk cache that a server has unless it may hold nothing."""
+    if not options.get("cache_nbytes"):
+        return {**options, "cache_dir": None, "cache_nbytes": None}
+    return {**options, "cache_dir": options.get("cache_dir") or default_home() / "cache"}
 
 
 def _check_access(request: ServeRequest) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .folders import Folders
     from .output_store import Outputs
     from .residency import Residency
+    from .run_record import FileClaims
     from .workflow import Workflow
 
 
@@ -88,6 +89,7 @@ class Context:
         listener: Listener | None = None,
         call_index: int = 0,
         save_metadata: bool = True,
+        claims: FileClaims | None = None,
         outputs: Outputs | None = None,
     ) -> None:
         self.node_id = node_id
@@ -99,6 +101,7 @@ class Context:
         self._models = models
         self._outputs = outputs
         self._listener = listener
+        self._claims = claims
         self._graphs = 0
 
     @property
@@ -129,7 +132,7 @@ class Context:
             from .output_store import Outputs
 
             self._outputs = Outputs(self.folders)
-        return self._outputs
+        return self._outputs if self._claims is None else self._outputs.claiming(self._claims)
 
     @property
     def models(self) -> Residency:

@@ -40,6 +40,7 @@ from .app_key import (
     METRICS,
     PACKS,
     QUEUE,
+    RECORDS,
     STOPPING,
     STORE,
     USERS,
@@ -54,6 +55,7 @@ from .job_control import JobControl
 from .job_listing import JobListing
 from .job_log import log_event
 from .job_queue import JobQueue
+from .job_record import JobRecords
 from .job_store import JobStore
 from .limits import DEFAULT_LIMITS, Limits
 from .log_book import LogBook
@@ -159,7 +161,9 @@ def _add_jobs(app: web.Application, database_url: str, width: int) -> None:
     database, clients = Database(database_url), Clients()
     store, event_log = JobStore(database), EventLog(database, clients)
     queue = JobQueue(on_change=lambda: event_log.tell_all(status(queue.remaining)))
-    worker = Worker(app[HOST], queue, store, event_log, width)
+    records = JobRecords(database)
+    worker = Worker(app[HOST], queue, store, records, event_log, width)
+    app[RECORDS] = records
     app[CLIENTS], app[DATABASE], app[STORE], app[LISTING] = clients, database, store, JobListing(database)
     app[EVENTS], app[QUEUE], app[WORKER] = event_log, queue, worker
     app[CONTROL] = JobControl(app[HOST], queue, store, worker)
@@ -171,7 +175,7 @@ def _under(prefix: str, routes: tuple[web.RouteDef, ...]) -> list[web.RouteDef]:
 
 async def _start(app: web.Application) -> None:
     app[LOG_BOOK].open()
-    await Recovery(app[STORE], app[QUEUE], app[EVENTS]).run()
+    await Recovery(app[STORE], app[QUEUE], app[RECORDS], app[EVENTS]).run()
     app[WORKER].start()
 
 

@@ -16,6 +16,7 @@ from mezzotint.engine.failure import qualified_name
 
 from .frame import AnyFrame, Frame, Preview, PreviewPicture
 from .job import Job, JobStatus
+from .job_record import Progress
 from .job_store import Ending
 from .progress_board import SNAPSHOT_SECONDS, ProgressBoard, place
 
@@ -44,6 +45,7 @@ class JobReport:
         self._failures: list[events.StepFailed] = []
         self._is_done = False
         self._step_count = self._done_count = 0
+        self._finished: dict[str, Any] = {}
 
     @property
     def current_id(self) -> str | None:
@@ -67,6 +69,11 @@ class JobReport:
     def catch_up(self) -> list[Frame]:
         """What was held back."""
         return self._board.snapshot(time.time())
+
+    def take_progress(self) -> Progress:
+        """What the next attempt must know, should this one not come to its end; of output nodes what is new."""
+        finished, self._finished = self._finished, {}
+        return Progress(self._done_count, tuple(self._running), finished)
 
     def snapshot(self) -> list[Frame]:
         """How far each step is, for a client that comes back."""
@@ -168,6 +175,8 @@ class JobReport:
         self._running.pop(event.node_id, None)
         self._done_count += 1
         self._step_count = max(self._step_count, self._done_count)
+        if event.node_id in self._targets | self.outputs.keys():
+            self._finished[event.node_id] = self.outputs.get(event.node_id)
         is_new = event.source == "ran"
         if is_new:
             self._executed.append(event.node_id)
