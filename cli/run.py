@@ -66,6 +66,8 @@ def run(request: RunRequest) -> int:
         workflow = read_workflow(request.file, host)
         for warning in workflow.warnings:
             terminal.warn(warning)
+        for sentence in workflow.upgrades:
+            terminal.say(sentence)
         workflow = _edited(workflow, host, request)
         return asyncio.run(_Runs(terminal, host, request).run(workflow, seed))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mezzotint.engine.errors import WorkflowError
 from mezzotint.engine.registry import closest
+from mezzotint.engine.upgrade import upgraded
 from mezzotint.engine.workflow import Workflow
 from mezzotint.engine.workflow_file import parse_json, read_document
 from mezzotint.plugins.host import Host
@@ -37,7 +38,7 @@ def read_workflow(name: str, host: Host) -> Workflow:
 
 
 def _read_text(text: str, name: str, host: Host) -> Workflow:
-    return read_document(parse_json(text, name), host.definitions, name)
+    return upgraded(read_document(parse_json(text, name), host.definitions, name), host.registry)
 
 
 def _no_such_workflow(name: str, bundled: list[str]) -> str:

@@ -79,7 +79,7 @@ class Run:
         self._mailbox = Mailbox(loop, self._hear, self._settle)
         steps = self.plan.steps.values()
         reused = tuple(step.id for step in steps if step.id in self._earlier or self.engine.holds(step.key))
-        self.events.emit(events.RunStarted, step_count=len(steps), reused=reused)
+        self.events.begin(len(steps), reused, self.prompt.workflow.upgrades)
         if not self.is_cancelled:
             self._apply(self.state.require(self.plan.targets))
         self._settle()
