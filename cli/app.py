@@ -28,6 +28,8 @@ from .option import (
     OutputStore,
     PluginFiles,
     PluginsDir,
+    PreviewMethod,
+    PreviewMethodOption,
     Reload,
     ServerToken,
     ServerUrl,
@@ -291,6 +293,7 @@ def serve(
             rich_help_panel=JOBS,
         ),
     ] = 2.0,
+    preview_method: PreviewMethodOption = PreviewMethod.AUTO,
     editor: Annotated[
         bool | None,
         typer.Option("--editor/--no-editor", show_default=False, help="Give / to the editor. Default: if installed."),
@@ -339,6 +342,7 @@ def serve(
     }
     request = ServeRequest(
         host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace,
+        has_previews=preview_method is not PreviewMethod.NONE,
         max_memory=max_memory, log_format=log_format, log_level=log_level,
     )  # fmt: skip
     raise typer.Exit(serve_jobs(request))

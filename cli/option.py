@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,15 @@ from .log_output import LogFormat, LogLevel
 
 FOLDERS, CHANGES, DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
 JOBS, OPERATION, PLUGINS, SERVER = "Jobs", "Operation", "Plugins", "Server"
+
+
+class PreviewMethod(StrEnum):
+    """How previews are made."""
+
+    AUTO = "auto"
+    LATENT2RGB = "latent2rgb"
+    NONE = "none"
+
 
 File = Annotated[
     str,
@@ -184,4 +194,11 @@ LogFormatOption = Annotated[
 ]
 LogLevelOption = Annotated[
     LogLevel, typer.Option("--log-level", help="Write this and what is worse.", rich_help_panel=OPERATION)
+]
+PreviewMethodOption = Annotated[
+    PreviewMethod,
+    typer.Option(
+        "--preview-method",
+        help="Pictures of what samplers have so far, for jobs that do not say themselves; auto is latent2rgb.",
+    ),
 ]
