@@ -31,6 +31,8 @@ from .option import (
     PreviewMethod,
     PreviewMethodOption,
     Reload,
+    ServerToken,
+    ServerUrl,
     Token,
 )
 from .plugin_commands import PluginGroup
@@ -145,10 +147,14 @@ def run(
             rich_help_panel=DISPLAY,
         ),
     ] = False,
+    server: ServerUrl = None,
+    token: ServerToken = None,
 ) -> None:
     """Run a workflow and write what it makes.
 
     Dynamic prompts such as {red|blue} and dates such as %date:yyyy-MM-dd% are filled in for each run, as editors do.
+
+    With --server the work is done there: pictures that the workflow names are sent, and what it makes is fetched.
 
     The files made are written to the standard output, one path a line. Ctrl-C stops a run; a second one leaves at once.
 
@@ -169,7 +175,7 @@ def run(
         "output_store": output_store,
     }
     request = RunRequest(
-        file, settings or [], prompt, negative, seed, count, as_json, quiet, traceback, host
+        file, settings or [], prompt, negative, seed, count, as_json, quiet, traceback, host, server or None, token
     )  # fmt: skip
     raise typer.Exit(run_workflow(request))
 

@@ -11,7 +11,7 @@ import typer
 from .log_output import LogFormat, LogLevel
 
 FOLDERS, CHANGES, DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
-JOBS, OPERATION, PLUGINS = "Jobs", "Operation", "Plugins"
+JOBS, OPERATION, PLUGINS, SERVER = "Jobs", "Operation", "Plugins", "Server"
 
 
 class PreviewMethod(StrEnum):
@@ -133,6 +133,28 @@ OutputStore = Annotated[
         metavar="NAME",
         help="Where saved files go: the output folder, or a store that a plugin brings.",
         rich_help_panel=FOLDERS,
+    ),
+]
+ServerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        envvar="MEZZOTINT_SERVER",
+        show_default=False,
+        help="The server, as in http://127.0.0.1:8188.",
+        rich_help_panel=SERVER,
+    ),
+]
+ServerToken = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        metavar="TOKEN",
+        envvar="MEZZOTINT_TOKEN",
+        show_default=False,
+        help="The token that the server asks for. Better given as MEZZOTINT_TOKEN.",
+        rich_help_panel=SERVER,
     ),
 ]
 Reload = Annotated[
