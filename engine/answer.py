@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, NamedTuple
 
 from .context import Prompt
 from .errors import GraphError
 from .expansion import Expand
+from .invocation import Bound, bind
 from .lane import Task
 from .plan import Plan, Step
 from .registry import Registry
@@ -34,6 +35,18 @@ class Answers:
 
     def __init__(self, plan: Plan, registry: Registry, prompt: Prompt, slot: Callable[[str, int], list[Any]]) -> None:
         self._plan, self._registry, self._prompt, self._slot = plan, registry, prompt, slot
+
+    def bound(self, step: Step) -> Bound:
+        """The values of a step's inputs, lazy ones apart."""
+        declared = step.spec.inputs
+        lazy = {name for name, given in declared.items() if given.is_lazy} if step.spec.has_lazy_input else ()
+        literals = {name: value for name, value in step.literals.items() if name not in lazy}
+        return bind(step.spec, literals, {n: self._slot(*link) for n, link in step.links.items() if n not in lazy})
+
+    def known(self, step: Step, done: Container[str]) -> dict[str, list[Any]]:
+        """The inputs of a step whose values are there."""
+        linked = {name: self._slot(*link) for name, link in step.links.items() if link.node_id in done}
+        return {**{name: [value] for name, value in step.literals.items()}, **linked}
 
     def to(self, step: Step, request: Request | None) -> tuple[list[str], Callable[[], Any]]:
         """The steps that must be done, and the answer then.

@@ -28,7 +28,7 @@ class StepCalls:
         self._run, self._step = run, step
 
     def invoke(self) -> Generator[Request, Any, StepValue]:
-        body = invoke(self._step.spec, self._run.bound(self._step), self)
+        body = invoke(self._step.spec, self._run.answers.bound(self._step), self)
         around = self._run.engine.surroundings
         return around.body(self._run.job_id, self._step, body) if around.steps else body
 
@@ -38,7 +38,7 @@ class StepCalls:
 
     async def invoke_async(self, expand: Callable[[Expand], Awaitable[Slots]]) -> StepValue:
         with self._run.engine.surroundings.step(self._run.job_id, self._step):
-            return await invoke_async(self._step.spec, self._run.bound(self._step), self, expand)
+            return await invoke_async(self._step.spec, self._run.answers.bound(self._step), self, expand)
 
     def context(self, call_index: int) -> Context:
         return self._run.engine.context(self._step.id, call_index, self._run.prompt, self._run)
