@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,7 @@ class Run:
         job_id: str,
         prompt: Prompt,
         on_event: OnEvent | None = None,
-        wants_previews: bool = False,
+        wants_previews: bool | Callable[[], bool] = False,
         record: RunRecord | None = None,
         rank: int = 0,
     ) -> None:
