@@ -28,7 +28,11 @@ from .option import (
     OutputStore,
     PluginFiles,
     PluginsDir,
+    PreviewMethod,
+    PreviewMethodOption,
     Reload,
+    ServerToken,
+    ServerUrl,
     Token,
 )
 from .plugin_commands import PluginGroup
@@ -143,10 +147,14 @@ def run(
             rich_help_panel=DISPLAY,
         ),
     ] = False,
+    server: ServerUrl = None,
+    token: ServerToken = None,
 ) -> None:
     """Run a workflow and write what it makes.
 
     Dynamic prompts such as {red|blue} and dates such as %date:yyyy-MM-dd% are filled in for each run, as editors do.
+
+    With --server the work is done there: pictures that the workflow names are sent, and what it makes is fetched.
 
     The files made are written to the standard output, one path a line. Ctrl-C stops a run; a second one leaves at once.
 
@@ -167,7 +175,7 @@ def run(
         "output_store": output_store,
     }
     request = RunRequest(
-        file, settings or [], prompt, negative, seed, count, as_json, quiet, traceback, host
+        file, settings or [], prompt, negative, seed, count, as_json, quiet, traceback, host, server or None, token
     )  # fmt: skip
     raise typer.Exit(run_workflow(request))
 
@@ -285,6 +293,7 @@ def serve(
             rich_help_panel=JOBS,
         ),
     ] = 2.0,
+    preview_method: PreviewMethodOption = PreviewMethod.AUTO,
     editor: Annotated[
         bool | None,
         typer.Option("--editor/--no-editor", show_default=False, help="Give / to the editor. Default: if installed."),
@@ -333,6 +342,7 @@ def serve(
     }
     request = ServeRequest(
         host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace,
+        has_previews=preview_method is not PreviewMethod.NONE,
         max_memory=max_memory, log_format=log_format, log_level=log_level,
     )  # fmt: skip
     raise typer.Exit(serve_jobs(request))

@@ -50,6 +50,7 @@ class ServeRequest:
     database: str | None = None
     width: int = 2
     grace: float = 2.0
+    has_previews: bool = True
     max_memory: str | None = None
     log_format: LogFormat = LogFormat.TEXT
     log_level: LogLevel = LogLevel.INFO
@@ -71,6 +72,7 @@ def serve(request: ServeRequest) -> int:
             database_url=request.database,
             width=request.width,
             grace=request.grace,
+            has_previews=request.has_previews,
             is_public=request.is_insecure or request.token is not None,
             token=request.token,
             is_multi_user=request.is_multi_user,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,7 +25,7 @@ class Listener(Protocol):
     def is_cancelled(self) -> bool: ...
 
     @property
-    def wants_previews(self) -> bool: ...
+    def wants_previews(self) -> bool | Callable[[], bool]: ...
 
     def progressed(self, node_id: str, value: float, total: float, preview: Any) -> None:
         """A step got as far as `value` of `total`."""
@@ -149,7 +149,8 @@ class Context:
     @property
     def wants_previews(self) -> bool:
         """Whether anybody listens for previews; making one for nobody costs a decode."""
-        return self._listener is not None and self._listener.wants_previews
+        wanted = self._listener is not None and self._listener.wants_previews
+        return wanted() if callable(wanted) else wanted
 
     def check(self) -> None:
         """Stop here if the job was cancelled.

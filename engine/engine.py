@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from inspect import isawaitable
 from pathlib import Path
@@ -105,7 +105,7 @@ class Engine:
         job_id: str | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
-        wants_previews: bool = False,
+        wants_previews: bool | Callable[[], bool] = False,
         validation: Validation | None = None,
         record: RunRecord | None = None,
         rank: int = 0,
@@ -114,6 +114,7 @@ class Engine:
 
         Args:
             targets: ids of the nodes wanted; the output nodes when None. on_event: called with each event, on the loop.
+            wants_previews: whether anybody looks; a function is asked, on any thread, before a preview is made.
             validation: the outcome of `validate`, if the caller has it and accepts its problems: then only the outputs
                 that can run do.
             record: remembers the run over several attempts at it. rank: where runs share a lane, the lowest goes first.

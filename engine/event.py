@@ -45,6 +45,13 @@ class RunStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkflowUpgraded(Event):
+    """Nodes of the workflow were saved by older versions. `sentences` say which, and what became of them."""
+
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StepEvent(Event):
     """Base of what happens to one step.
 

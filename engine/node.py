@@ -225,7 +225,8 @@ class NodeSpec:
         context_parameter: the keyword that takes the `Context`, if any.
         code_version: stands for the code in cache keys. uses_id: the node's id enters its key.
         fingerprint: names what changes outside; see `node`.
-        takes_extra: undeclared linked inputs are passed too.
+        takes_extra: undeclared linked inputs are passed too. was, upgrades: its old names, and what makes the inputs of
+            an older version those of the next; see `node`.
     """
 
     name: str
@@ -251,6 +252,8 @@ class NodeSpec:
     is_deprecated: bool = False
     is_experimental: bool = False
     search_aliases: tuple[str, ...] = ()
+    was: tuple[str, ...] = ()
+    upgrades: Mapping[int, Callable[[dict[str, Any]], Mapping[str, Any]]] = field(default_factory=dict)
 
     def replace(self, **changes: Any) -> NodeSpec:
         """A copy with some attributes changed."""
@@ -309,6 +312,8 @@ def node(
     deprecated: bool = False,
     experimental: bool = False,
     aliases: tuple[str, ...] = (),
+    was: tuple[str, ...] = (),
+    upgrades: Mapping[int, Callable[[dict[str, Any]], Mapping[str, Any]]] = {},
 ) -> Callable[[F], F]: ...
 def node(name: Any = None, /, **options: Any) -> Any:
     """Make a typed function a node. The function is returned unchanged and can be called as one.
@@ -328,6 +333,9 @@ def node(name: Any = None, /, **options: Any) -> Any:
         autograd: gradients are recorded in the body; everywhere else they are off.
         output_names: names of the outputs, in order, where they differ from those of the NamedTuple or port.
         deprecated, experimental: shown as such in editors. aliases: further words to find it by.
+        was: names that it had before; workflows that have them get the new one.
+        upgrades: version → a function of the inputs, by name, that a workflow has of that version (constants and links
+            as the API format writes them), which returns those of the next version.
 
     Raises:
         DeclarationError: what it stands above is no function, or the name is no text. All else is checked when the node

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,7 @@ class Run:
         job_id: str,
         prompt: Prompt,
         on_event: OnEvent | None = None,
-        wants_previews: bool = False,
+        wants_previews: bool | Callable[[], bool] = False,
         record: RunRecord | None = None,
         rank: int = 0,
     ) -> None:
@@ -79,7 +79,7 @@ class Run:
         self._mailbox = Mailbox(loop, self._hear, self._settle)
         steps = self.plan.steps.values()
         reused = tuple(step.id for step in steps if step.id in self._earlier or self.engine.holds(step.key))
-        self.events.emit(events.RunStarted, step_count=len(steps), reused=reused)
+        self.events.begin(len(steps), reused, self.prompt.workflow.upgrades)
         if not self.is_cancelled:
             self._apply(self.state.require(self.plan.targets))
         self._settle()

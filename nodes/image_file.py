@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator
 
 from mezzotint.engine.context import Context
+from mezzotint.engine.encoded_picture import EncodedPicture
 from mezzotint.engine.errors import MezzotintError, OutputError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.node import node
@@ -270,3 +271,17 @@ def _save(images: Tensor, save: Callable[[bytes, int], Mapping[str, str]], ctx: 
         ctx.check()
         shown.append(save(encode_png(to_uint8(image), texts), index))
     ctx.show(images=shown)
+
+
+def _never_equal() -> float:
+    return math.nan
+
+
+@node("SaveImageWebsocket", title="Save Image (Websocket)", category="api/image", sink=True, fingerprint=_never_equal)
+def save_image_websocket(images: Image, *, ctx: Context) -> None:
+    """Send pictures, whole and as PNG, to the client that queued the workflow. Nothing is kept; it runs each time."""
+    from .png import encode_png, to_uint8
+
+    batch = images if images.ndim == 4 else images[None]
+    for index, image in enumerate(batch):
+        ctx.progress(index + 1, len(batch), EncodedPicture(encode_png(to_uint8(image), {})))

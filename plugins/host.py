@@ -23,6 +23,7 @@ from mezzotint.engine.output_store import LOCAL, Outputs
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.residency import Residency
 from mezzotint.engine.run_result import RunResult
+from mezzotint.engine.upgrade import upgraded
 from mezzotint.engine.workflow import Workflow
 from mezzotint.engine.workflow_file import load_workflow
 
@@ -112,7 +113,23 @@ class Host:
             return source
         if isinstance(source, GraphBuilder):
             return Workflow.from_api(source.finalize())
-        return load_workflow(source, self.definitions)
+        warnings: list[str] = []
+        if isinstance(source, Path) or (isinstance(source, str) and source.lstrip()[:1] not in ("{", "[")):
+            warnings = self._load_beside(Path(source).expanduser().absolute())
+        workflow = upgraded(load_workflow(source, self.definitions), self.registry)
+        return workflow.model_copy(update={"warnings": [*workflow.warnings, *warnings]}) if warnings else workflow
+
+    def _load_beside(self, file: Path) -> list[str]:
+        """Load the plugin `saved.nodes.py` that lies beside `saved.json`, if it is allowed; what to say of it."""
+        inline = file.with_name(f"{file.stem}.nodes.py")
+        if not inline.is_file():
+            return []
+        plugin = self.plugins.load_inline(inline, is_trusted=self.settings.reload)
+        self._surround_again()
+        if plugin.state in ("not allowed", "changed"):
+            what = "it changed" if plugin.state == "changed" else "nobody allowed it"
+            return [f"'{inline}' was not run, since {what}; read it, then: mezzotint plugins allow {inline}"]
+        return list(plugin.problems)
 
     def close(self) -> None:
         """Finish what is being written, stop the threads and let go of the plugins."""

@@ -23,6 +23,9 @@ log = logging.getLogger("mezzotint.server")
 class JobAttempt:
     """A job that runs.
 
+    Args:
+        has_previews: whether previews are made when the job does not say.
+
     Attributes:
         is_handed_back: it was stopped to be taken up later, not cancelled.
         last_frames: what clients are to hear of its end, together with what the history keeps.
@@ -36,6 +39,8 @@ class JobAttempt:
         record: JobRecord,
         rank: int = 0,
         observers: Sequence[OnEvent] = (),
+        *,
+        has_previews: bool = False,
     ) -> None:
         self.job = job
         self.report = JobReport(job)
@@ -43,6 +48,7 @@ class JobAttempt:
         self.last_frames: list[AnyFrame] = []
         self._engine, self._log, self._record, self._rank = engine, event_log, record, rank
         self._observers = observers
+        self._has_previews = job.wants_previews(has_previews)
         self._is_noting = self._is_over = False
         self._run: Run | None = None
         self._is_stopped = False
@@ -76,7 +82,7 @@ class JobAttempt:
             job_id=job.job_id,
             extra_pnginfo=job.extra_pnginfo,
             extra={**job.extra_data, **job.secrets},
-            wants_previews=job.wants_previews,
+            wants_previews=lambda: self._has_previews and self._log.is_heard(job),
             record=self._record,
             rank=self._rank,
         )

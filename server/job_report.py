@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mezzotint.engine import event as events
+from mezzotint.engine.encoded_picture import EncodedPicture
 from mezzotint.engine.event import Event, StepEvent
 from mezzotint.engine.failure import qualified_name
 
@@ -156,10 +157,10 @@ class JobReport:
     def _progressed(self, event: events.StepProgressed) -> Iterator[AnyFrame]:
         self._board.set(event, "running", event.value, event.total)
         yield from self._snapshot_if_due(event)
-        picture = PreviewPicture(event.preview) if hasattr(event.preview, "thumbnail") else None
+        picture = _picture(event.preview)
         job_id = self._job.job_id
         if picture is not None:
-            metadata = {**place(event), "prompt_id": job_id, "image_type": "image/jpeg"}
+            metadata = {**place(event), "prompt_id": job_id, "image_type": picture.media_type}
             yield Preview(picture, job_id, metadata)
         progress = {"value": event.value, "max": event.total, "prompt_id": job_id, "node": event.node_id}
         yield Frame("progress", progress, is_for_all=True)
@@ -251,3 +252,9 @@ class JobReport:
 
     def _frame(self, kind: str, **facts: Any) -> Frame:
         return Frame(kind, {**facts, "prompt_id": self._job.job_id})
+
+
+def _picture(preview: Any) -> PreviewPicture | EncodedPicture | None:
+    if isinstance(preview, EncodedPicture):
+        return preview
+    return PreviewPicture(preview) if hasattr(preview, "thumbnail") else None

@@ -37,7 +37,7 @@ class Worker:
     """Starts jobs when it is their turn, and writes down how they end. All on the event loop's thread.
 
     Args:
-        width: how many jobs may run at once.
+        width: how many jobs may run at once. has_previews: whether previews are made for jobs that do not say.
 
     Attributes:
         observers: hear every event of every run, on the loop.
@@ -45,10 +45,18 @@ class Worker:
     """
 
     def __init__(
-        self, host: Host, queue: JobQueue, store: JobStore, records: JobRecords, event_log: EventLog, width: int
+        self,
+        host: Host,
+        queue: JobQueue,
+        store: JobStore,
+        records: JobRecords,
+        event_log: EventLog,
+        width: int,
+        *,
+        has_previews: bool = False,
     ) -> None:
         self._host, self._queue, self._store, self._log = host, queue, store, event_log
-        self._records, self._width = records, width
+        self._records, self._width, self._has_previews = records, width, has_previews
         self._ranks = itertools.count()
         self.observers: list[OnEvent] = []
         self.is_stuck = False
@@ -145,7 +153,9 @@ class Worker:
             report = JobReport(lost.job)
             await self._conclude(lost.job, report, report.refused(str(lost)))
             return
-        attempt = JobAttempt(job, self._host.engine, self._log, record, rank, self.observers)
+        attempt = JobAttempt(
+            job, self._host.engine, self._log, record, rank, self.observers, has_previews=self._has_previews
+        )
         self._attempts[job.job_id] = attempt
         if job.job_id in self._stopped:
             attempt.stop()
