@@ -13,6 +13,7 @@ from .command_line import command_line_times
 from .embedded_model import embedded_model
 from .engine_cost import engine_costs
 from .figure import Figure
+from .load import server_load
 from .png import png_times
 from .server import server_costs
 
@@ -22,6 +23,7 @@ PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "Engine": engine_costs,
     "Command line": command_line_times,
     "Server": server_costs,
+    "Server under load": server_load,
     "Embedded model": embedded_model,
     "Pictures": png_times,
 }
