@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .context import Prompt
+from .context import Place, Prompt
 from .errors import GraphError
 from .expansion import Expand
 from .plan import Plan, Step
@@ -64,7 +64,7 @@ class Answers:
             GraphError: the graph is wrong.
         """
         added = self._plan.expand(step, request, self._registry)
-        self._prompt.add(request.graph)
+        self._prompt.add(request.graph, {new.id: Place(new.parent_id, new.display_id, new.real_id) for new in added})
         links = [as_link(value) for value in request.result]
 
         def answer() -> Slots:
@@ -75,3 +75,22 @@ class Answers:
 
         sinks = [new.id for new in added if new.spec.is_sink]
         return [*(link.node_id for link in links if link is not None), *sinks], answer
+
+
+def present(step: Step, slot: Callable[[str, int], list[Any]]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """What is there of a step's inputs before its body runs: constants, and the values that links bring, by input.
+
+    Of lazy inputs, those that are linked are not, and constants only for an `Invocation`. A raw link brings itself.
+    """
+    spec = step.spec
+    literals, links = step.literals, step.links
+    if spec.has_lazy_input:
+        lazy = {name for name, given in spec.inputs.items() if given.is_lazy}
+        links = {name: link for name, link in links.items() if name not in lazy}
+        if spec.invocation is None:
+            literals = {name: value for name, value in literals.items() if name not in lazy}
+    linked = {name: slot(*link) for name, link in links.items()}
+    if spec.has_raw_link:
+        raw = (name for name in step.links if name in spec.inputs and spec.inputs[name].is_raw_link)
+        linked.update({name: [[*step.links[name]]] for name in raw})
+    return literals, linked

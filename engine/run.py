@@ -12,12 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from . import event as events
-from .answer import Answers, Slots
+from .answer import Answers, present
 from .batch import Batches
 from .context import Prompt
 from .errors import Cancelled, GraphError
 from .event_stream import EventStream, OnEvent
-from .expansion import Expand
 from .failure import failure_facts, first_error
 from .invocation import Bound, bind, invoke_async, pick
 from .lane import Task
@@ -25,6 +24,7 @@ from .mailbox import Mailbox
 from .memory_cache import StepValue
 from .plan import Plan, Step
 from .port import Lazy
+from .request import Request
 from .run_result import RunResult
 from .run_state import TERMINAL, Moves, Reuse, RunState
 from .step_calls import StepCalls
@@ -120,6 +120,9 @@ class Run:
 
     def blocked(self, step: Step, message: str) -> None:
         self._mailbox.put(partial(self.events.emit_step, events.StepBlocked, step, message=message))
+
+    def interrupt(self) -> None:
+        self._mailbox.put(self.cancel)
 
     def progressed(self, node_id: str, value: float, total: float, preview: Any) -> None:
         step = self.plan.steps[node_id]
@@ -229,10 +232,7 @@ class Run:
 
     def bound(self, step: Step) -> Bound:
         """The values of a step's inputs, lazy ones apart."""
-        declared = step.spec.inputs
-        lazy = {name for name, given in declared.items() if given.is_lazy} if step.spec.has_lazy_input else ()
-        literals = {name: value for name, value in step.literals.items() if name not in lazy}
-        return bind(step.spec, literals, {n: self._slot(*link) for n, link in step.links.items() if n not in lazy})
+        return bind(step.spec, *present(step, self._slot))
 
     def _slot(self, step_id: str, slot: int) -> list[Any]:
         return self.values[step_id].outputs[slot]
@@ -277,7 +277,7 @@ class Run:
         try:
             value = await invoke_async(
                 step.spec, self.bound(step), StepCalls(self, step),
-                partial(self._await_graph, step),
+                partial(self._await_answer, step),
             )  # fmt: skip
         except BaseExceptionGroup as group:
             failure = first_error(group)
@@ -300,8 +300,8 @@ class Run:
         given = [name for name in (*step.literals, *step.links) if name in declared and declared[name].is_lazy]
         return {name: Lazy(name, fetch) for name in given}
 
-    async def _await_graph(self, step: Step, request: Expand) -> Slots:
-        needs, answer = self._answers.graph(step, request)
+    async def _await_answer(self, step: Step, request: Request) -> Any:
+        needs, answer = self._answers.to(step, request)
         await self._have(step, needs)
         return answer()
 

@@ -26,7 +26,8 @@ class StepCalls:
         self._run, self._step = run, step
 
     def invoke(self) -> Generator[Request, Any, StepValue]:
-        return invoke(self._step.spec, self._run.bound(self._step), self)
+        make_calls = self._step.spec.invocation or invoke
+        return make_calls(self._step.spec, self._run.bound(self._step), self)
 
     def context(self, call_index: int) -> Context:
         return self._run.engine.context(self._step.id, call_index, self._run.prompt, self._run)
@@ -40,3 +41,10 @@ class StepCalls:
     def check(self) -> None:
         if self._run.is_cancelled:
             raise Cancelled
+
+    def lazy_links(self) -> list[str]:
+        step = self._step
+        return [name for name in step.links if name in step.spec.inputs and step.spec.inputs[name].is_lazy]
+
+    def interrupt(self) -> None:
+        self._run.interrupt()

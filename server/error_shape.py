@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mezzotint.engine.registry import Registry
-from mezzotint.engine.validation import SHOWN_CHOICES, Problem, Validation
+from mezzotint.engine.sentence import SHOWN_CHOICES
+from mezzotint.engine.validation import Problem, Validation
 from mezzotint.engine.workflow import Workflow, as_link
 
 Definitions = Mapping[str, Mapping[str, Any]]
