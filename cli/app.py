@@ -7,69 +7,43 @@ from typing import Annotated, Any
 
 import typer
 
+from .log_output import LogFormat, LogLevel
+from .option import (
+    CHANGES,
+    DISPLAY,
+    JOBS,
+    AsJson,
+    BlockPlugin,
+    CacheDir,
+    CustomNodes,
+    Device,
+    ExtraModelPaths,
+    File,
+    InputDir,
+    LogFormatOption,
+    LogLevelOption,
+    MaxMemory,
+    ModelsDir,
+    OutputDir,
+    OutputStore,
+    PluginFiles,
+    PluginsDir,
+    Reload,
+    Token,
+)
+from .plugin_commands import PluginGroup
+from .plugins_app import plugins_app
+
 app = typer.Typer(
     name="mezzotint",
+    cls=PluginGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_FOLDERS, _CHANGES, _DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
-
-File = Annotated[
-    str,
-    typer.Argument(
-        metavar="FILE",
-        help="A JSON file (API or editor format), a picture that carries a workflow, the name of a bundled workflow "
-        "such as text_to_image, or - for JSON on the standard input.",
-        show_default=False,
-    ),
-]
-ModelsDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--models-dir",
-        metavar="FOLDER",
-        exists=True,
-        file_okay=False,
-        help="Models are searched here first, in checkpoints/, loras/, vae/ and so on.",
-        rich_help_panel=_FOLDERS,
-    ),
-]
-ExtraModelPaths = Annotated[
-    Path | None,
-    typer.Option(
-        "--extra-model-paths",
-        metavar="YAML",
-        exists=True,
-        dir_okay=False,
-        help="An extra_model_paths.yaml of another installation, whose models are used too.",
-        rich_help_panel=_FOLDERS,
-    ),
-]
-InputDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--input-dir",
-        metavar="FOLDER",
-        exists=True,
-        file_okay=False,
-        help="Where the pictures are that workflows load.",
-        rich_help_panel=_FOLDERS,
-    ),
-]
-PluginFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--plugin",
-        metavar="FILE.py",
-        help="A Python file with nodes of your own. May be repeated.",
-        rich_help_panel=_FOLDERS,
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+app.add_typer(plugins_app, name="plugins")
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -98,7 +72,7 @@ def run(
             "--set",
             metavar="NODE.INPUT=VALUE",
             help="Set an input. NODE is an id, a title, or a node type. May be repeated.",
-            rich_help_panel=_CHANGES,
+            rich_help_panel=CHANGES,
         ),
     ] = None,
     prompt: Annotated[
@@ -107,12 +81,12 @@ def run(
             "--prompt",
             metavar="TEXT",
             help="Set the text that is encoded for the positive side of the sampler.",
-            rich_help_panel=_CHANGES,
+            rich_help_panel=CHANGES,
         ),
     ] = None,
     negative: Annotated[
         str | None,
-        typer.Option("--negative", metavar="TEXT", help="Set the negative text.", rich_help_panel=_CHANGES),
+        typer.Option("--negative", metavar="TEXT", help="Set the negative text.", rich_help_panel=CHANGES),
     ] = None,
     seed: Annotated[
         str | None,
@@ -120,7 +94,7 @@ def run(
             "--seed",
             metavar="N|random",
             help="Set every seed. 'random' draws one for each run and tells it.",
-            rich_help_panel=_CHANGES,
+            rich_help_panel=CHANGES,
         ),
     ] = None,
     count: Annotated[
@@ -131,59 +105,43 @@ def run(
             min=1,
             help="Run so many times. From run to run, values change as the file says (its 'control after generate'); "
             "seeds that are given here, that the file keeps fixed or says nothing of, count up by 1.",
-            rich_help_panel=_CHANGES,
+            rich_help_panel=CHANGES,
         ),
     ] = 1,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--output-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Where pictures are saved. Made if it is not there.",
-            rich_help_panel=_FOLDERS,
-        ),
-    ] = None,
+    output_dir: OutputDir = None,
     input_dir: InputDir = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--cache-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Keep what nodes compute here, so that a later run does not compute it again.",
-            rich_help_panel=_FOLDERS,
-        ),
-    ] = None,
+    cache_dir: CacheDir = None,
     plugin: PluginFiles = None,
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
-    ] = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
+    custom_nodes: CustomNodes = None,
+    reload: Reload = False,
+    output_store: OutputStore = "local",
+    device: Device = None,
     no_metadata: Annotated[
         bool,
-        typer.Option("--no-metadata", help="Save pictures without the workflow inside.", rich_help_panel=_DISPLAY),
+        typer.Option("--no-metadata", help="Save pictures without the workflow inside.", rich_help_panel=DISPLAY),
     ] = False,
     as_json: Annotated[
         bool,
         typer.Option(
             "--json",
             help="Write the events as JSON lines to the standard output, everything else to the standard error.",
-            rich_help_panel=_DISPLAY,
+            rich_help_panel=DISPLAY,
         ),
     ] = False,
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", "-q", help="Write only the files made, and errors.", rich_help_panel=_DISPLAY),
+        typer.Option("--quiet", "-q", help="Write only the files made, and errors.", rich_help_panel=DISPLAY),
     ] = False,
     traceback: Annotated[
         bool,
         typer.Option(
             "--traceback",
             help="Show the whole traceback of a node that fails unexpectedly.",
-            rich_help_panel=_DISPLAY,
+            rich_help_panel=DISPLAY,
         ),
     ] = False,
 ) -> None:
@@ -201,11 +159,13 @@ def run(
     from .run import run as run_workflow
 
     host: dict[str, Any] = {
-        **_host_options(plugin, models_dir, extra_model_paths, input_dir),
+        **_host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths, input_dir),
         "output_dir": output_dir,
         "cache_dir": cache_dir,
         "device": device,
         "save_metadata": not no_metadata,
+        "reload": reload,
+        "output_store": output_store,
     }
     request = RunRequest(
         file, settings or [], prompt, negative, seed, count, as_json, quiet, traceback, host
@@ -221,11 +181,14 @@ def validate(
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
+    custom_nodes: CustomNodes = None,
 ) -> None:
     """Check a workflow without running it. Exit code 2 if anything is wrong."""
     from .validate import validate as validate_workflow
 
-    host = _host_options(plugin, models_dir, extra_model_paths, input_dir)
+    host = _host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths, input_dir)
     raise typer.Exit(validate_workflow(file, as_json=as_json, host=host))
 
 
@@ -237,11 +200,14 @@ def convert(
         typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="Write here, not to the standard output."),
     ] = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
+    custom_nodes: CustomNodes = None,
 ) -> None:
     """Convert a workflow, such as an editor's or a picture's, to API format."""
     from .convert import convert as convert_workflow
 
-    raise typer.Exit(convert_workflow(file, output, _host_options(plugin)))
+    raise typer.Exit(convert_workflow(file, output, _host_options((plugin, plugins_dir, block_plugin, custom_nodes))))
 
 
 @app.command()
@@ -251,11 +217,14 @@ def nodes(
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
+    custom_nodes: CustomNodes = None,
 ) -> None:
     """List the nodes, or show the inputs, limits and outputs of one."""
     from .nodes import show_nodes
 
-    host = _host_options(plugin, models_dir, extra_model_paths)
+    host = _host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths)
     raise typer.Exit(show_nodes(name, as_json=as_json, host=host))
 
 
@@ -265,19 +234,18 @@ def models(
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """List the models there are and where they lie."""
     from .models import show_models
 
-    raise typer.Exit(show_models(as_json=as_json, host=_host_options(plugin, models_dir, extra_model_paths)))
-
-
-@app.command()
-def plugins(plugin: PluginFiles = None) -> None:
-    """List the plugins, and what is wrong with those that do not load."""
-    from .plugins import show_plugins
-
-    raise typer.Exit(show_plugins(_host_options(plugin)))
+    raise typer.Exit(
+        show_models(
+            as_json=as_json,
+            host=_host_options((plugin, plugins_dir, block_plugin, None), models_dir, extra_model_paths),
+        )
+    )
 
 
 @app.command()
@@ -285,82 +253,126 @@ def serve(
     host: Annotated[
         str,
         typer.Option(
-            "--host", metavar="ADDRESS", help="Where to listen. Others than this machine's own need --insecure."
+            "--host",
+            metavar="ADDRESS",
+            help="Where to listen. Others than this machine's own need --token or --insecure.",
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for any that is free.")] = 8188,
+    token: Token = None,
     insecure: Annotated[
         bool,
         typer.Option(
             "--insecure", help="Let everybody who can reach the address run workflows: no one is asked who they are."
         ),
     ] = False,
-    output_dir: Annotated[
-        Path | None,
+    database: Annotated[
+        str | None,
         typer.Option(
-            "--output-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Where pictures are saved.",
-            rich_help_panel=_FOLDERS,
+            "--database",
+            metavar="URL",
+            help="Where jobs are kept, as an SQLAlchemy URL. Default: jobs.sqlite in the home.",
+            show_default=False,
+            rich_help_panel=JOBS,
         ),
     ] = None,
+    parallel: Annotated[
+        int,
+        typer.Option("--parallel", metavar="N", min=1, help="How many jobs may run at once.", rich_help_panel=JOBS),
+    ] = 2,
+    grace: Annotated[
+        float,
+        typer.Option(
+            "--grace",
+            metavar="SECONDS",
+            min=0,
+            help="How long running jobs may go on when the server stops, before they are handed back to the queue.",
+            rich_help_panel=JOBS,
+        ),
+    ] = 2.0,
+    editor: Annotated[
+        bool | None,
+        typer.Option("--editor/--no-editor", show_default=False, help="Give / to the editor. Default: if installed."),
+    ] = None,
+    multi_user: Annotated[
+        bool,
+        typer.Option("--multi-user", help="Let editors make users, each with settings and workflows of their own."),
+    ] = False,
+    enable_cors_header: Annotated[
+        str | None,
+        typer.Option(
+            "--enable-cors-header",
+            metavar="ORIGIN",
+            help="Let the pages of another address, such as http://localhost:5173, use the server; '*' lets all.",
+        ),
+    ] = None,
+    output_dir: OutputDir = None,
     input_dir: InputDir = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--cache-dir",
-            metavar="FOLDER",
-            file_okay=False,
-            help="Keep what nodes compute here.",
-            rich_help_panel=_FOLDERS,
-        ),
-    ] = None,
+    cache_dir: CacheDir = None,
+    max_memory: MaxMemory = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
     plugin: PluginFiles = None,
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
-    ] = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
+    custom_nodes: CustomNodes = None,
+    reload: Reload = False,
+    output_store: OutputStore = "local",
+    device: Device = None,
 ) -> None:
-    """Serve editors and scripts over HTTP and a websocket, one job at a time.
+    """Serve editors and scripts over HTTP and a websocket.
 
-    The queue and the history are kept in memory: they are gone when the server stops. Jobs that survive a restart come
-    with a later release.
+    Jobs, their history and their events are kept in a database: they survive a restart, and a crash.
     """
     from .serve import ServeRequest
     from .serve import serve as serve_jobs
 
-    folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device}
-    options = {**_host_options(plugin, models_dir, extra_model_paths, input_dir), **folders}
-    raise typer.Exit(serve_jobs(ServeRequest(host, port, insecure, options)))
+    folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device, "output_store": output_store}
+    options = {
+        **_host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths, input_dir),
+        **folders,
+        "reload": reload,
+    }
+    request = ServeRequest(
+        host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace,
+        max_memory=max_memory, log_format=log_format, log_level=log_level,
+    )  # fmt: skip
+    raise typer.Exit(serve_jobs(request))
 
 
 @app.command()
 def doctor(
-    output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", metavar="FOLDER", file_okay=False, rich_help_panel=_FOLDERS)
-    ] = None,
+    output_dir: OutputDir = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     plugin: PluginFiles = None,
+    plugins_dir: PluginsDir = None,
+    block_plugin: BlockPlugin = None,
 ) -> None:
     """Check the installation: versions, device, memory, folders, models, plugins. Exit code 1 if any is broken."""
     from .doctor import doctor as look
 
-    host = {**_host_options(plugin, models_dir, extra_model_paths), "output_dir": output_dir}
+    host = {
+        **_host_options((plugin, plugins_dir, block_plugin, None), models_dir, extra_model_paths),
+        "output_dir": output_dir,
+    }
     raise typer.Exit(look(host))
 
 
 def _host_options(
-    plugins: list[Path] | None,
+    plugins: tuple[list[Path] | None, Path | None, list[str] | None, list[Path] | None],
     models_dir: Path | None = None,
     extra_model_paths: Path | None = None,
     input_dir: Path | None = None,
 ) -> dict[str, Any]:
+    named, plugins_dir, blocked, custom_nodes = plugins
     return {
-        "plugins": plugins,
+        "plugins": named,
+        "plugins_dir": plugins_dir,
+        "blocked_plugins": tuple(blocked or ()),
+        "custom_nodes": custom_nodes,
         "models_dir": models_dir,
         "extra_model_paths": extra_model_paths,
         "input_dir": input_dir,

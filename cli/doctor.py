@@ -111,9 +111,10 @@ def _host(host: Host) -> Iterator[Finding]:
     models = find_models(host.folders)
     counts = ", ".join(f"{len(names)} {kind}" for kind, names in models.items())
     yield Finding("ok" if models.get("checkpoints") else "broken", "models", counts or "there are none")
-    for plugin in host.plugins.loaded:
-        state: State = "broken" if plugin.problem else "ok"
-        yield Finding(state, "plugin", plugin.problem or f"{plugin.name}: {len(plugin.nodes)} nodes ({plugin.origin})")
+    for plugin in host.plugins.found:
+        state: State = "broken" if plugin.problem else "ok" if plugin.is_loaded else "note"
+        what = f"{len(plugin.nodes)} nodes" if plugin.is_loaded else plugin.state
+        yield Finding(state, "plugin", plugin.problem or f"{plugin.name}: {what} ({plugin.origin})")
 
 
 def _folders(folders: Folders) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from mezzotint.plugins.host import Host, Settings
 from .terminal import Terminal
 from .usage import UsageError
 
-_PATHS = ("input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir")
+_PATHS = ("input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir", "plugins_dir")
 _DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d+)?")
 
 
@@ -26,9 +26,10 @@ def open_host(terminal: Terminal, plugins: list[Path] | None = None, **options: 
     for name in _PATHS:
         if options.get(name) is not None:
             options[name] = options[name].expanduser().absolute()
-    host = Host(Settings(plugins=named, **options))
-    for plugin in host.plugins.loaded:
-        if plugin.problem and plugin.origin in {str(path) for path in named}:
+    folders = tuple(path.expanduser().absolute() for path in options.pop("custom_nodes", None) or ())
+    host = Host(Settings(plugins=named, custom_nodes=folders, **options))
+    for plugin in host.plugins.found:
+        if plugin.problem and plugin.path in named:
             host.close()
             raise UsageError(f"--plugin: {plugin.problem}")
     for problem in host.plugins.problems():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mezzotint.engine.event import StepFailed
@@ -87,9 +86,10 @@ def _natural_order(node_id: str) -> list[tuple[bool, int | str]]:
     return [(not part.isdecimal(), int(part) if part.isdecimal() else part) for part in parts]
 
 
-def written_files(outputs: Mapping[str, Mapping[str, Sequence[Any]]], folders: Folders) -> list[Path]:
-    """The files that output nodes report, absolute."""
-    return [path for shown in outputs.values() for item in _items(shown) if (path := _path(item, folders)) is not None]
+def written_files(outputs: Mapping[str, Mapping[str, Sequence[Any]]], folders: Folders) -> list[str]:
+    """The files that output nodes report: absolute paths, or addresses where a store has given some."""
+    items = (item for shown in outputs.values() for item in _items(shown))
+    return [place for item in items if (place := _place(item, folders)) is not None]
 
 
 def shown_texts(shown: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -101,10 +101,12 @@ def _items(shown: Mapping[str, Sequence[Any]]) -> Iterator[Any]:
     return (item for items in shown.values() if not isinstance(items, str) for item in items)
 
 
-def _path(item: Any, folders: Folders) -> Path | None:
-    if not isinstance(item, dict) or not isinstance(item.get("filename"), str):
+def _place(item: Any, folders: Folders) -> str | None:
+    if not isinstance(item, Mapping) or not isinstance(item.get("filename"), str):
         return None
+    if isinstance(item.get("url"), str):
+        return str(item["url"])
     folder_type = item.get("type", "output")
     if folder_type not in ("input", "output", "temp"):
         return None
-    return folders.by_type(folder_type).absolute() / str(item.get("subfolder", "")) / str(item["filename"])
+    return str(folders.by_type(folder_type).absolute() / str(item.get("subfolder", "")) / str(item["filename"]))

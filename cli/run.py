@@ -143,7 +143,7 @@ class _Runs:
                 self.terminal.say(f"{titles.get(node_id, node_id)}: {text}")
         tell = self.terminal.say if self.request.as_json else self.terminal.result
         for path in written_files(result.outputs, self.host.folders):
-            tell(str(path))
+            tell(path)
         tell_failures(self.terminal, result, self.host.registry, with_traceback=self.is_traceback_wanted)
         self.terminal.say(tally.summary(result), style="dim")
 

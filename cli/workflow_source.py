@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.resources import files
 from pathlib import Path
 
 from mezzotint.engine.errors import WorkflowError
@@ -11,17 +10,9 @@ from mezzotint.engine.registry import closest
 from mezzotint.engine.workflow import Workflow
 from mezzotint.engine.workflow_file import parse_json, read_document
 from mezzotint.plugins.host import Host
+from mezzotint.workflows import bundled_workflows
 
 STDIN = "-"
-SUFFIX = ".json"
-
-
-def bundled_workflows() -> dict[str, str]:
-    """Name → JSON text of the workflows that come with Mezzotint."""
-    found = sorted(files("mezzotint.workflows").iterdir(), key=lambda file: file.name)
-    return {
-        file.name.removesuffix(SUFFIX): file.read_text(encoding="utf-8") for file in found if file.name.endswith(SUFFIX)
-    }
 
 
 def read_workflow(name: str, host: Host) -> Workflow:

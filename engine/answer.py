@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from .context import Place, Prompt
 from .errors import GraphError
 from .expansion import Expand
+from .lane import Task
 from .plan import Plan, Step
 from .registry import Registry
 from .request import Need, Request
@@ -15,6 +16,13 @@ from .workflow import as_link, unwrap_value
 
 Slots = tuple[list[Any], ...]
 """For each output the list of its values."""
+
+
+class Parked(NamedTuple):
+    """A suspended body, and what it gets when the steps it waits for are done."""
+
+    task: Task
+    answer: Callable[[], Any]
 
 
 class Answers:

@@ -1,6 +1,6 @@
 """Files that appear whole or not at all: written under another name in the same folder, then given their own.
 
-Both functions raise the `OSError` of the step that failed and leave nothing behind, whatever interrupts them. No file
+The functions raise the `OSError` of the step that failed and leave nothing behind, whatever interrupts them. No file
 is flushed to the medium: after a power cut a file may be torn, so readers that care keep a checksum.
 """
 
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".mezzotint-", ".tmp"
 REPLACE_TRIES, REPLACE_PAUSE_S = 20, 0.025
@@ -39,24 +40,56 @@ def write_new(folder: Path, names: Iterable[str], data: bytes) -> str:
         OSError: the folder is missing or may not be written, or the disk is full.
     """
     with _staged(folder, data) as temporary:
-        for name in names:
-            with contextlib.suppress(FileExistsError):
-                _publish(temporary, folder / name)
-                return name
-    raise FileExistsError(f"every name offered is taken in '{folder}'")
+        return publish_new(temporary, names)
+
+
+@contextlib.contextmanager
+def new_file(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A new file of the folder, open for writing, which is gone afterwards unless `publish_new` gave it a name.
+
+    Raises:
+        OSError: the folder is missing or may not be written.
+    """
+    temporary = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    try:
+        with temporary.open("xb") as file:  # not tempfile, whose files only their owner may read
+            yield temporary, file
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def publish_new(temporary: Path, names: Iterable[str]) -> str:
+    """Give a closed file of `new_file` the first of `names` that is free in its folder, and return that name.
+
+    Raises:
+        FileExistsError: every name is taken. OSError: the folder may not be written.
+    """
+    for name in names:
+        with contextlib.suppress(FileExistsError):
+            _publish(temporary, temporary.parent / name)
+            return name
+    raise FileExistsError(f"every name offered is taken in '{temporary.parent}'")
+
+
+def move_new(source: Path, target: Path) -> None:
+    """Give a file another name on the same file system, never over another file.
+
+    Raises:
+        FileExistsError: there is such a file.
+        OSError: the file is missing, or a folder may not be written.
+    """
+    _publish(source, target)
+    source.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _staged(folder: Path, data: bytes) -> Iterator[Path]:
     """The data in a new file of the folder, which is gone afterwards unless it was renamed."""
-    temporary = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
-    try:
-        with temporary.open("xb") as file:  # not tempfile, whose files only their owner may read
-            file.write(data)
+    with new_file(folder) as (temporary, file):
+        file.write(data)
+        file.close()
         yield temporary
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _publish(temporary: Path, path: Path) -> None:

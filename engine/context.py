@@ -12,6 +12,7 @@ from .expansion import GraphBuilder
 
 if TYPE_CHECKING:
     from .folders import Folders
+    from .output_store import Outputs
     from .residency import Residency
     from .workflow import Workflow
 
@@ -51,7 +52,7 @@ class Prompt:
         extra_pnginfo: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        self._workflow = workflow
+        self.workflow = workflow
         self.extra_pnginfo = workflow.extra_pnginfo if extra_pnginfo is None else extra_pnginfo
         self.extra = extra or {}
         self._added: dict[str, Any] = {}
@@ -60,7 +61,7 @@ class Prompt:
     @cached_property
     def original(self) -> dict[str, Any]:
         """The graph in API format, as submitted."""
-        return self._workflow.to_api()
+        return self.workflow.to_api()
 
     @property
     def nodes(self) -> Mapping[str, Any]:
@@ -87,8 +88,8 @@ class Context:
     Attributes:
         node_id: the step's id. call_index: which call of a list-mapped step this is.
         device: where models run, `"cpu"` or `"cuda:0"`. models: the residency manager, borrows weights.
-        folders: input, output, temp and models folders. save_metadata: whether files carry their workflow.
-        shown: what `show` collected.
+        folders: input, output, temp and models folders. outputs: saves files, in the output folder or wherever they go.
+        save_metadata: whether files carry their workflow. shown: what `show` collected.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Context:
         listener: Listener | None = None,
         call_index: int = 0,
         save_metadata: bool = True,
+        outputs: Outputs | None = None,
     ) -> None:
         self.node_id = node_id
         self.call_index = call_index
@@ -109,6 +111,7 @@ class Context:
         self._prompt = prompt
         self._folders = folders
         self._models = models
+        self._outputs = outputs
         self._listener = listener
         self._graphs = 0
 
@@ -142,6 +145,14 @@ class Context:
 
             self._folders = Folders.default()
         return self._folders
+
+    @property
+    def outputs(self) -> Outputs:
+        if self._outputs is None:
+            from .output_store import Outputs
+
+            self._outputs = Outputs(self.folders)
+        return self._outputs
 
     @property
     def models(self) -> Residency:

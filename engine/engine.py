@@ -23,11 +23,13 @@ from .lane import SLOW_SECONDS, Lane, Scope, Task
 from .lineage import Lineage
 from .memory_cache import MemoryCache, StepValue
 from .node import NodeSpec
+from .output_store import LOCAL, Outputs
 from .plan import Plan, Step
 from .registry import Registry
 from .residency import Residency
 from .run import Run
 from .run_result import RunResult
+from .surroundings import Surroundings
 from .validation import CheckedNode, Validation, validate
 from .workflow import Workflow
 
@@ -46,7 +48,8 @@ class Engine:
             bound. cpu_threads: size of the CPU pool.
         device_width: how many generator bodies the device's lane interleaves, and so may merge; None for 1 on a CPU
             and `MERGED_BODIES` elsewhere. scope: surrounds bodies, see `Lane`.
-        save_metadata: whether files carry the workflow that made them.
+        save_metadata: whether files carry the workflow that made them. outputs: where files go; the output folder when
+            None. surroundings: what plugins do around runs and steps.
     """
 
     def __init__(
@@ -62,9 +65,13 @@ class Engine:
         device_width: int | None = None,
         scope: Scope | None = None,
         save_metadata: bool = True,
+        outputs: Outputs | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self.registry = registry
         self.folders = folders or Folders.default()
+        self.outputs = outputs or Outputs(self.folders)
+        self.surroundings = surroundings or Surroundings()
         self.models = models or Residency(folders=self.folders)
         self.memory = MemoryCache(memory_nbytes)
         self.disk = DiskCache(cache_dir, cache_nbytes) if cache_dir is not None else None
@@ -115,9 +122,11 @@ class Engine:
             if validation.problems:
                 raise InvalidWorkflowError(validation.problems)
         fingerprints = await self._fingerprints(validation)
-        plan = Plan(validation, fingerprints, sink_salt=str(self.folders.output))
+        place = str(self.folders.output) if self.outputs.name == LOCAL else f"store {self.outputs.name}"
+        plan = Plan(validation, fingerprints, sink_salt=place)
         prompt = Prompt(workflow, extra_pnginfo, extra)
-        return Run(self, plan, job_id or str(uuid.uuid4()), prompt, on_event, wants_previews)
+        hear = self.surroundings.listener(on_event)
+        return Run(self, plan, job_id or str(uuid.uuid4()), prompt, hear, wants_previews)
 
     def validate(self, workflow: Workflow, targets: Iterable[str] | None = None) -> Validation:
         """Every problem of a workflow, and what of it can run."""
@@ -179,6 +188,7 @@ class Engine:
             listener=run,
             call_index=call_index,
             save_metadata=self.save_metadata,
+            outputs=self.outputs,
         )
 
     def is_quick(self, spec: NodeSpec) -> bool:

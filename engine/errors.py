@@ -12,6 +12,7 @@ MezzotintError                  shown as a sentence, never as a traceback
 ├── OutOfMemoryError            what is asked for does not fit this machine
 ├── OutputError                 a file that cannot be written, or that would leave its folder
 └── FolderError                 a file name or a folders setting that cannot be followed
+    └── OutsideFolderError      a path that leads out of its folder
 
 Cancelled                       control flow: the job was asked to stop (a BaseException)
 """
@@ -93,3 +94,7 @@ class Cancelled(BaseException):
 
 class FolderError(MezzotintError):
     """A file name leaves its folder or names no file, or a settings file of folders is not understood."""
+
+
+class OutsideFolderError(FolderError):
+    """A path leads out of its folder, by `..`, by a link or because it is absolute."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from .errors import FolderError, MissingModelError
 from .extra_paths import EXTRA_PATHS_FILE, expanded, read_extra_paths
-from .listed_folder import ListedFolder, why_refused
+from .folder_path import path_below, why_refused
+from .listed_folder import ListedFolder
 
 HOME_VARIABLE = "MEZZOTINT_HOME"
 MODELS_VARIABLE = "MEZZOTINT_MODELS"
@@ -63,6 +64,14 @@ _bundled: dict[tuple[str, str], Path] = {}
 def bundle_model(kind: str, name: str, path: Path) -> None:
     """Offer a model that comes with a package. A file of the user's own with that name goes before it."""
     _bundled[kind, name] = path
+
+
+class LocatedModel(NamedTuple):
+    """A model and where it lies. `folder_index` counts `Folders.search_path`; -1 if it comes with a package."""
+
+    name: str
+    path: Path
+    folder_index: int
 
 
 class Folders:
@@ -160,6 +169,25 @@ class Folders:
         names = {name for folder in self._searched(kind) for name in folder.names()}
         return sorted(names | {name for of_kind, name in _bundled if of_kind == kind})
 
+    def search_path(self, kind: str) -> tuple[Path, ...]:
+        """Every folder where models of a kind are searched, in order: `model_folders`, and those of pipelines.
+
+        Raises:
+            FolderError: there is no such kind.
+        """
+        return tuple(folder.path for folder in self._searched(kind))
+
+    def located(self, kind: str) -> list[LocatedModel]:
+        """The models that `filenames` names, with the file or folder that each name stands for.
+
+        Raises:
+            FolderError: there is no such kind.
+        """
+        found = {name: LocatedModel(name, path, -1) for (of_kind, name), path in _bundled.items() if of_kind == kind}
+        for index, folder in reversed([*enumerate(self._searched(kind))]):
+            found.update((name, LocatedModel(name, folder.path / name, index)) for name in folder.names())
+        return sorted(found.values())
+
     def find(self, kind: str, name: str) -> Path | None:
         """The file of a model, or the folder of a pipeline; None when there is none, or the name leaves its folder.
 
@@ -196,20 +224,20 @@ class Folders:
     def images(self, folder_type: str = "input") -> list[str]:
         """The pictures in a folder and below: paths with '/', sorted."""
         path = self.by_type(folder_type)
-        return sorted(self._images.setdefault(path, ListedFolder(path, IMAGES)).names())
+        return sorted(self._images.setdefault(path, ListedFolder(path, IMAGES, stays_inside=True)).names())
 
     def resolve_annotated(self, name: str, folder_type: str = "input") -> Path:
         """The path of `"a.png [temp]"`: in the folder that the annotation names, else in `folder_type`.
 
-        The file need not exist.
+        The file need not exist. Links are followed, but not out of the folder.
 
         Raises:
-            FolderError: the name leaves that folder.
+            FolderError: the name, or a link in it, leaves that folder.
         """
         plain, folder_type = split_annotation(name, folder_type)
         if why := why_refused(plain):
             raise FolderError(f"the file name {name!r} cannot be used: {why}")
-        return self.by_type(folder_type) / plain
+        return path_below(self.by_type(folder_type), plain)
 
     def require_file(self, name: str, folder_type: str = "input") -> Path:
         """As `resolve_annotated`, for a file that must be there.

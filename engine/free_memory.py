@@ -7,18 +7,45 @@ from pathlib import Path
 CGROUP_FOLDER = Path("/sys/fs/cgroup")
 
 
+class ProcessMemory:
+    """What this process holds of the main memory, and may hold.
+
+    Attributes:
+        limit_nbytes: memory counts as free only up to here; None for no limit.
+    """
+
+    def __init__(self) -> None:
+        self.limit_nbytes: int | None = None
+
+    @property
+    def resident_nbytes(self) -> int:
+        """How much it holds now, as the system counts it: values, models, and the code itself."""
+        import psutil
+
+        return int(psutil.Process().memory_info().rss)
+
+    @property
+    def free_nbytes(self) -> int | None:
+        """What is left of the limit; None where there is none."""
+        return None if self.limit_nbytes is None else max(self.limit_nbytes - self.resident_nbytes, 0)
+
+
+PROCESS = ProcessMemory()
+
+
 def free_nbytes(device: str) -> int:
     """Bytes that can be allocated now on a device; for any device but CUDA, of the machine's main memory.
 
-    Memory that torch keeps for itself on a CUDA device, unused, counts as free.
+    Main memory is free up to the limit of `PROCESS`. Memory that torch keeps for itself on a CUDA device, unused, is
+    free.
     """
     if device.startswith("cuda"):
         return _free_cuda_nbytes(device)
     import psutil
 
     available = int(psutil.virtual_memory().available)
-    left = cgroup_free_nbytes(CGROUP_FOLDER)
-    return available if left is None else min(available, left)
+    left = (available, cgroup_free_nbytes(CGROUP_FOLDER), PROCESS.free_nbytes)
+    return min(nbytes for nbytes in left if nbytes is not None)
 
 
 def _free_cuda_nbytes(device: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from .blocked import Blocked
 from .context import Context
+from .current_job import CURRENT_JOB
 from .errors import GraphError
 from .expansion import Expand
 from .memory_cache import StepValue
@@ -24,6 +25,9 @@ Bound = dict[str, list[Any]]
 
 class Calls(Protocol):
     """What the calls of a step have to do with the run they belong to."""
+
+    @property
+    def job_id(self) -> str: ...
 
     def context(self, call_index: int) -> Context:
         """What call number `call_index` may touch."""
@@ -229,6 +233,7 @@ async def invoke_async(
         return await _driven(spec.invocation(spec, bound, run), answer)
 
     async def call(index: int, arguments: dict[str, Any]) -> tuple[Any, Context | None]:
+        CURRENT_JOB.set(run.job_id)  # of this task alone
         run.check()
         blocked = blocked_result(blocked_in(arguments, spec), run)
         if blocked is not None:

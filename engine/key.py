@@ -47,6 +47,9 @@ def step_key(
             if key is None:
                 return None
             parts.append(b"@%b.%d;" % (key.encode(), link.slot))
+        for name, version_of in spec.versioned_inputs:
+            if name in literals and (version := version_of(str(literals[name]))):
+                parts.append(f"#{name}={version};".encode())
         if fingerprint is not None:
             parts.append(b"!")
             parts.extend(canonical(fingerprint))

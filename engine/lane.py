@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from .context import Context
+from .current_job import CURRENT_JOB
 from .errors import Cancelled
 from .node import NodeSpec
 from .request import Request
@@ -27,6 +28,9 @@ SLOW_SECONDS = 0.001
 
 class Owner(Protocol):
     """Who a task belongs to: a run."""
+
+    @property
+    def job_id(self) -> str: ...
 
     @property
     def is_cancelled(self) -> bool: ...
@@ -84,10 +88,14 @@ class Task:
         """Whether the tasks before it in its batch went well."""
         return all(task.is_done and task.failure is None for task in self.after)
 
-    def advance(self, scope: Scope) -> Request | None:
-        """Run the body until it asks for something (returned) or ends (None)."""
+    def advance(self, scope: Scope, is_alone: Callable[[], bool] | None = None) -> Request | None:
+        """Run the body until it asks for something (returned) or ends (None).
+
+        As long as `is_alone` says that nobody else waits for the thread, what the lane can answer is answered here.
+        """
         began = time.perf_counter()
         self.request = None
+        CURRENT_JOB.set(self.owner.job_id)  # stays until the thread takes up another
         try:
             if self.owner.is_cancelled:
                 raise Cancelled
@@ -98,6 +106,10 @@ class Task:
                 self._generator = self.start()
             with scope(self.spec):
                 request = self._resume(self._generator)
+                while is_alone is not None and is_alone() and isinstance(request, Request):
+                    if request.is_for_executor:
+                        break
+                    request = self._answered(self._generator, request)
             if not isinstance(request, Request):
                 kind = type(request).__name__
                 raise TypeError(f"the body yields {kind}; it may yield Need, Expand and other requests")
@@ -114,6 +126,16 @@ class Task:
         """Drop a suspended body; its `finally` clauses run."""
         if self._generator is not None:
             self._generator.close()
+
+    def _answered(self, generator: Generator[Request, Any, Any], request: Request) -> Request:
+        """Answer a request and run on to the next. Little else is done, since after a forward caches are cold."""
+        if self.owner.is_cancelled:
+            raise Cancelled
+        try:
+            (answer,) = type(request).answer((request,), self.context or Context())
+        except Exception as error:
+            return generator.throw(error)
+        return generator.send(answer)
 
     def _resume(self, generator: Generator[Request, Any, Any]) -> Request:
         answer, error = self.answer, self.error
@@ -203,10 +225,12 @@ class Lane:
                 self._queue.put(batch[index:])
                 return
 
-    def _run(self, task: Task, active: deque[Task], is_last: bool = True) -> bool:
+    def _run(
+        self, task: Task, active: deque[Task], is_last: bool = True, is_alone: Callable[[], bool] | None = None
+    ) -> bool:
         """Advance a task; returns whether that took long."""
         before = task.seconds
-        request = task.advance(self._scope)
+        request = task.advance(self._scope, is_alone)
         is_slow = task.seconds - before > SLOW_SECONDS
         if request is not None and not request.is_for_executor:
             active.append(task)
@@ -225,8 +249,9 @@ class Lane:
         for task in chosen:
             active.remove(task)
         self._resolve(chosen)
+        is_alone = None if active or len(chosen) > 1 else self._queue.empty
         for task in chosen:
-            self._run(task, active)
+            self._run(task, active, is_alone=is_alone)
 
     def _resolve(self, tasks: list[Task]) -> None:
         live = [task for task in tasks if not task.owner.is_cancelled]

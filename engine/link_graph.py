@@ -30,6 +30,14 @@ class LinkGraph:
         """
         return list(nx.topological_sort(self._graph))
 
+    def generations(self) -> list[list[str]]:
+        """All nodes, each in the first of the lists that comes after those of all its parents.
+
+        Raises:
+            networkx.NetworkXUnfeasible: the links form a circle.
+        """
+        return [list(generation) for generation in nx.topological_generations(self._graph)]
+
     def circles(self) -> Iterator[list[str]]:
         """For each knot of nodes that need each other one circle: each feeds the next, and the last one the first."""
         if nx.is_directed_acyclic_graph(self._graph):

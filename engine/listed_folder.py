@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import NamedTuple
+
+from .folder_path import is_below, why_refused
 
 DIFFUSERS_INDEX = "model_index.json"
 """A folder that holds this file is a diffusers pipeline: one model, whatever lies inside."""
@@ -16,21 +17,6 @@ RACY_NS = 2_000_000_000
 
 Identity = tuple[int, int]
 """The device and the inode of a folder."""
-
-
-def why_refused(name: str) -> str | None:
-    """Why a name is not a path below a folder on every system, or None when it is one."""
-    if not name:
-        return "it is empty"
-    if "\0" in name:
-        return "it holds a NUL"
-    if "\\" in name:
-        return f"it holds a backslash; folders are parted by '/': '{name.replace(chr(92), '/')}'"
-    if name.startswith("/") or re.match("[A-Za-z]:", name):
-        return "it is an absolute path"
-    if ".." in name.split("/"):
-        return "'..' would leave the folder"
-    return None
 
 
 class _Listing(NamedTuple):
@@ -62,12 +48,22 @@ class ListedFolder:
     Args:
         suffixes: the endings of files that are listed, in lower case with their dot; None for any.
         lists_pipelines: whether a diffusers folder is listed as one entry, and its inside is not.
+        stays_inside: whether links that lead out of the folder are left out. Of models they are followed: only whoever
+            owns the machine can put them there, and weights often lie on another disk.
     """
 
-    def __init__(self, path: Path, suffixes: frozenset[str] | None, lists_pipelines: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        suffixes: frozenset[str] | None,
+        lists_pipelines: bool = False,
+        *,
+        stays_inside: bool = False,
+    ) -> None:
         self.path = path
         self._suffixes = suffixes
         self._lists_pipelines = lists_pipelines
+        self._stays_inside = stays_inside
         self._listing: _Listing | None = None
 
     def names(self) -> list[str]:
@@ -91,6 +87,9 @@ class ListedFolder:
     def _is_wanted(self, name: str) -> bool:
         return self._suffixes is None or PurePath(name).suffix.lower() in self._suffixes
 
+    def _leads_out(self, entry: os.DirEntry[str]) -> bool:
+        return self._stays_inside and entry.is_symlink() and not is_below(self.path, entry.path)
+
     def _walk(self, folder: str, below: str, above: frozenset[Identity], changed_ns: dict[str, int]) -> Iterator[str]:
         status = _status(folder)
         changed_ns[folder] = _changed_ns(status)
@@ -102,7 +101,7 @@ class ListedFolder:
             yield below.removesuffix("/")
             return
         for entry in entries:
-            if entry.name.startswith(".") or "\\" in entry.name:
+            if entry.name.startswith(".") or why_refused(entry.name) or self._leads_out(entry):
                 continue
             if _leads_to(entry, "folder"):
                 yield from self._walk(entry.path, f"{below}{entry.name}/", above | {identity}, changed_ns)

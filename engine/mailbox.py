@@ -23,7 +23,7 @@ class Mailbox:
     ) -> None:
         self._loop, self._deliver, self._then = loop, deliver, then
         self._items: deque[Any] = deque()
-        self._is_waking = False
+        self._is_waking = self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
 
     def look_now_and_then(self) -> None:
@@ -33,12 +33,15 @@ class Mailbox:
         self._timer = self._loop.call_later(LOOK_SECONDS, self.look_now_and_then)
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop looking, and drop what comes from now on: the loop may end before a body does that was left alone."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
 
     def put(self, item: Any, is_urgent: bool = True) -> None:
         """Leave an item; one that is not urgent waits for the next that is, or for the next look."""
+        if self._is_closed:
+            return
         self._items.append(item)
         if is_urgent and not self._is_waking:
             self._is_waking = True

@@ -162,7 +162,8 @@ class InputSpec:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             code = _limit_code(first["type"])
-            reason = first["msg"] if code == "invalid_input_type" and first["type"] != "multiple_of" else ""
+            told = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
+            reason = told if code == "invalid_input_type" and first["type"] != "multiple_of" else ""
             raise InputError(code, self.allowed(), reason) from None
         except TypeError as error:  # a constraint that does not suit the type
             raise InputError("invalid_input_type", self.allowed(), str(error)) from None
@@ -292,6 +293,12 @@ class NodeSpec:
     @cached_property
     def has_raw_link(self) -> bool:
         return any(given.is_raw_link for given in self.inputs.values())
+
+    @cached_property
+    def versioned_inputs(self) -> tuple[tuple[str, Callable[[str], str]], ...]:
+        """Inputs whose choices name code, with what gives its version."""
+        choices = ((name, given.choices) for name, given in self.inputs.items() if given.choices is not None)
+        return tuple((name, named.version) for name, named in choices if named.version is not None)
 
     @cached_property
     def required(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from typing import Any
 
 from .atomic_file import write_new
 from .errors import OutputError
+from .folder_path import is_below, is_device
 
 BATCH_INDEX = "%batch_num%"
 DEFAULT_NAME = "image"
@@ -29,7 +30,6 @@ DEFAULT_NAME = "image"
 REPLACEMENT = "_"
 _FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f\x7f\ud800-\udfff]')
 """What a file name cannot hold on Windows, and what cannot be written as UTF-8."""
-_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 
 
@@ -109,13 +109,23 @@ def output_series(
     """
     *parents, name = _parts(prefix, fill_placeholders(prefix, width, height, now))
     folder = root.absolute().joinpath(*parents)
-    if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(root)):
+    if not is_below(root, folder):
         raise _leaves(prefix, f"a link in it leads out of '{root}'")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(folder, error) from error
     return OutputSeries(folder, "/".join(parents), name, folder_type)
+
+
+def require_below(prefix: str) -> str:
+    """The prefix, if it stays below its folder whatever its placeholders become; links on the disk are not looked at.
+
+    Raises:
+        OutputError: it leaves the folder.
+    """
+    _parts(prefix, prefix)
+    return prefix
 
 
 def fill_placeholders(prefix: str, width: int = 0, height: int = 0, now: datetime | None = None) -> str:
@@ -195,7 +205,7 @@ def _parts(prefix: str, filled: str) -> list[str]:
 def _folder_name(part: str) -> str:
     """A folder's name with what Windows would change or refuse made plain."""
     part = _FORBIDDEN.sub(REPLACEMENT, part).strip(" ").rstrip(". ")
-    return f"{REPLACEMENT}{part}" if not part or _DEVICE.fullmatch(part) else part
+    return f"{REPLACEMENT}{part}" if not part or is_device(part) else part
 
 
 class _Counter:

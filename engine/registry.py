@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .errors import RegistrationError
@@ -16,6 +17,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._specs: dict[str, NodeSpec] = {}
+        self._written = self._specs
 
     def register(self, given: NodeSpec | Callable[..., Any], plugin: str = "", code_version: str = "") -> NodeSpec:
         """Add a node: a function marked by `@node`, or a spec made by hand, which may name plugin and version itself.
@@ -27,14 +29,39 @@ class Registry:
             spec = given.replace(plugin=given.plugin or plugin, code_version=given.code_version or code_version)
         else:
             spec = read_node(given, plugin, code_version)
-        taken = self._specs.get(spec.name)
+        taken = self._written.get(spec.name)
         if taken is not None:
             raise RegistrationError(
                 f"plugin '{spec.plugin}' registers a node '{spec.name}', but plugin '{taken.plugin}' has it already; "
                 f'give it another name with @node("...")'
             )
-        self._specs[spec.name] = spec
+        self._written[spec.name] = spec
         return spec
+
+    def unregister(self, spec: NodeSpec) -> None:
+        """Take a node out again, if it is still this one that has the name. Snapshots keep it."""
+        if self._written.get(spec.name) is spec:
+            self._write({name: other for name, other in self._written.items() if other is not spec})
+
+    def snapshot(self) -> Registry:
+        """The nodes there are now, for who must not see that some are taken out or exchanged."""
+        made = Registry()
+        made._specs = made._written = self._specs
+        return made
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """What is registered and unregistered inside is seen all at once, at the end."""
+        self._written = dict(self._specs)
+        try:
+            yield
+        finally:
+            self._specs = self._written
+
+    def _write(self, specs: dict[str, NodeSpec]) -> None:
+        if self._written is self._specs:
+            self._specs = specs
+        self._written = specs
 
     def get(self, name: str) -> NodeSpec | None:
         return self._specs.get(name)

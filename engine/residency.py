@@ -7,8 +7,8 @@ threads ask, and stays while the budget allows. Torch is imported only to find t
 from __future__ import annotations
 
 import gc
+import itertools
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -64,6 +64,7 @@ class Resident:
 @dataclass(slots=True, eq=False)
 class _Entry:
     borrowers: int = 0
+    last_use: int = 0
     loaded: Loaded | None = None
     is_settled: threading.Event = field(default_factory=threading.Event)
 
@@ -106,7 +107,8 @@ class Residency:
         self._budget_nbytes = budget_nbytes
         self._folders = folders
         self._loaders: dict[str, Loader] = {}
-        self._entries: OrderedDict[Any, _Entry] = OrderedDict()
+        self._entries: dict[Any, _Entry] = {}
+        self._uses = itertools.count(1)
         self._lock = threading.RLock()
 
     @property
@@ -160,7 +162,7 @@ class Residency:
                 if entry is None:
                     entry = self._entries[weights] = _Entry()
                 entry.borrowers += 1
-                self._entries.move_to_end(weights)
+                entry.last_use = next(self._uses)
             if is_ours:
                 self._materialise(weights, entry)
             else:
@@ -215,12 +217,16 @@ class Residency:
         with self._lock:
             return [
                 Resident(weights, entry.loaded.nbytes, entry.borrowers > 0)
-                for weights, entry in self._entries.items()
+                for weights, entry in self._by_use()
                 if entry.loaded
             ]
 
     def _idle(self) -> dict[Any, _Entry]:
-        return {weights: entry for weights, entry in self._entries.items() if entry.loaded and not entry.borrowers}
+        return {weights: entry for weights, entry in self._by_use() if entry.loaded and not entry.borrowers}
+
+    def _by_use(self) -> list[tuple[Any, _Entry]]:
+        """The least recently used first."""
+        return sorted(self._entries.items(), key=lambda item: item[1].last_use)
 
     def _evict(self, nbytes: int) -> None:
         """Let go of idle entries until so many bytes are freed, or none is left."""

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import event as events
-from .answer import Answers, present
+from .answer import Answers, Parked, present
 from .batch import Batches
 from .context import Prompt
 from .errors import Cancelled, GraphError
 from .event_stream import EventStream, OnEvent
 from .failure import failure_facts, first_error
-from .invocation import Bound, bind, invoke_async, pick
+from .invocation import Bound, bind, pick
 from .lane import Task
 from .mailbox import Mailbox
 from .memory_cache import StepValue
@@ -34,13 +34,7 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 Source = Literal["ran", "memory", "disk", "shared"]
-
-
-class Parked(NamedTuple):
-    """A suspended body, and what it gets when the steps it waits for are done."""
-
-    task: Task
-    answer: Callable[[], Any]
+PATIENCE_SECONDS = 10.0  # how long a cancelled `execute` waits for bodies that do not stop
 
 
 class Run:
@@ -62,7 +56,7 @@ class Run:
         self.result = RunResult(job_id)
         self.values: dict[str, StepValue] = {}
         self.events = EventStream(job_id, on_event)
-        self._answers = Answers(plan, engine.registry, prompt, self._slot)
+        self._answers = Answers(plan, engine.registry.snapshot(), prompt, self._slot)
         self._announced: set[str] = set()
         self._batches = Batches(plan, self.state, engine, self._task)
         self._ready: list[str] = []
@@ -74,6 +68,10 @@ class Run:
 
     async def execute(self) -> RunResult:
         """Run to the end. What fails is in the result and in the events; nothing of it is raised."""
+        with self.engine.surroundings.run(self.job_id, self.prompt.workflow):
+            return await self._execute()
+
+    async def _execute(self) -> RunResult:
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
         self._finished = loop.create_future()
@@ -88,10 +86,11 @@ class Run:
             await asyncio.shield(self._finished)
         except asyncio.CancelledError:
             self.cancel()
-            await self._finished
+            await asyncio.wait([self._finished], timeout=PATIENCE_SECONDS)
             raise
         finally:
             self._mailbox.close()
+            self._abandon()
             self._conclude(time.perf_counter() - began)
         return self.result
 
@@ -107,6 +106,12 @@ class Run:
         for coroutine in self._coroutines.values():
             coroutine.cancel()
         self._settle()
+
+    def _abandon(self) -> None:
+        """Leave bodies that did not stop to their threads: nothing more is heard of them, and nobody waits for them."""
+        for step_id, status in self.state.status.items():
+            if status == "running":
+                self._drop(step_id)
 
     # what lanes call, on their threads
 
@@ -275,10 +280,7 @@ class Run:
         began = time.perf_counter()
         failure: BaseException | None = None
         try:
-            value = await invoke_async(
-                step.spec, self.bound(step), StepCalls(self, step),
-                partial(self._await_answer, step),
-            )  # fmt: skip
+            value = await StepCalls(self, step).invoke_async(partial(self._await_answer, step))
         except BaseExceptionGroup as group:
             failure = first_error(group)
         except (Exception, Cancelled, asyncio.CancelledError) as error:

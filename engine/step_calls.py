@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from .context import Context
 from .errors import Cancelled
-from .invocation import invoke
+from .invocation import invoke, invoke_async
 from .memory_cache import StepValue
 from .plan import Step
 from .port import Lazy
@@ -27,7 +27,17 @@ class StepCalls:
 
     def invoke(self) -> Generator[Request, Any, StepValue]:
         make_calls = self._step.spec.invocation or invoke
-        return make_calls(self._step.spec, self._run.bound(self._step), self)
+        body = make_calls(self._step.spec, self._run.bound(self._step), self)
+        around = self._run.engine.surroundings
+        return around.body(self._run.job_id, self._step, body) if around.steps else body
+
+    @property
+    def job_id(self) -> str:
+        return self._run.job_id
+
+    async def invoke_async(self, answer: Callable[[Request], Awaitable[Any]]) -> StepValue:
+        with self._run.engine.surroundings.step(self._run.job_id, self._step):
+            return await invoke_async(self._step.spec, self._run.bound(self._step), self, answer)
 
     def context(self, call_index: int) -> Context:
         return self._run.engine.context(self._step.id, call_index, self._run.prompt, self._run)

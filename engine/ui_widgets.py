@@ -158,7 +158,7 @@ def assign_values(values: Sequence[Any], layout: Sequence[WidgetSpec]) -> Stored
         spec = waiting.popleft()
         if not spec.is_forced:
             stored.values[spec.name] = StoredValue(values[index], index)
-            waiting.extendleft(reversed(_added_by(spec, values[index])))
+            waiting.extendleft(reversed(added_widgets(spec, values[index])))
         index += 1
         if spec.extras and index < len(values) and _is_control(values[index]):
             if not spec.is_forced:
@@ -184,7 +184,7 @@ def _take_named(stored: StoredWidgets, named: Mapping[str, Any], layout: Sequenc
             stored.values[spec.name] = StoredValue(named[spec.name], spec.name)
             if spec.extras and _is_control(mode := named.get("control_after_generate")):
                 stored.controls[spec.name] = _control_mode(mode)
-            waiting.extendleft(reversed(_added_by(spec, named[spec.name])))
+            waiting.extendleft(reversed(added_widgets(spec, named[spec.name])))
 
 
 def _fill_defaults(stored: StoredWidgets, layout: Sequence[WidgetSpec]) -> None:
@@ -198,7 +198,7 @@ def _fill_defaults(stored: StoredWidgets, layout: Sequence[WidgetSpec]) -> None:
         value = spec.default if held.value is None else held.value
         if value is not MISSING:
             ordered[spec.name] = StoredValue(value, held.key)
-            waiting.extendleft(reversed(_added_by(spec, value)))
+            waiting.extendleft(reversed(added_widgets(spec, value)))
     stored.values = ordered
 
 
@@ -211,7 +211,8 @@ def _holds_forced(values: Sequence[Any], layout: Sequence[WidgetSpec]) -> bool:
     return len(values) in (count, count + uploads)
 
 
-def _added_by(spec: WidgetSpec, value: Any) -> tuple[WidgetSpec, ...]:
+def added_widgets(spec: WidgetSpec, value: Any) -> tuple[WidgetSpec, ...]:
+    """The widgets that a choice of a dynamic combo brings; none for any other widget."""
     return spec.branches.get(value, ()) if spec.branches and isinstance(value, str) else ()
 
 

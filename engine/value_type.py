@@ -1,8 +1,8 @@
 """The values that travel between nodes: which can be named, stored and measured.
 
 Plain values, lists, tuples, dicts, bytes, numpy arrays and numbers, and torch tensors are known. A class of your own
-becomes known by `@value_type("mypack.Thing")` above a frozen dataclass; other objects, and subclasses of all these,
-stay in memory and in this process.
+becomes known by `@value_type("mypack.Thing")` above a frozen dataclass, any other class by a `Codec`; other objects,
+and subclasses of all these, stay in memory and in this process.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ C = TypeVar("C", bound=type)
 
 _classes: dict[str, type] = {}
 _names: dict[type, str] = {}
+_codecs: dict[type, Codec] = {}
 _ATOMS = {int, float, bool, str, type(None)}
 _DTYPES = {
     "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64",
@@ -61,6 +62,48 @@ def value_type(name: str) -> Callable[[C], C]:
 
 
 value_type("mezzotint.Blocked")(Blocked)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Codec:
+    """How the values of a class that is no dataclass are named, stored and shown.
+
+    Attributes:
+        name: stands for the class in files; must never change meaning. cls: the class itself, not its subclasses.
+        pack: a value as others that are known (numbers, texts, lists, dicts, arrays). unpack: the value made again.
+        fingerprint: what names a value in cache keys; what `pack` gives when None. show: a value in words, for people.
+    """
+
+    name: str
+    cls: type
+    pack: Callable[[Any], Any]
+    unpack: Callable[[Any], Any]
+    fingerprint: Callable[[Any], Any] | None = None
+    show: Callable[[Any], str] | None = None
+
+
+def register_codec(codec: Codec) -> None:
+    """Make a class storable and nameable. A class may be registered again, when its plugin is loaded again.
+
+    Raises:
+        DeclarationError: another class has the name, or the class has another one.
+    """
+    place = f"{codec.cls.__module__}.{codec.cls.__qualname__}"
+    known = _classes.get(codec.name, codec.cls)
+    if (known.__module__, known.__qualname__) != (codec.cls.__module__, codec.cls.__qualname__):
+        raise DeclarationError(f"the value type '{codec.name}' of {place} is that of {known.__module__}."
+                               f"{known.__qualname__} already; give it a name of its own")  # fmt: skip
+    present = _names.get(codec.cls) or (_codecs[codec.cls].name if codec.cls in _codecs else codec.name)
+    if present != codec.name:
+        raise DeclarationError(f"the class {place} is the value type '{present}' already; leave '{codec.name}' out")
+    _classes[codec.name] = codec.cls
+    _codecs[codec.cls] = codec
+
+
+def shown_text(value: Any) -> str | None:
+    """A value in words, as its codec says; None where none does."""
+    codec = _codecs.get(type(value))
+    return codec.show(value) if codec is not None and codec.show is not None else None
 
 
 def is_torch_tensor(value: Any) -> bool:
@@ -154,6 +197,8 @@ def _pack(value: Any, arrays: dict[str, ndarray]) -> Any:
     if kind in _names:
         fields = {field.name: _pack(getattr(value, field.name), arrays) for field in _fields(kind)}
         return ["value", _names[kind], fields]
+    if kind in _codecs:
+        return ["coded", _codecs[kind].name, _pack(_codecs[kind].pack(value), arrays)]
     tag = _array_tag(value)
     if tag is None:
         raise NotStorableError(f"a value of class {kind.__name__} cannot be stored")
@@ -198,6 +243,8 @@ def _unpack(plain: Any, arrays: dict[str, ndarray]) -> Any:
         return {_unpack(key, arrays): _unpack(item, arrays) for key, item in items}
     if kind == "value":
         return _rebuilt(items[0], {field: _unpack(item, arrays) for field, item in items[1].items()})
+    if kind == "coded":
+        return _decoded(items[0], _unpack(items[1], arrays))
     if kind == "float":
         return float(items[0])
     if kind == "int":
@@ -215,6 +262,16 @@ def _rebuilt(name: str, fields: dict[str, Any]) -> Any:
         raise NotStorableError(f"the class '{name}' is not known; is its plugin loaded?")
     try:
         return _classes[name](**fields)
+    except Exception as error:
+        raise NotStorableError(f"a stored '{name}' cannot be made again ({error}); did the class change?") from error
+
+
+def _decoded(name: str, packed: Any) -> Any:
+    codec = _codecs.get(_classes[name]) if name in _classes else None
+    if codec is None:
+        raise NotStorableError(f"the class '{name}' is not known; is its plugin loaded?")
+    try:
+        return codec.unpack(packed)
     except Exception as error:
         raise NotStorableError(f"a stored '{name}' cannot be made again ({error}); did the class change?") from error
 
@@ -313,6 +370,11 @@ def _canonical_object(value: Any) -> Iterator[bytes]:
         for field in fields:
             yield from _canonical(field.name)
             yield from _canonical(getattr(value, field.name))
+    elif kind in _codecs:
+        codec = _codecs[kind]
+        yield b"c"
+        yield from _canonical(codec.name)
+        yield from _canonical((codec.fingerprint or codec.pack)(value))
     elif isinstance(value, enum.Enum):
         yield b"e"
         yield from _canonical((kind.__module__, kind.__qualname__, value.name))

@@ -58,12 +58,14 @@ class Choices:
             missing model and not a misspelling.
         accepts: says whether a further value, not listed, is allowed too ("a.png [output]").
         extra: more options for editors, under their wire names.
+        version: what stands for the code behind a value in cache keys, where a value names some; "" for nothing.
     """
 
     source: Options
     models: str | None = None
     accepts: Callable[[str, Folders], bool] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    version: Callable[[str], str] | None = None
 
     def takes(self, value: str, folders: Folders | None) -> bool:
         """Whether a value that is not listed is allowed all the same."""

@@ -37,7 +37,7 @@ def load_workflow(source: str | Path | Mapping[str, Any], definitions: Definitio
         return read_document(source, definitions, "The document")
     if isinstance(source, str) and source.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
         return read_document(parse_json(source, "The text"), definitions, "The text")
-    return _read_file(Path(source), definitions)
+    return _read_path(Path(source), definitions)
 
 
 def read_document(document: Any, definitions: Definitions, name: str) -> Workflow:
@@ -106,48 +106,61 @@ def _read_request(body: Mapping[str, Any], definitions: Definitions, name: str) 
     return workflow.model_copy(update={"ui": ui if isinstance(ui, dict) else workflow.ui, "extra": extra})
 
 
-def _read_file(path: Path, definitions: Definitions) -> Workflow:
-    kind, found = _read_contents(path)
+def read_file(file: IO[bytes], definitions: Definitions, name: str) -> Workflow:
+    """Read a workflow from an open file that can seek; `name` is what an error calls it.
+
+    Raises:
+        WorkflowError: it is no workflow and carries none.
+    """
+    return _read_found(*_read_contents(file, name), definitions, name)
+
+
+def _read_found(kind: str, found: str | dict[str, str], definitions: Definitions, name: str) -> Workflow:
     if isinstance(found, str):
-        return read_document(parse_json(found, str(path)), definitions, str(path))
-    return _read_texts(found, definitions, path, kind)
+        return read_document(parse_json(found, name), definitions, name)
+    return _read_texts(found, definitions, name, kind)
 
 
-def _read_contents(path: Path) -> tuple[str, str | dict[str, str]]:
+def _read_contents(file: IO[bytes], name: str) -> tuple[str, str | dict[str, str]]:
     """What kind a file is of, and its JSON text or the texts it carries."""
+    kind = media_kind(file.read(16))
+    file.seek(0)
+    if kind is None:
+        return "JSON", _decode(file.read(MAX_JSON_BYTES + 1), name)
+    return kind, _media_texts(file, kind, name)
+
+
+def _read_path(path: Path, definitions: Definitions) -> Workflow:
     try:
         if path.is_dir():
             raise WorkflowError(f"{path} is a folder; name a file in it: {_SOURCES}.")
         if path.exists() and not path.is_file():
             raise WorkflowError(f"{path} is a device or a pipe; give {_SOURCES}.")
         with path.open("rb") as file:
-            kind = media_kind(file.read(16))
-            file.seek(0)
-            if kind is None:
-                return "JSON", _decode(file.read(MAX_JSON_BYTES + 1), path)
-            return kind, _media_texts(file, kind, path)
+            contents = _read_contents(file, str(path))
     except FileNotFoundError:
         raise WorkflowError(f"There is no file {path}; give {_SOURCES}.") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WorkflowError(f"{path} cannot be read: {reason}.") from None
+    return _read_found(*contents, definitions, str(path))
 
 
-def _media_texts(file: IO[bytes], kind: str, path: Path) -> dict[str, str]:
+def _media_texts(file: IO[bytes], kind: str, name: str) -> dict[str, str]:
     try:
         texts = read_media_texts(file, kind)
     except WorkflowError as error:
-        raise WorkflowError(f"{path} cannot be read: {error}.") from None
+        raise WorkflowError(f"{name} cannot be read: {error}.") from None
     if texts is None:
-        raise WorkflowError(f"{path} is {kind}, and no workflow is read from such a file; give {_SOURCES}.")
+        raise WorkflowError(f"{name} is {kind}, and no workflow is read from such a file; give {_SOURCES}.")
     return texts
 
 
-def _decode(data: bytes, path: Path) -> str:
+def _decode(data: bytes, name: str) -> str:
     if len(data) > MAX_JSON_BYTES:
-        raise WorkflowError(f"{path} is larger than {MAX_JSON_BYTES:,} bytes, which no workflow is; give {_SOURCES}.")
+        raise WorkflowError(f"{name} is larger than {MAX_JSON_BYTES:,} bytes, which no workflow is; give {_SOURCES}.")
     if not data.strip():
-        raise WorkflowError(f"{path} is empty; give {_SOURCES}.")
+        raise WorkflowError(f"{name} is empty; give {_SOURCES}.")
     try:
         # UTF-8 as a rule; some shells write UTF-16 when redirecting.
         text = data.decode(json.detect_encoding(data))
@@ -155,26 +168,26 @@ def _decode(data: bytes, path: Path) -> str:
         text = "\0"
     begin = text.lstrip("\ufeff \t\r\n")[:1]
     if "\0" in text or not (begin.isascii() and begin.isprintable()):
-        raise WorkflowError(f"{path} is neither UTF-8 text nor a picture; give {_SOURCES}.")
+        raise WorkflowError(f"{name} is neither UTF-8 text nor a picture; give {_SOURCES}.")
     return text
 
 
-def _read_texts(texts: Mapping[str, str], definitions: Definitions, path: Path, kind: str) -> Workflow:
+def _read_texts(texts: Mapping[str, str], definitions: Definitions, name: str, kind: str) -> Workflow:
     """The workflow among a file's texts: the editor's document if it converts, else the graph as it was executed."""
     if "workflow" not in texts and "prompt" not in texts:
         hint = " It tells its settings in words only ('parameters')." if "parameters" in texts else ""
-        raise WorkflowError(f"{path} carries no workflow: the {kind} has no text 'workflow' or 'prompt'.{hint}")
-    name = f"The workflow in {path}"
+        raise WorkflowError(f"{name} carries no workflow: the {kind} has no text 'workflow' or 'prompt'.{hint}")
+    inner = f"The workflow in {name}"
     if "workflow" not in texts:
-        return _read_text(texts["prompt"], definitions, name)
+        return _read_text(texts["prompt"], definitions, inner)
     try:
-        workflow = _read_text(texts["workflow"], definitions, name)
+        workflow = _read_text(texts["workflow"], definitions, inner)
     except WorkflowError as error:
         if "prompt" not in texts:
             raise
-        executed = _read_text(texts["prompt"], definitions, name)
+        executed = _read_text(texts["prompt"], definitions, inner)
         return executed.model_copy(update={"warnings": [f"{error} The graph as it was executed is used instead."]})
-    return _as_executed(workflow, texts.get("prompt"), definitions, name) if workflow.problems else workflow
+    return _as_executed(workflow, texts.get("prompt"), definitions, inner) if workflow.problems else workflow
 
 
 def _as_executed(workflow: Workflow, prompt: str | None, definitions: Definitions, name: str) -> Workflow:

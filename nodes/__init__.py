@@ -10,6 +10,7 @@ from mezzotint.engine.node import nodes_in
 from mezzotint.plugins.hookimpl import hookimpl
 
 if TYPE_CHECKING:
+    from mezzotint.engine.catalogue import Register
     from mezzotint.engine.lane import Scope
     from mezzotint.engine.node import NodeSpec
     from mezzotint.engine.residency import Residency
@@ -32,13 +33,45 @@ MODULES = (
 )
 """The modules that hold nodes, in the order of the menu."""
 VALUE_MODULES = ("recipe", "sampler_value", "noise_value", "guidance")
-"""The modules whose classes a value on disk may be of."""
+"""The modules whose classes, all marked by `@value_type`, a value on disk may be of."""
+
+
+@hookimpl
+def register_value_types() -> None:
+    for name in VALUE_MODULES:
+        import_module(f".{name}", __name__)
+
+
+@hookimpl
+def register_samplers(register: Register) -> None:
+    from . import sampler_names
+
+    sampler_names.register_samplers(register)
+
+
+@hookimpl
+def register_schedules(register: Register) -> None:
+    from . import sampler_names
+
+    sampler_names.register_schedules(register)
+
+
+@hookimpl
+def register_guiders(register: Register) -> None:
+    from . import sampler_names
+
+    sampler_names.register_guiders(register)
+
+
+@hookimpl
+def register_model_families(register: Register) -> None:
+    from . import model_source
+
+    model_source.register_model_families(register)
 
 
 @hookimpl
 def register_nodes(register: Callable[[Callable[..., Any]], NodeSpec]) -> None:
-    for name in VALUE_MODULES:
-        import_module(f".{name}", __name__)
     for name in MODULES:
         for function in nodes_in(import_module(f".{name}", __name__)):
             register(function)
@@ -46,7 +79,7 @@ def register_nodes(register: Callable[[Callable[..., Any]], NodeSpec]) -> None:
 
 @hookimpl
 def register_models(models: Residency) -> None:
-    from .model_family import register_loaders
+    from .model_source import register_loaders
 
     register_loaders(models)
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any, NamedTuple
 
 from mezzotint import Clip, Context, Model, Vae, model_files, node
 from mezzotint.engine.errors import MezzotintError
-from mezzotint.engine.file_digest import file_digests, file_identity
+from mezzotint.engine.file_digest import file_digests
 from mezzotint.engine.folders import Folders
 
-from .diffusers_folder import open_checkpoint
 from .embedded_model import EMBEDDED_CHECKPOINT, bundle_embedded_checkpoint
+from .model_source import FAMILIES, find_model
 from .recipe import Recipe, Source
 
 KIND = "checkpoints"
@@ -30,8 +30,7 @@ def checkpoint_identity(ckpt_name: str | None, folders: Folders) -> Any:
     if ckpt_name is None:
         return math.nan
     try:
-        folder = open_checkpoint(folders, KIND, ckpt_name)
-        return [str(folder.path), *([name, *file_identity(folder.path / name)] for name in folder.file_names())]
+        return [*find_model(folders, KIND, ckpt_name).identity(), *FAMILIES.versions]
     except (MezzotintError, OSError):
         return math.nan  # the node will say what is wrong
 
@@ -39,7 +38,7 @@ def checkpoint_identity(ckpt_name: str | None, folders: Folders) -> Any:
 @node("CheckpointLoaderSimple", title="Load Checkpoint", category="loaders", fingerprint=checkpoint_identity)
 def load_checkpoint(ckpt_name: Annotated[str, model_files(KIND)] = EMBEDDED_CHECKPOINT, *, ctx: Context) -> Checkpoint:
     """Open a checkpoint: a diffusers folder with a diffusion model, its text encoder and its VAE."""
-    folder = open_checkpoint(ctx.folders, KIND, ckpt_name)
-    folder.check()
-    source = Source(KIND, ckpt_name, folder.digest(file_digests(ctx.folders.home), ctx.check))
+    found = find_model(ctx.folders, KIND, ckpt_name)
+    found.check()
+    source = Source(KIND, ckpt_name, found.digest(file_digests(ctx.folders.home), ctx.check))
     return Checkpoint(Recipe("model", source), Recipe("clip", source), Recipe("vae", source))

@@ -79,8 +79,7 @@ def what_is_sampled(shape: Sequence[int], downscale: int) -> str:
 
 
 def _predictions(requests: Sequence[Denoise], denoiser: Denoiser) -> list[Sequence[Tensor]]:
-    levels = denoiser.sampling.sigmas
-    prompts = [request.prompts.ready(request.x.shape[0], request.x.device, levels) for request in requests]
+    prompts = [request.prompts.ready(request.x.shape[0], denoiser) for request in requests]
     if len(requests) == 1 and prompts[0].joined is not None:
         return [_plain(requests[0], prompts[0].joined, denoiser)]
     return _weighed(requests, prompts, denoiser)
@@ -91,8 +90,9 @@ def _plain(request: Denoise, tokens: Tensor, denoiser: Denoiser) -> Sequence[Ten
     import torch
 
     x, count = request.x, request.x.shape[0]
-    repeated = torch.cat([x] * (tokens.shape[0] // count))
-    return denoiser.predict(repeated, request.sigma, tokens).split_with_sizes([count] * (tokens.shape[0] // count))
+    times = tokens.shape[0] // count
+    repeated = x.expand(times, *x.shape[1:]) if count == 1 else torch.cat([x] * times)
+    return denoiser.predict(repeated, request.sigma, tokens).split_with_sizes([count] * times)
 
 
 # several requests, or items that are weighed

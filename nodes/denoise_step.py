@@ -15,7 +15,7 @@ from mezzotint.engine.widget import Choices
 
 from .guidance import CFGGuider
 from .noise_value import SeededNoise
-from .sampler_names import SINGLE_STEP_NAMES
+from .sampler_names import SAMPLERS, single_step_names
 from .sampling_inputs import GuidanceScale, Seed, StepIndex
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def scheduler_step(
     denoised: Latent,
     sigmas: Sigmas,
     index: StepIndex = 0,
-    sampler_name: Annotated[str, Choices(SINGLE_STEP_NAMES)] = "euler",
+    sampler_name: Annotated[str, Choices(single_step_names, version=SAMPLERS.version_of)] = "euler",
     *,
     ctx: Context,
 ) -> Latent:
@@ -92,7 +92,7 @@ def scheduler_step(
     """
     from .model_sampling import model_sampling
     from .noise import SeededStepNoise
-    from .samplers import SAMPLERS, single_step
+    from .samplers import single_step
     from .sampling_driver import finished
 
     sigma, sigma_next = _levels(sigmas, index)

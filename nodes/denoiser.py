@@ -58,6 +58,7 @@ class Denoiser:
     Args:
         network: called as diffusers' U-Nets are. sampling: noise levels and prediction.
         device, dtype: where the network is and computes in. activations: for `estimate_nbytes`.
+        conditioning_width: D of the conditioning it takes; None where any may do.
     """
 
     def __init__(
@@ -67,12 +68,14 @@ class Denoiser:
         device: torch.device,
         dtype: torch.dtype,
         activations: ActivationShape,
+        conditioning_width: int | None = None,
     ) -> None:
         self.network = network
         self.sampling = sampling
         self.device = device
         self.dtype = dtype
         self.activations = activations
+        self.conditioning_width = conditioning_width
         self._levels: dict[float, _Level] = {}
 
     def predict(
@@ -102,10 +105,9 @@ class Denoiser:
 
     def _predict(self, x: Tensor, level: _Level, conditioning: Tensor, options: Mapping[str, Any] | None) -> Tensor:
         c_in, c_skip, c_out, timestep = level
-        model_input, context = (x * c_in).to(self.dtype), conditioning.to(self.dtype)
+        model_input, context = _as(x * c_in, self.dtype), _as(conditioning, self.dtype)
         output = self.network(model_input, timestep, context, return_dict=False, **(options or {}))[0]
-        denoised: Tensor = x * c_skip + output.float() * c_out
-        return denoised
+        return x * c_skip + _as(output, torch.float32) * c_out
 
     def _level(self, sigma: float) -> _Level:
         level = self._levels.get(sigma)
@@ -127,3 +129,8 @@ class Denoiser:
         """About how much memory one forward takes beside the weights, for x of the shape [B, C, h, w]."""
         batch, _, height, width = shape
         return int(batch * height * width * self.activations.elements_per_cell() * self.dtype.itemsize)
+
+
+def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """In a dtype. Seeing that nothing is to be done costs less here than in torch."""
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)

@@ -9,17 +9,14 @@ scheduler/                  scheduler_config.json
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mezzotint.engine.errors import ModelFileError
-from mezzotint.engine.file_digest import FileDigests
-from mezzotint.engine.folders import Folders
 
-from .weights_file import PICKLE_SUFFIXES, SAFE_SUFFIXES, pickle_refused, read_headers
+from .weights_file import PICKLE_SUFFIXES, pickle_refused, read_headers
 
 INDEX_NAME = "model_index.json"
 CLASSES = {
@@ -154,20 +151,6 @@ class DiffusersFolder:
         inside = {path.relative_to(self.path).as_posix() for path in (*small, *weights)}
         return sorted({INDEX_NAME, *inside})
 
-    def digest(self, digests: FileDigests, check: Callable[[], None] | None = None) -> str:
-        """What names the checkpoint's content, whatever it is called and wherever it lies.
-
-        Args:
-            check: called now and then while a large file is hashed; what it raises ends that.
-
-        Raises:
-            ModelFileError: a file is missing or cannot be read.
-        """
-        try:
-            return digests.of_folder(self.path, self.file_names(), *([check] if check else []))
-        except OSError as error:
-            raise ModelFileError(f"the checkpoint '{self.name}' cannot be read: {error}") from None
-
     def _json(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
@@ -181,21 +164,3 @@ class DiffusersFolder:
         if not isinstance(content, dict):
             raise ModelFileError(f"'{path}' holds a JSON {type(content).__name__}, no object; fetch it again")
         return content
-
-
-def open_checkpoint(folders: Folders, kind: str, name: str) -> DiffusersFolder:
-    """The checkpoint of a name. Looks at the name and the kind of file only; see `DiffusersFolder.check`.
-
-    Raises:
-        MissingModelError: no models folder has it.
-        ModelFileError: it is a pickle, or a single file, which is not supported.
-    """
-    path = folders.require(kind, name)
-    if path.is_dir():
-        return DiffusersFolder(path, name)
-    if path.suffix.lower() in SAFE_SUFFIXES:
-        raise ModelFileError(
-            f"the checkpoint '{name}' is a single file, which cannot be loaded yet; use the model's diffusers folder "
-            f"(the one with a {INDEX_NAME})"
-        )
-    raise pickle_refused(path)

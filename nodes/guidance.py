@@ -92,7 +92,14 @@ class BasicGuider:
         return result
 
 
+def positive_guider(model: Recipe, positive: Conditioning, negative: Conditioning, cfg: float) -> BasicGuider:
+    """A `BasicGuider`, made as guiders are that have a name: negative and scale play no part."""
+    return BasicGuider(model, positive)
+
+
 def guided(conditional: Tensor, unconditional: Tensor, cfg: float) -> Tensor:
     """unconditional + (conditional - unconditional) * cfg."""
-    # Not torch.lerp: its code is not in the processor's cache after a forward, that of these three is.
-    return unconditional + (conditional - unconditional) * cfg
+    import torch
+
+    # Not torch.lerp: its code is not in the processor's cache after a forward, that of these two is.
+    return torch.add(unconditional, conditional - unconditional, alpha=cfg)

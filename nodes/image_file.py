@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+from pydantic import AfterValidator
+
 from mezzotint.engine.context import Context
-from mezzotint.engine.errors import MezzotintError
+from mezzotint.engine.errors import MezzotintError, OutputError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.node import node
-from mezzotint.engine.output_file import OutputSeries, output_series, preview_prefix, workflow_texts
+from mezzotint.engine.output_file import output_series, preview_prefix, require_below, workflow_texts
 from mezzotint.engine.widget import Choices, Widget
 
 from .ports import Image, Mask
@@ -166,11 +169,21 @@ def _as_frame(pixels: NDArray[np.float32], white: float) -> Frame:
     return Frame(tensor[..., :3].contiguous(), tensor[..., 3].contiguous() if has_alpha else None)
 
 
+def _below_the_folder(prefix: str) -> str:
+    """Refuses before anything runs a prefix that would be refused after it."""
+    try:
+        return require_below(prefix)
+    except OutputError as error:
+        raise ValueError(str(error)) from None
+
+
 @node("SaveImage", title="Save Image", category="image", sink=True)
 def save_image(
     images: Image,
     filename_prefix: Annotated[
-        str, Widget(tooltip="A path below the output folder; %width%, %year%, %batch_num% and the like are filled in.")
+        str,
+        AfterValidator(_below_the_folder),
+        Widget(tooltip="A path below the output folder; %width%, %year%, %batch_num% and the like are filled in."),
     ] = "ComfyUI",
     *,
     ctx: Context,
@@ -183,7 +196,8 @@ def save_image(
         OutputError: the prefix leaves the output folder, or a file cannot be written.
     """
     height, width = images.shape[-3:-1]
-    _save(images, output_series(ctx.folders.output, filename_prefix, width=width, height=height), ctx)
+    outputs = ctx.outputs.series(filename_prefix, width=width, height=height)
+    _save(images, lambda data, index: outputs.save(data, batch_index=index), ctx)
 
 
 @node("PreviewImage", title="Preview Image", category="image", sink=True)
@@ -193,16 +207,16 @@ def preview_image(images: Image, *, ctx: Context) -> None:
     Raises:
         OutputError: a file cannot be written.
     """
-    _save(images, output_series(ctx.folders.temp, preview_prefix(ctx.node_id), folder_type="temp"), ctx)
+    series = output_series(ctx.folders.temp, preview_prefix(ctx.node_id), folder_type="temp")
+    _save(images, lambda data, index: series.save(data, batch_index=index).shown(), ctx)
 
 
-def _save(images: Tensor, series: OutputSeries, ctx: Context) -> None:
+def _save(images: Tensor, save: Callable[[bytes, int], Mapping[str, str]], ctx: Context) -> None:
     from .png import encode_png, to_uint8
 
     texts = workflow_texts(ctx.original_prompt, ctx.extra_pnginfo, metadata=ctx.save_metadata)
-    shown: list[dict[str, Any]] = []
+    shown: list[Mapping[str, Any]] = []
     for index, image in enumerate(images if images.ndim == 4 else images[None]):
         ctx.check()
-        saved = series.save(encode_png(to_uint8(image), texts), batch_index=index)
-        shown.append(saved.shown())
+        shown.append(save(encode_png(to_uint8(image), texts), index))
     ctx.show(images=shown)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mezzotint import Context
 from mezzotint.engine.errors import ModelFileError
 
-from .diffusers_folder import DiffusersFolder, open_checkpoint
+from .diffusers_folder import DiffusersFolder
+from .model_source import recipe_source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,9 +58,9 @@ def model_sampling(recipe: Recipe, ctx: Context) -> ModelSampling:
     Raises:
         MissingModelError: the checkpoint is gone. ModelFileError: its configuration cannot be used.
     """
-    source = recipe.source
-    folder = open_checkpoint(ctx.folders, source.folder, source.name)
-    return folder_sampling(folder, source.digest)
+    source = recipe_source(recipe.source, ctx.folders)
+    sampling: ModelSampling = source.family.sampling(source.path, source.name, recipe.source.digest)
+    return sampling
 
 
 @lru_cache(maxsize=64)

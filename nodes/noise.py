@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from .samplers import RENOISES_MASK_AFRESH, NoiseScaling
+from .sampler_names import RENOISES_MASK_AFRESH, SAMPLERS
+from .samplers import NoiseScaling
 
 if TYPE_CHECKING:
     from torchsde import BrownianTree
@@ -57,7 +58,7 @@ def no_noise(shape: Sequence[int]) -> Tensor:
 
 def mask_noise(sampler_name: str, noise: Tensor, seed: int) -> Tensor:
     """The noise that kept regions are noised with: the initial one, or the next seed's for `RENOISES_MASK_AFRESH`."""
-    if sampler_name not in RENOISES_MASK_AFRESH:
+    if not SAMPLERS.has_trait(sampler_name, RENOISES_MASK_AFRESH):
         return noise
     return initial_noise(noise.shape, next_seed(seed)).to(noise)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mezzotint.engine.context import Context
 from mezzotint.engine.node import node
-from mezzotint.engine.value_type import is_numpy_array, is_torch_tensor
+from mezzotint.engine.value_type import is_numpy_array, is_torch_tensor, shown_text
 from mezzotint.engine.widget import Widget
 
 MAX_WHOLE = 2**63 - 1
@@ -69,6 +69,9 @@ def preview_any(source: Any, *, ctx: Context) -> None:
 
 def as_text(value: Any) -> str:
     """A value for people to read."""
+    told = shown_text(value)
+    if told is not None:
+        return told
     if isinstance(value, list | tuple | dict):
         try:
             return json.dumps(value, indent=2, ensure_ascii=False, default=as_text)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mezzotint.engine.errors import MezzotintError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
+    from .denoiser import Denoiser
     from .ports import Conditioning
     from .schedules import ModelSigmas
 
@@ -80,24 +80,26 @@ class Prompts:
         """How many evaluations of the network one prediction takes, at most."""
         return sum(len(conditioning) for conditioning in self.conditionings)
 
-    def ready(self, count: int, device: torch.device, levels: ModelSigmas) -> ReadyPrompts:
+    def ready(self, count: int, denoiser: Denoiser) -> ReadyPrompts:
         """For a batch of `count` latents.
 
         Raises:
-            ConditioningError: an item has an option that is not known.
+            ConditioningError: an item has an option that is not known, or is of another text encoder.
         """
         key, ready = self._latest
-        if ready is None or key != (count, device):
-            ready = _ready(self.conditionings, count, device, levels)
-            self._latest = (count, device), ready
+        if ready is None or key != (count, denoiser.device):
+            ready = _ready(self.conditionings, count, denoiser)
+            self._latest = (count, denoiser.device), ready
         return ready
 
 
-def _ready(
-    conditionings: Sequence[Conditioning], count: int, device: torch.device, levels: ModelSigmas
-) -> ReadyPrompts:
+def _ready(conditionings: Sequence[Conditioning], count: int, denoiser: Denoiser) -> ReadyPrompts:
     import torch
 
+    levels, device = denoiser.sampling.sigmas, denoiser.device
+    for conditioning in conditionings:
+        for tokens, _ in conditioning:
+            _require_width(tokens, denoiser.conditioning_width)
     items = [
         _item(column, _for_each(tokens.to(device), count), options, levels)
         for column, conditioning in enumerate(conditionings)
@@ -108,6 +110,14 @@ def _ready(
     if is_one_each and is_of_one_length and all(item.is_plain for item in items):
         return ReadyPrompts(items, torch.cat([item.tokens for item in items]))
     return ReadyPrompts(items, None)
+
+
+def _require_width(tokens: Tensor, width: int | None) -> None:
+    if width is not None and tokens.shape[-1] != width:
+        raise ConditioningError(
+            f"a conditioning has {tokens.shape[-1]} numbers for each token, and the model wants {width}: it comes from "
+            f"the text encoder of another model; encode the text with the CLIP of the model's own checkpoint"
+        )
 
 
 def _item(column: int, tokens: Tensor, options: Mapping[str, Any], levels: ModelSigmas) -> Item:

@@ -68,9 +68,9 @@ class Recipe:
 
     def load(self, residency: Residency) -> Loaded:
         """Make the network, where no plugin host has registered a loader for the kind."""
-        from .model_family import LOADERS
+        from .model_source import load_recipe
 
-        return LOADERS[self.kind](self, residency)
+        return load_recipe(self, residency)
 
     def configure(self, loaded: Any) -> Any:
         """The network with the recipe's options, by its `with_options`."""

@@ -1,39 +1,23 @@
-"""The names of samplers and schedules, so that listing nodes and validating a workflow need no torch.
+"""The samplers, schedules and guiders by name. Listing nodes and validating a workflow need no torch: things are named
+here by where they are imported from, and imported when one is used.
 
-The tuples repeat what `samplers`, `schedules` and `diffusers_schedulers` hold; a test holds them together. A plugin
-that adds a sampler or a schedule has loaded those modules, so then they are asked.
+What is registered here comes through the hooks that a plugin's samplers, schedules and guiders come through.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
+from mezzotint.engine.catalogue import Register, catalogue
 
-SAMPLER_NAMES = (
-    "euler",
-    "euler_ancestral",
-    "heun",
-    "dpmpp_2m",
-    "dpmpp_2m_sde",
-    "dpmpp_2m_sde_gpu",
-    "dpmpp_2m_sde_heun",
-    "dpmpp_2m_sde_heun_gpu",
-    "lcm",
-    "ddim",
-)
-SINGLE_STEP_NAMES = ("euler", "euler_ancestral", "lcm", "ddim")
-"""The samplers that can take a step outside their loop."""
-SCHEDULE_NAMES = (
-    "simple",
-    "sgm_uniform",
-    "karras",
-    "exponential",
-    "ddim_uniform",
-    "beta",
-    "normal",
-    "linear_quadratic",
-    "kl_optimal",
-)
+TAKES_SINGLE_STEPS = "takes_single_steps"
+"""Needs one prediction a step and remembers nothing, so that its steps can be taken outside its loop."""
+RENOISES_MASK_AFRESH = "renoises_mask_afresh"
+"""The kept (unmasked) region is noised with noise of the next seed, instead of the initial noise."""
+DISCARDS_PENULTIMATE = "discards_penultimate"
+"""Is given one step more, without the least noise level before 0."""
+
+WELL_KNOWN_DISCARDERS = frozenset({"dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"})
+"""Samplers of other editors that do so; a plugin that brings one need not say it."""
+
 DIFFUSERS_SCHEDULER_NAMES = (
     "DDIMScheduler",
     "DDPMScheduler",
@@ -55,15 +39,54 @@ DIFFUSERS_SCHEDULER_NAMES = (
 """The classes of diffusers that are known to work."""
 
 
-def sampler_names() -> list[str]:
-    """All samplers by their wire names, those of plugins last."""
-    return _loaded("samplers", "SAMPLERS", SAMPLER_NAMES)
+def register_samplers(register: Register) -> None:
+    """Register the built-in samplers, in the order that editors list them; a plugin's come after."""
+    at = "mezzotint.nodes.samplers:"
+    register("euler", f"{at}euler", traits={TAKES_SINGLE_STEPS})
+    register("euler_ancestral", f"{at}euler_ancestral", traits={TAKES_SINGLE_STEPS})
+    register("heun", f"{at}heun")
+    register("dpmpp_2m", f"{at}dpmpp_2m")
+    register("dpmpp_2m_sde", f"{at}dpmpp_2m_sde")
+    register("dpmpp_2m_sde_gpu", f"{at}dpmpp_2m_sde", noise_on_device=True)
+    register("dpmpp_2m_sde_heun", f"{at}dpmpp_2m_sde", solver_type="heun")
+    register("dpmpp_2m_sde_heun_gpu", f"{at}dpmpp_2m_sde", solver_type="heun", noise_on_device=True)
+    register("lcm", f"{at}lcm", traits={TAKES_SINGLE_STEPS})
+    register("ddim", f"{at}ddim", traits={TAKES_SINGLE_STEPS, RENOISES_MASK_AFRESH})
 
 
-def schedule_names() -> list[str]:
-    """All schedules by their wire names, those of plugins last."""
-    return _loaded("schedules", "SCHEDULES", SCHEDULE_NAMES)
+def register_schedules(register: Register) -> None:
+    """Register the built-in schedules, in the order that editors list them; a plugin's come after."""
+    at = "mezzotint.nodes.schedules:"
+    for name in (
+        "simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta", "normal", "linear_quadratic",
+        "kl_optimal",
+    ):  # fmt: skip
+        register(name, f"{at}{name}")
 
 
-def _loaded(module: str, table: str, names: Iterable[str]) -> list[str]:
-    return [*getattr(sys.modules.get(f"{__package__}.{module}"), table, names)]
+def register_guiders(register: Register) -> None:
+    """Register the built-in guiders."""
+    register("cfg", "mezzotint.nodes.guidance:CFGGuider")
+    register("positive only", "mezzotint.nodes.guidance:positive_guider")
+
+
+SAMPLERS = catalogue("sampler").describe(
+    {TAKES_SINGLE_STEPS, RENOISES_MASK_AFRESH, DISCARDS_PENULTIMATE}, register_samplers
+)
+"""Name → `samplers.SamplerFunction`."""
+SCHEDULES = catalogue("schedule").describe((), register_schedules)
+"""Name → `schedules.ScheduleFunction`."""
+GUIDERS = catalogue("guider").describe((), register_guiders)
+"""Name → a function of model, positive, negative and cfg that makes a `guidance.GuiderValue`."""
+
+
+def discards_penultimate(sampler_name: str | None) -> bool:
+    """Whether a sampler is given one step more, without the least noise level before 0."""
+    if sampler_name is None:
+        return False
+    return sampler_name in WELL_KNOWN_DISCARDERS or SAMPLERS.has_trait(sampler_name, DISCARDS_PENULTIMATE)
+
+
+def single_step_names() -> list[str]:
+    """The samplers that can take a step outside their loop."""
+    return SAMPLERS.having(TAKES_SINGLE_STEPS)

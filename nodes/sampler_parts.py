@@ -11,9 +11,9 @@ from mezzotint.engine.widget import Choices
 
 from .guidance import BasicGuider, CFGGuider
 from .noise_value import NoNoise, SeededNoise
-from .sampler_names import DIFFUSERS_SCHEDULER_NAMES
+from .sampler_names import DIFFUSERS_SCHEDULER_NAMES, GUIDERS
 from .sampler_value import DiffusersSampler, NamedSampler
-from .sampling_inputs import GuidanceScale, SamplerName, Seed
+from .sampling_inputs import GuidanceScale, GuiderName, SamplerName, Seed
 
 NoiseShare = Annotated[float, Field(ge=0, le=100), Widget(step=0.01, round=False)]
 
@@ -89,3 +89,15 @@ def basic_guider(model: Model, conditioning: Conditioning) -> Guider:
 def cfg_guider(model: Model, positive: Conditioning, negative: Conditioning, cfg: GuidanceScale = 8.0) -> Guider:
     """A positive and a negative prompt, and how strongly the picture is drawn from one to the other."""
     return CFGGuider(model, positive, negative, cfg)
+
+
+@node("GuiderSelect", category="sampling/custom_sampling/guiders", aliases=("guidance",))
+def guider_select(
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    guider_name: GuiderName = "cfg",
+    cfg: GuidanceScale = 8.0,
+) -> Guider:
+    """A guider by its name, one of a plugin's maybe."""
+    return GUIDERS[guider_name](model, positive, negative, cfg)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mezzotint.engine.errors import MezzotintError
 from mezzotint.engine.value_type import value_type
 
+from .sampler_names import SAMPLERS
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -42,7 +44,7 @@ class SamplerValue(Protocol):
 @value_type("mezzotint.NamedSampler")
 @dataclass(frozen=True, slots=True)
 class NamedSampler:
-    """One of `samplers.SAMPLERS`.
+    """One of `sampler_names.SAMPLERS`.
 
     Attributes:
         options: keyword arguments of the sampler, as pairs: `(("eta", 0.5),)`.
@@ -58,11 +60,10 @@ class NamedSampler:
         Raises:
             SamplerError: there is none of this name.
         """
-        from .samplers import SAMPLERS
-
         if self.name not in SAMPLERS:
             raise SamplerError(f"the sampler '{self.name}' is not known; there are {', '.join(SAMPLERS)}")
-        return SAMPLERS[self.name]
+        function: SamplerFunction = SAMPLERS[self.name]
+        return function
 
     def begin(self, x: Tensor, sigmas: Tensor, step_noise: StepNoise, sampling: ModelSampling) -> Denoising:
         return self.function(x, sigmas, step_noise, sampling.sigmas, **dict(self.options))

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator
-from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -82,7 +81,8 @@ def derivative(x: Tensor, denoised: Tensor, sigma: float) -> Tensor:
 
 def euler_step(x: Tensor, denoised: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """One step of Euler's method from `sigma` to `sigma_next`."""
-    return x + derivative(x, denoised, sigma) * (sigma_next - sigma)
+    ratio = (sigma_next - sigma) / sigma if sigma else math.nan  # from a level of 0 there is no direction to go
+    return torch.add(x, x - denoised, alpha=ratio)
 
 
 def euler(x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling) -> Denoising:
@@ -96,7 +96,7 @@ def euler(x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScalin
 def ddim(x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling) -> Denoising:
     """DDIM with eta 0, which is Euler's method in sigma. Song et al. 2021, equation 13.
 
-    Its other difference lies outside the sampler: see `RENOISES_MASK_AFRESH`.
+    Its other difference lies outside the sampler: see `sampler_names.RENOISES_MASK_AFRESH`.
     """
     return (yield from euler(x, sigmas, step_noise, scaling))
 
@@ -222,27 +222,6 @@ def dpmpp_2m_sde(
             x = x + noise * (sigma_next * math.sqrt(-math.expm1(-2 * h * eta)) * s_noise)
         previous_denoised, previous_h = denoised, h
     return x
-
-
-#: The samplers by their wire names, in the order that editors list them; a plugin's come after.
-SAMPLERS: dict[str, SamplerFunction] = {
-    "euler": euler,
-    "euler_ancestral": euler_ancestral,
-    "heun": heun,
-    "dpmpp_2m": dpmpp_2m,
-    "dpmpp_2m_sde": dpmpp_2m_sde,
-    "dpmpp_2m_sde_gpu": partial(dpmpp_2m_sde, noise_on_device=True),
-    "dpmpp_2m_sde_heun": partial(dpmpp_2m_sde, solver_type="heun"),
-    "dpmpp_2m_sde_heun_gpu": partial(dpmpp_2m_sde, solver_type="heun", noise_on_device=True),
-    "lcm": lcm,
-    "ddim": ddim,
-}
-
-#: Samplers whose kept (unmasked) region is noised with noise of the next seed, instead of the initial noise.
-RENOISES_MASK_AFRESH = frozenset({"ddim"})
-
-#: Samplers that need one prediction a step and remember nothing, so that `single_step` can take their steps.
-SINGLE_STEP_SAMPLERS = ("euler", "euler_ancestral", "lcm", "ddim")
 
 
 def single_step(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from mezzotint import Conditioning, Context, Guider, Latent, Model, Noise, Requests, Sampler, Sigmas, node
@@ -14,6 +15,8 @@ from .sampling_inputs import MAX_STEPS, DenoiseShare, GuidanceScale, SamplerName
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .schedules import ModelSigmas
 
 
 @node("KSampler", category="sampling", lane="device")
@@ -119,6 +122,12 @@ def sampler_custom_advanced(
 
 def _sigmas(model: Model, ctx: Context, scheduler: str, steps: int, denoise: float, sampler_name: str) -> Tensor:
     from .model_sampling import model_sampling
+
+    return _remembered_sigmas(model_sampling(model, ctx).sigmas, scheduler, steps, denoise, sampler_name).clone()
+
+
+@lru_cache(maxsize=64)
+def _remembered_sigmas(levels: ModelSigmas, scheduler: str, steps: int, denoise: float, sampler_name: str) -> Tensor:
     from .schedules import schedule_sigmas
 
-    return schedule_sigmas(model_sampling(model, ctx).sigmas, scheduler, steps, denoise, sampler_name)
+    return schedule_sigmas(levels, scheduler, steps, denoise, sampler_name)

@@ -6,6 +6,7 @@ Noise and latents in and out, guidance, masks, progress, previews, cancellation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -171,7 +172,7 @@ def finished(x: Tensor, sigma: float, sampling: ModelSampling) -> Tensor:
         SamplingError: it holds NaN or infinity.
     """
     samples = sampling.to_latent(sampling.sigmas.finish(x, sigma)).cpu()
-    if not samples.isfinite().all():
+    if not math.isfinite(samples.sum(dtype=torch.float64).item()):  # no sum of finite float32 overflows there
         raise SamplingError(
             "sampling gave values that are no numbers (NaN or infinity); usual causes are a guidance scale (cfg) or "
             "model strength that is too high, a damaged model file, or a model that needs more precision than float16: "
@@ -213,6 +214,8 @@ class _Progress:
 
     def _step_of(self, sigma: float) -> int:
         """The step, from 0, that begins at this level or before it."""
+        if self.done < self.total and self.levels[self.done] == sigma:  # the next, as nearly always
+            return self.done
         step = max(self.done - 1, 0)
         while step + 1 < self.total and self._is_reached(self.levels[step + 1], sigma):
             step += 1

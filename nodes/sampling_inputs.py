@@ -8,7 +8,7 @@ from pydantic import Field
 
 from mezzotint.engine.widget import Choices, Widget
 
-from .sampler_names import sampler_names, schedule_names
+from .sampler_names import GUIDERS, SAMPLERS, SCHEDULES
 
 MAX_SEED = 2**64 - 1
 MAX_STEPS = 10_000
@@ -30,5 +30,6 @@ DenoiseShare = Annotated[
     Field(ge=0, le=1, description="How much of the latent is made anew: 1 all of it, 0 nothing."),
     Widget(step=0.01),
 ]
-SamplerName = Annotated[str, Choices(sampler_names)]
-ScheduleName = Annotated[str, Choices(schedule_names)]
+SamplerName = Annotated[str, Choices(lambda: SAMPLERS.names, version=SAMPLERS.version_of)]
+ScheduleName = Annotated[str, Choices(lambda: SCHEDULES.names, version=SCHEDULES.version_of)]
+GuiderName = Annotated[str, Choices(lambda: GUIDERS.names, version=GUIDERS.version_of)]

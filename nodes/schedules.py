@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from .sampler_names import SCHEDULES, discards_penultimate
 from .samplers import NoiseScaling
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
@@ -341,30 +342,13 @@ def kl_optimal(model: ModelSigmas, steps: int) -> Tensor:
     return _ending_in_zero((way * low + (1 - way) * high).tan())
 
 
-#: The schedules by their wire names, in the order that editors list them; a plugin's come after.
-SCHEDULES: dict[str, ScheduleFunction] = {
-    "simple": simple,
-    "sgm_uniform": sgm_uniform,
-    "karras": karras,
-    "exponential": exponential,
-    "ddim_uniform": ddim_uniform,
-    "beta": beta,
-    "normal": normal,
-    "linear_quadratic": linear_quadratic,
-    "kl_optimal": kl_optimal,
-}
-
-#: Samplers that are given one step more, without the least noise level before 0.
-DISCARDS_PENULTIMATE = frozenset({"dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"})
-
-
 def schedule_sigmas(
     model: ModelSigmas, scheduler: str, steps: int, denoise: float = 1.0, sampler_name: str | None = None
 ) -> Tensor:
     """The noise levels for `steps` steps of a run: float32 [steps + 1] on the CPU.
 
     `denoise` < 1 makes int(steps / denoise) steps and keeps the last `steps`; 0 or less gives an empty tensor: nothing
-    is to be sampled. `sampler_name` matters only for `DISCARDS_PENULTIMATE`; give none where it is not yet known.
+    is to be sampled. `sampler_name` matters only for those that discard a level; give none where it is not yet known.
     Raises ValueError for an unknown scheduler and for fewer than one step.
     """
     if scheduler not in SCHEDULES:
@@ -375,8 +359,8 @@ def schedule_sigmas(
         return torch.zeros(0)
     is_whole = denoise > 0.9999
     total = steps if is_whole else int(steps / denoise)
-    if sampler_name in DISCARDS_PENULTIMATE:
-        sigmas = SCHEDULES[scheduler](model, total + 1)
+    if discards_penultimate(sampler_name):
+        sigmas: Tensor = SCHEDULES[scheduler](model, total + 1)
         sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
     else:
         sigmas = SCHEDULES[scheduler](model, total)

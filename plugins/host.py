@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mezzotint.engine.definition import Definitions
 from mezzotint.engine.engine import Engine
+from mezzotint.engine.errors import MezzotintError
 from mezzotint.engine.event_stream import OnEvent
 from mezzotint.engine.expansion import GraphBuilder
 from mezzotint.engine.folders import Folders
+from mezzotint.engine.free_memory import PROCESS
+from mezzotint.engine.output_store import LOCAL, Outputs
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.residency import Residency
 from mezzotint.engine.run_result import RunResult
 from mezzotint.engine.workflow import Workflow
 from mezzotint.engine.workflow_file import load_workflow
 
+from .consent import Consents
 from .manager import Plugins
+from .registration import Tables
+from .reload import Reloader
+
+BLOCK_VARIABLE = "MEZZOTINT_BLOCK_PLUGINS"
+PLUGINS_VARIABLE = "MEZZOTINT_PLUGINS"
 
 WorkflowLike = str | Path | Mapping[str, Any] | Workflow | GraphBuilder
 
@@ -33,9 +44,16 @@ class Settings:
 
     Attributes:
         home: holds everything that persists. input_dir, output_dir, models_dir, extra_model_paths: see `Folders`.
-        cache_dir: folder of the disk cache. plugins: Python files to load as plugins. nodes: further node functions.
-        device: `"cpu"`, `"cuda:0"`, ... memory_nbytes: bound of the memory cache.
+        cache_dir: folder of the disk cache. nodes: further node functions.
+        plugins: Python files and folders to load as plugins, and objects that implement hooks. plugins_dir: where
+            plugins lie that may be run once they are allowed; `plugins` in the home when None. blocked_plugins: names
+            of plugins, or of their distributions, that are not to be loaded. custom_nodes: folders of node packs that
+            are written for the de-facto class APIs.
+        output_store: where saved files go, by the name of a store. device: `"cpu"`, `"cuda:0"`, ...
+        memory_nbytes: bound of the memory cache.
+        max_memory_nbytes: what the process should hold of the main memory at most, see `_limit_memory`.
         save_metadata: whether pictures carry the workflow that made them.
+        reload: whether changed plugins are loaded again while the host is open, and run without being allowed.
     """
 
     home: Path | None = None
@@ -44,11 +62,17 @@ class Settings:
     models_dir: Path | None = None
     extra_model_paths: Path | None = None
     cache_dir: Path | None = None
-    plugins: tuple[Path, ...] = ()
+    plugins: tuple[Any, ...] = ()
+    plugins_dir: Path | None = None
+    blocked_plugins: tuple[str, ...] = ()
+    custom_nodes: tuple[Path, ...] = ()
     nodes: tuple[Callable[..., Any], ...] = ()
+    output_store: str = LOCAL
     device: str | None = None
     memory_nbytes: int = 1 << 30
+    max_memory_nbytes: int | None = None
     save_metadata: bool = True
+    reload: bool = False
 
 
 class Host:
@@ -56,28 +80,29 @@ class Host:
 
     def __init__(self, settings: Settings = Settings()) -> None:
         self.settings = settings
-        self.plugins = Plugins()
-        self.plugins.load_built_in()
-        self.plugins.load_installed()
-        for path in settings.plugins:
-            self.plugins.load_file(path)
+        self.folders = _folders(settings)
         self.registry = Registry()
-        self.plugins.register_nodes(self.registry)
+        self.models = Residency(device=settings.device, folders=self.folders)
+        self.outputs = Outputs(self.folders, settings.output_store)
+        self.plugins = _plugins(settings, Tables(self.registry, self.models, self.outputs), self.folders)
         for function in settings.nodes:
             self.registry.register(function, function.__module__)
-        self.folders = _folders(settings)
-        self.models = Residency(device=settings.device, folders=self.folders)
-        self.plugins.register_models(self.models)
+        if settings.custom_nodes:
+            self._load_packs(settings.custom_nodes)
+        _check_store(self.outputs)
         self.definitions = Definitions(self.registry, self.folders)
         self.engine = Engine(
             self.registry,
             folders=self.folders,
             models=self.models,
-            memory_nbytes=settings.memory_nbytes,
+            memory_nbytes=_limit_memory(settings),
             cache_dir=settings.cache_dir,
             scope=self.plugins.scope(),
             save_metadata=settings.save_metadata,
+            outputs=self.outputs,
+            surroundings=self.plugins.surroundings(),
         )
+        self._reloader = Reloader(self.plugins, self._surround_again) if settings.reload else None
         gc.freeze()  # what is loaded by now stays; collections during large graphs need not look at it again
 
     def load(self, source: WorkflowLike) -> Workflow:
@@ -93,14 +118,43 @@ class Host:
         return load_workflow(source, self.definitions)
 
     def close(self) -> None:
-        """Finish what is being written and stop the threads."""
+        """Finish what is being written, stop the threads and let go of the plugins."""
+        if self._reloader is not None:
+            self._reloader.close()
         self.engine.close()
+        self.plugins.close()
+
+    def _load_packs(self, folders: tuple[Path, ...]) -> None:
+        from .compat.pack import import_pack, pack_paths, prepare
+        from .compat.surroundings import Surroundings as PackSurroundings
+
+        host = PackSurroundings(self.registry, self.folders, self.models)
+        paths = [*pack_paths(folders)]
+        prepare(paths, host)
+        for path in paths:
+            self.plugins.load_pack(path, partial(import_pack, path, host))
+
+    def _surround_again(self) -> None:
+        now, before = self.plugins.surroundings(), self.engine.surroundings
+        before.runs, before.steps, before.observers = now.runs, now.steps, now.observers
 
     def __enter__(self) -> Host:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _limit_memory(settings: Settings) -> int:
+    """Hold the process to its limit, and return the bound of the memory cache.
+
+    A quarter is for values that are kept, the rest for models and work. What a step is known to need beyond what is
+    left is refused, and models that nobody uses make room. The limit is the process's, and so that of all its hosts.
+    """
+    if settings.max_memory_nbytes is None:
+        return settings.memory_nbytes
+    PROCESS.limit_nbytes = settings.max_memory_nbytes
+    return min(settings.memory_nbytes, settings.max_memory_nbytes // 4)
 
 
 def _folders(settings: Settings) -> Folders:
@@ -111,6 +165,55 @@ def _folders(settings: Settings) -> Folders:
         models_dir=settings.models_dir,
         extra_model_paths=settings.extra_model_paths,
     )
+
+
+def installed_plugins(settings: Settings = Settings()) -> Plugins:
+    """The plugins that are installed or allowed, without the built-in ones and without an engine."""
+    plugins = unloaded_plugins(settings)
+    plugins.load_installed()
+    plugins.load_folder(plugins_folder(settings.plugins_dir, _folders(settings).home), is_trusted=settings.reload)
+    return plugins
+
+
+def unloaded_plugins(settings: Settings = Settings()) -> Plugins:
+    """Plugins with tables of their own, without an engine, of which none is loaded yet."""
+    folders = _folders(settings)
+    return _no_plugins(settings, Tables(Registry(), Residency(folders=folders), Outputs(folders)), folders)
+
+
+def _no_plugins(settings: Settings, tables: Tables, folders: Folders) -> Plugins:
+    named = os.environ.get(BLOCK_VARIABLE, "").split(",")
+    blocked = {*settings.blocked_plugins, *map(str.strip, named)} - {""}
+    return Plugins(tables, Consents(folders.home), blocked)
+
+
+def _plugins(settings: Settings, tables: Tables, folders: Folders) -> Plugins:
+    plugins = _no_plugins(settings, tables, folders)
+    plugins.load_built_in()
+    plugins.load_installed()
+    plugins.load_folder(plugins_folder(settings.plugins_dir, folders.home), is_trusted=settings.reload)
+    for given in settings.plugins:
+        if isinstance(given, str | Path):
+            plugins.load_file(Path(given).absolute())
+        else:
+            plugins.load_object(given)
+    return plugins
+
+
+def plugins_folder(named: Path | None, home: Path) -> Path:
+    """Where plugins lie: the folder that is named, else that of `MEZZOTINT_PLUGINS`, else `plugins` in the home."""
+    if named is not None:
+        return named.absolute()
+    variable = os.environ.get(PLUGINS_VARIABLE)
+    return Path(variable).expanduser().absolute() if variable else (home / "plugins").absolute()
+
+
+def _check_store(outputs: Outputs) -> None:
+    if outputs.name not in outputs.makers:
+        raise MezzotintError(
+            f"output_store: there is no store '{outputs.name}'; there are {', '.join(outputs.makers)}; "
+            f"load the plugin that brings it"
+        )
 
 
 _lock = threading.RLock()
@@ -168,10 +271,11 @@ def run(
 
 def _settings(options: Mapping[str, Any]) -> Settings:
     given: dict[str, Any] = dict(options)
-    for name in ("home", "input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir"):
+    for name in ("home", "input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir", "plugins_dir"):
         if given.get(name) is not None:
             given[name] = Path(given[name])
-    for name in ("plugins", "nodes"):
+    given["custom_nodes"] = tuple(Path(folder).absolute() for folder in given.get("custom_nodes", ()))
+    for name in ("plugins", "nodes", "blocked_plugins"):
         given[name] = tuple(given.get(name, ()))
     return Settings(**given)
 

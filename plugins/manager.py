@@ -3,140 +3,248 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import logging
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pluggy
 
-from mezzotint.engine.errors import DeclarationError, RegistrationError
 from mezzotint.engine.lane import Scope
-from mezzotint.engine.node import NodeSpec, nodes_in
-from mezzotint.engine.registry import Registry
-from mezzotint.engine.residency import Residency
+from mezzotint.engine.node import NodeSpec
+from mezzotint.engine.surroundings import Hooked, Surroundings
 
-from . import hookspecs
 from .code_version import code_version
+from .consent import Consents
+from .hook_check import HookError, check_hooks, implementations, new_manager
 from .hookimpl import PROJECT
+from .plugin import Plugin, State
+from .plugin_import import PluginImportError, import_in_time, import_path
+from .registration import Registration, Tables, call_hook, hook_implementations
 
 BUILT_IN = ("mezzotint.nodes",)
 ENTRY_POINTS = "mezzotint"
 
-
-@dataclass(slots=True)
-class LoadedPlugin:
-    """A plugin that was looked at.
-
-    Attributes:
-        name: what messages call it. origin: where it comes from: a module, a distribution, a file.
-        nodes: names of the nodes it registered. problem: why it, or a part of it, is not there.
-    """
-
-    name: str
-    origin: str
-    module: ModuleType | None = None
-    version: str = ""
-    nodes: list[str] = field(default_factory=list)
-    problem: str | None = None
+log = logging.getLogger("mezzotint.plugins")
 
 
 class Plugins:
-    """The plugins of one host: the built-in ones, installed distributions, and files that were named."""
+    """The plugins of one host, in the order of loading.
 
-    def __init__(self) -> None:
-        self.loaded: list[LoadedPlugin] = []
-        self._manager = pluggy.PluginManager(PROJECT)
-        self._manager.add_hookspecs(hookspecs)
+    Args:
+        blocked: names of plugins and distributions that are not to be loaded. consents: which files may be run.
+
+    Attributes:
+        found: all that were looked at, also those that are not there.
+    """
+
+    def __init__(self, tables: Tables, consents: Consents, blocked: Collection[str] = ()) -> None:
+        self.found: list[Plugin] = []
+        self.tables, self.consents = tables, consents
+        self._blocked = frozenset(blocked)
+        self._manager = new_manager()
+        self._registration = Registration(self._manager, tables)
+
+    @property
+    def loaded(self) -> list[Plugin]:
+        """Those that are there."""
+        return [plugin for plugin in self.found if plugin.is_loaded]
+
+    @property
+    def manager(self) -> pluggy.PluginManager:
+        """Who implements which hook."""
+        return self._manager
+
+    # the ways in
 
     def load_built_in(self) -> None:
         """Load what comes with Mezzotint, by dotted name, through the same door as anybody's plugins."""
         for name in BUILT_IN:
-            self._add(LoadedPlugin(name, "built in"), partial(importlib.import_module, name), PROJECT)
+            plugin = Plugin(name, "built in", "built in", distribution=PROJECT)
+            self._load(plugin, partial(importlib.import_module, name))
 
     def load_installed(self) -> None:
         """Load the distributions that name an entry point of the group `mezzotint`."""
         for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-            origin = f"distribution {point.dist.name} {point.dist.version}" if point.dist else "an entry point"
-            self._add(LoadedPlugin(point.name, origin), point.load, _distribution_name(point))
+            self._load(_of_distribution(point), point.load)
+
+    def load_folder(self, folder: Path, *, is_trusted: bool = False) -> None:
+        """Load the files and folders of the plugins folder that are allowed; the others are found and not run."""
+        for path in plugin_paths(folder):
+            self._load_if_allowed(Plugin(path.stem, "folder", str(path), path), is_trusted)
 
     def load_file(self, path: Path) -> None:
-        """Load a single Python file; every function in it that `@node` marks is a node."""
-        self._add(LoadedPlugin(path.stem, str(path)), partial(_import_file, path), None)
+        """Load a single Python file or a folder that somebody named, which is consent."""
+        if any(plugin.path == path and plugin.is_loaded for plugin in self.found):
+            return
+        self.found = [plugin for plugin in self.found if plugin.path != path]
+        self._load(Plugin(path.stem, "named", str(path), path), partial(import_path, path))
 
-    def register_nodes(self, registry: Registry) -> None:
-        """Let every plugin register its nodes."""
-        for plugin in self.loaded:
-            if plugin.module is None:
-                continue
-            register = partial(self._register, registry, plugin)
-            others = [other.module for other in self.loaded if other.module not in (plugin.module, None)]
-            if hasattr(plugin.module, "register_nodes"):
-                self._manager.subset_hook_caller("register_nodes", others)(register=register)
-            else:
-                for function in nodes_in(plugin.module):
-                    register(function)
+    def load_inline(self, path: Path, *, is_trusted: bool = False) -> Plugin:
+        """Load the file that lies beside a workflow, once, if it is allowed."""
+        known = next((plugin for plugin in self.found if plugin.path == path and plugin.state == "loaded"), None)
+        if known is not None:
+            return known
+        self.found = [plugin for plugin in self.found if plugin.path != path]
+        return self._load_if_allowed(Plugin(path.name.removesuffix(".py"), "inline", str(path), path), is_trusted)
 
-    def register_models(self, models: Residency) -> None:
-        """Let every plugin say how it materialises recipes."""
-        self._manager.hook.register_models(models=models)
+    def load_pack(self, path: Path, load: Callable[[], Any]) -> None:
+        """Load a pack of custom nodes, which lies in a folder that somebody named."""
+        self._load(Plugin(path.stem, "named", str(path)), load)
+
+    def load_object(self, implementation: Any) -> None:
+        """Load a module or an object of the program itself."""
+        name = getattr(implementation, "__name__", type(implementation).__name__)
+        self._load(Plugin(name, "object", f"object {name}"), lambda: implementation)
+
+    def _load_if_allowed(self, plugin: Plugin, is_trusted: bool) -> Plugin:
+        assert plugin.path is not None
+        verdict = "allowed" if is_trusted else self.consents.verdict(plugin.path)
+        if verdict == "allowed":
+            self._load(plugin, partial(import_path, plugin.path))
+        else:
+            self._put_aside(plugin, verdict)
+        return plugin
+
+    def _put_aside(self, plugin: Plugin, state: State) -> None:
+        plugin.state = state
+        self.found.append(plugin)
+
+    def _load(self, plugin: Plugin, load: Callable[[], Any]) -> None:
+        if not plugin.is_ours and self._blocked & {plugin.name, plugin.distribution}:
+            self._put_aside(plugin, "blocked")
+            return
+        self.found.append(plugin)
+        if self._take_up(plugin, load):
+            self._registration.register(plugin)
+        if not plugin.is_loaded:
+            self._forget(plugin)
+
+    def _take_up(self, plugin: Plugin, load: Callable[[], Any]) -> bool:
+        """Import a plugin and check its hooks; whether that went well."""
+        if plugin.is_ours:
+            plugin.implementation = load()
+        else:
+            try:
+                implementation, plugin.seconds = import_in_time(load)
+                check_hooks(implementation)
+            except (PluginImportError, HookError) as error:
+                plugin.skip(str(error))
+                return False
+            if self._manager.has_plugin(plugin.name):
+                plugin.skip("another plugin has this name; rename its file or its entry point")
+                return False
+            plugin.implementation = implementation
+        self._manager.register(plugin.implementation, plugin.name)
+        plugin.hooks = sorted({found.hook for found in implementations(plugin.implementation)})
+        plugin.version = code_version(_module_of(plugin.implementation), plugin.distribution)
+        return True
+
+    def _forget(self, plugin: Plugin) -> None:
+        if plugin.implementation is not None and self._manager.get_plugin(plugin.name) is plugin.implementation:
+            self._manager.unregister(name=plugin.name)
+        plugin.undo.close()
+
+    # loading again
+
+    def reload(self, plugin: Plugin) -> bool:
+        """Load a plugin's changed file or folder again in its place; whether it was.
+
+        What is broken is reported in the log, and the version before stays. Runs under way keep what they began with.
+        """
+        assert plugin.path is not None
+        fresh = Plugin(plugin.name, plugin.source, plugin.origin, plugin.path)
+        with self.tables.registry.held():
+            self._forget(plugin)
+            try:
+                is_better = self._take_up(fresh, partial(import_path, plugin.path))
+                if is_better:
+                    self._registration.register(fresh)
+            finally:
+                if fresh.problems:
+                    self._forget(fresh)
+                    self._put_back(plugin)
+        if fresh.problems:
+            log.error("the version before stays: %s", fresh.problem)
+            return False
+        self.found[self.found.index(plugin)] = fresh
+        return True
+
+    def _put_back(self, plugin: Plugin) -> None:
+        if plugin.implementation is not None:
+            plugin.nodes.clear()
+            plugin.brings.clear()
+            self._manager.register(plugin.implementation, plugin.name)
+            self._registration.register(plugin)
+
+    def call(self, hook: str, plugin: Plugin, **given: Any) -> None:
+        """Call one plugin's implementation of a hook, if it has one; if it fails, it is reported and skipped."""
+        if not call_hook(self._manager, hook, plugin, **given):
+            self._forget(plugin)
+
+    # what they do around runs
 
     def scope(self) -> Scope | None:
-        """What surrounds node bodies."""
-        scope: Scope | None = self._manager.hook.surround_bodies()
-        return scope
+        """What surrounds node bodies: the scopes of all plugins, one in the other."""
+        scopes: list[Scope] = [scope for hooked in self._hooked("surround_bodies") if (scope := hooked.function())]
+        if len(scopes) < 2:
+            return scopes[0] if scopes else None
+        return partial(_all_of, scopes)
+
+    def surroundings(self) -> Surroundings:
+        """What is called around runs and steps, and with events."""
+        return Surroundings(self._hooked("surround_run"), self._hooked("surround_step"), self._hooked("observe_event"))
+
+    def _hooked(self, hook: str) -> tuple[Hooked, ...]:
+        found = hook_implementations(self._manager, hook)
+        return tuple(Hooked(one.plugin_name, partial(_call, one)) for one in found)
+
+    # reports
 
     def problems(self) -> list[str]:
-        """A sentence for each plugin, or part of one, that is not there."""
-        return [plugin.problem for plugin in self.loaded if plugin.problem is not None]
+        """A sentence for each plugin, or part of one, that is not there although it should be."""
+        return [problem for plugin in self.found for problem in plugin.problems]
 
-    def _add(self, plugin: LoadedPlugin, load: Callable[[], Any], distribution_name: str | None) -> None:
-        self.loaded.append(plugin)
-        try:
-            module = load()
-            self._manager.register(module, plugin.name)
-            self._manager.check_pending()
-        except Exception as error:
-            if self._manager.has_plugin(plugin.name):
-                self._manager.unregister(name=plugin.name)
-            plugin.problem = f"plugin '{plugin.name}' ({plugin.origin}) was skipped: {type(error).__name__}: {error}"
-            return
-        plugin.module, plugin.version = module, code_version(module, distribution_name)
-
-    def _register(self, registry: Registry, plugin: LoadedPlugin, given: Callable[..., Any] | NodeSpec) -> NodeSpec:
-        try:
-            spec = registry.register(given, plugin.name, plugin.version)
-        except (DeclarationError, RegistrationError) as error:
-            if plugin.origin == "built in":
-                raise
-            plugin.problem = f"plugin '{plugin.name}' ({plugin.origin}): a node was skipped: {error}"
-            return given if isinstance(given, NodeSpec) else _NOTHING
-        plugin.nodes.append(spec.name)
-        return spec
+    def close(self) -> None:
+        """Take back what plugins registered with the process."""
+        for plugin in self.found:
+            self._forget(plugin)
 
 
-_NOTHING = NodeSpec("", lambda: None, {}, ())
+def plugin_paths(folder: Path) -> list[Path]:
+    """The plugins that lie in a folder: Python files, and folders with an `__init__.py`."""
+    if not folder.is_dir():
+        return []
+    files = [path for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
+    return sorted(path for path in files if not path.name.startswith((".", "_")))
 
 
-def _distribution_name(point: EntryPoint) -> str | None:
-    return point.dist.name if point.dist is not None else None
+def _of_distribution(point: EntryPoint) -> Plugin:
+    if point.dist is None:
+        return Plugin(point.name, "distribution", "an entry point")
+    origin = f"distribution {point.dist.name} {point.dist.version}"
+    return Plugin(point.name, "distribution", origin, distribution=point.dist.name)
 
 
-def _import_file(path: Path) -> ModuleType:
-    name = f"mezzotint_plugin_{path.stem}"
-    found = importlib.util.spec_from_file_location(name, path)
-    if found is None or found.loader is None or not path.is_file():
-        raise FileNotFoundError(f"there is no Python file '{path}'")
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module
-    try:
-        found.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+def _module_of(implementation: Any) -> Any:
+    if hasattr(implementation, "__file__"):
+        return implementation
+    kind = implementation if isinstance(implementation, type) else type(implementation)
+    return sys.modules[kind.__module__]
+
+
+def _call(implementation: pluggy.HookImpl, **given: Any) -> Any:
+    """Call an implementation with those arguments that it takes."""
+    return implementation.function(*(given[name] for name in implementation.argnames))
+
+
+@contextmanager
+def _all_of(scopes: list[Scope], spec: NodeSpec) -> Iterator[None]:
+    with ExitStack() as stack:
+        for scope in scopes:
+            stack.enter_context(scope(spec))
+        yield

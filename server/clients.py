@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from aiohttp import WSCloseCode, web
@@ -16,27 +17,45 @@ from .outbox import Outbox, OutboxFullError
 CLOSE_SECONDS = 2.0
 """How long clients are given to take what waits for them when the server stops."""
 
+Backlog = AsyncGenerator[str, None]
+
 
 class Connection:
     """One websocket. What is put is sent by a task of its own, so whoever puts never waits.
 
     Args:
-        sid: the client's id.
+        sid: the client's id. backlog: what is sent before all that is put, as fast as the client takes it.
+
+    Attributes:
+        dropped_previews: how many were not sent, since the client was slow and a later one came.
     """
 
-    def __init__(self, sid: str, socket: web.WebSocketResponse, transport: asyncio.BaseTransport | None) -> None:
+    def __init__(
+        self,
+        sid: str,
+        socket: web.WebSocketResponse,
+        transport: asyncio.BaseTransport | None,
+        backlog: Backlog | None = None,
+    ) -> None:
         self.sid = sid
-        self._socket, self._transport = socket, transport
+        self._socket, self._transport, self._backlog = socket, transport, backlog
+        self._greeting: str | None = None
         self._outbox = Outbox()
         self._takes_metadata = False
         self._has_spoken = False
+        self.dropped_previews = 0
+
+    def greet(self, frame: Frame) -> None:
+        """Send a frame before all others."""
+        self._greeting = frame.encoded()
 
     def put(self, frame: AnyFrame) -> None:
         """Send a frame later; a client that does not read is disconnected in the end."""
         if isinstance(frame, Preview) and (frame.metadata is not None) != self._takes_metadata:
             return
         try:
-            self._outbox.put(frame.encoded(), frame.topic)
+            takes_a_place = self._outbox.put(frame.encoded(), frame.topic)
+            self.dropped_previews += takes_a_place and isinstance(frame, Preview)
         except OutboxFullError:
             self.abort()
 
@@ -53,6 +72,11 @@ class Connection:
     async def write(self) -> None:
         """Send what is put until the outbox or the connection is closed."""
         with contextlib.suppress(ConnectionError, RuntimeError):  # the client left
+            if self._greeting is not None:
+                await self._socket.send_str(self._greeting)
+            if self._backlog is not None:
+                async for text in self._backlog:
+                    await self._socket.send_str(text)
             while (payload := await self._outbox.get()) is not None:
                 if isinstance(payload, str):
                     await self._socket.send_str(payload)
@@ -76,19 +100,31 @@ class Clients:
     def __init__(self) -> None:
         self._by_sid: dict[str, Connection] = {}
         self._writers: dict[asyncio.Task[None], Connection] = {}
+        self._dropped_before = 0
+
+    def __len__(self) -> int:
+        return len(self._writers)
+
+    @property
+    def dropped_previews(self) -> int:
+        """How many previews were not sent to slow clients, those that left included."""
+        return self._dropped_before + sum(connection.dropped_previews for connection in self._writers.values())
 
     def join(self, connection: Connection) -> asyncio.Task[None]:
         """Take up a connection; returns the task that sends."""
         self._by_sid[connection.sid] = connection
         writer = asyncio.create_task(connection.write())
         self._writers[writer] = connection
-        writer.add_done_callback(self._writers.pop)
+        writer.add_done_callback(self._forget)
         return writer
 
     def leave(self, connection: Connection) -> None:
         """A connection ended."""
         if self._by_sid.get(connection.sid) is connection:
             del self._by_sid[connection.sid]
+
+    def _forget(self, writer: asyncio.Task[None]) -> None:
+        self._dropped_before += self._writers.pop(writer).dropped_previews
 
     def tell(self, sid: str, frame: AnyFrame) -> None:
         """Send to one client, if it is connected."""

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from mezzotint.engine.errors import FolderError
+from mezzotint.engine.errors import FolderError, OutsideFolderError
+from mezzotint.engine.folder_path import path_below, why_refused
 from mezzotint.engine.folders import Folders, split_annotation
-from mezzotint.engine.listed_folder import why_refused
 
 
 def place(folders: Folders, filename: str, subfolder: str, folder_type: str) -> Path:
@@ -34,13 +34,29 @@ def inside(folders: Folders, below: str, folder_type: str) -> Path:
         web.HTTPBadRequest: there is no such folder type. web.HTTPForbidden: it is not below that folder.
     """
     try:
-        root = folders.by_type(folder_type).resolve()
+        root = folders.by_type(folder_type)
     except FolderError as error:
         raise web.HTTPBadRequest(text=f"{error}.") from None
+    return below_root(root, below, f"the {folder_type} folder")
+
+
+def below_root(root: Path, name: str, what: str) -> Path:
+    """The path of something below a folder. `what` is how sentences call the folder.
+
+    Raises:
+        web.HTTPForbidden: the name, or a link in it, leads out. web.HTTPNotFound: no file can have such a name.
+    """
     try:
-        path = (root / below).resolve()
-    except (OSError, RuntimeError, ValueError):  # a name that is too long, a link to itself, a NUL
+        return path_below(root, name)
+    except OutsideFolderError:
+        raise web.HTTPForbidden(text=f"The path leaves {what}.") from None
+    except FolderError:
         raise web.HTTPNotFound(text="There is no such file.") from None
-    if not path.is_relative_to(root):
-        raise web.HTTPForbidden(text=f"The path leaves the {folder_type} folder.")
-    return path
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; a name that is too long is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

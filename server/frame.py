@@ -20,23 +20,36 @@ JPEG = 1
 PREVIEW_SIDE, PREVIEW_QUALITY = 512, 95
 
 _REPLACEABLE = frozenset({"progress", "progress_state"})
+_PASSING = _REPLACEABLE | {"status", "feature_flags"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Frame:
     """A JSON message.
 
     Attributes:
         is_for_all: sent to everybody when the job it tells of has no client of its own.
+        sequence: its number among all messages of jobs, once it has one.
     """
 
     type: str
     data: dict[str, Any]
     is_for_all: bool = False
+    sequence: int | None = None
 
     def encoded(self) -> str:
         """The message as it is sent."""
-        return to_json({"type": self.type, "data": self.data})
+        return encoded(self.type, self.data_text, self.sequence)
+
+    @cached_property
+    def data_text(self) -> str:
+        """The data as JSON."""
+        return to_json(self.data)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the message is still of use to who hears it later."""
+        return self.type not in _PASSING
 
     @property
     def topic(self) -> Hashable | None:
@@ -89,6 +102,12 @@ class Preview:
 
 
 AnyFrame = Frame | Preview
+
+
+def encoded(kind: str, data_text: str, sequence: int | None) -> str:
+    """A message as it is sent; one that has no number carries none."""
+    number = "" if sequence is None else f',"sequence":{sequence}'
+    return f'{{"type":{to_json(kind)},"data":{data_text}{number}}}'
 
 
 def status(queue_remaining: int, sid: str | None = None) -> Frame:

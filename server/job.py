@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from mezzotint.engine.validation import Validation
 from mezzotint.engine.workflow import Workflow
 
 PREVIEW_METHODS = frozenset({"auto", "latent2rgb", "taesd"})
+
+JobStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled"]
+STATUSES: tuple[JobStatus, ...] = ("pending", "in_progress", "completed", "failed", "cancelled")
+ENDED: frozenset[JobStatus] = frozenset({"completed", "failed", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,9 @@ class Job:
     Attributes:
         number: its place in the queue, the lowest first. job_id: the wire's `prompt_id`.
         prompt: the graph in API format, as clients see it. extra_data: what came with it, without what is secret.
-        secrets: tokens that came with it; given to nodes, never shown.
+        secrets: tokens that came with it; given to nodes, never shown and never written to disk.
+        is_fixed: somebody chose its number; else the server did, and clients take turns.
+        retry_of: the job that it repeats.
     """
 
     number: float
@@ -28,6 +34,8 @@ class Job:
     prompt: dict[str, Any]
     extra_data: dict[str, Any]
     secrets: dict[str, Any] = field(default_factory=dict, repr=False)
+    is_fixed: bool = False
+    retry_of: str | None = None
 
     @property
     def client_id(self) -> str | None:
@@ -42,9 +50,12 @@ class Job:
         return extra if isinstance(extra, dict) else {}
 
     @property
+    def workflow_id(self) -> str | None:
+        """The id of the editor's document, if it has one."""
+        document = self.extra_pnginfo.get("workflow")
+        found = document.get("id") if isinstance(document, dict) else None
+        return found if isinstance(found, str) else None
+
+    @property
     def wants_previews(self) -> bool:
         return self.client_id is not None and self.extra_data.get("preview_method") in PREVIEW_METHODS
-
-    def item(self) -> list[Any]:
-        """The job as queue and history list it."""
-        return [self.number, self.job_id, self.prompt, self.extra_data, [*self.validation.outputs]]

@@ -15,8 +15,11 @@ from mezzotint.engine.event import Event, StepEvent
 from mezzotint.engine.failure import qualified_name
 
 from .frame import AnyFrame, Frame, Preview, PreviewPicture
-from .job import Job
+from .job import Job, JobStatus
+from .job_store import Ending
 from .progress_board import SNAPSHOT_SECONDS, ProgressBoard, place
+
+INTERRUPTED = "execution_interrupted"
 
 
 class JobReport:
@@ -40,10 +43,21 @@ class JobReport:
         self._reused: tuple[str, ...] = ()
         self._failures: list[events.StepFailed] = []
         self._is_done = False
+        self._step_count = self._done_count = 0
 
     @property
     def current_id(self) -> str | None:
         return next(reversed(self._running), None)
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """How far the job is, for who asks."""
+        return {"steps_done": self._done_count, "steps_total": self._step_count, "nodes": self._board.nodes}
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether it ended because it was stopped."""
+        return bool(self._messages) and self._messages[-1][0] == INTERRUPTED
 
     @property
     def is_behind(self) -> bool:
@@ -54,10 +68,14 @@ class JobReport:
         """What was held back."""
         return self._board.snapshot(time.time())
 
-    def status(self) -> dict[str, Any]:
+    def snapshot(self) -> list[Frame]:
+        """How far each step is, for a client that comes back."""
+        return self._board.again()
+
+    def ending(self) -> Ending:
         """How the job ended, for the history."""
-        word = "success" if self._is_done else "error"
-        return {"status_str": word, "completed": self._is_done, "messages": self._messages}
+        status: JobStatus = "completed" if self._is_done else "cancelled" if self.is_interrupted else "failed"
+        return Ending(status, self.outputs, self.meta, self._messages)
 
     def hear(self, event: Event) -> list[AnyFrame]:
         """What to send because of an event."""
@@ -65,11 +83,15 @@ class JobReport:
 
     def crashed(self, error: BaseException) -> list[AnyFrame]:
         """What to send when the engine itself failed, which is a bug."""
+        return self.refused(f"Mezzotint itself failed: {error}", qualified_name(type(error)))
+
+    def refused(self, sentence: str, exception_type: str = "JobError") -> list[AnyFrame]:
+        """What to send of a job that cannot run, or not any more."""
         facts = {
             "node_id": "",
             "node_type": "",
-            "exception_message": f"Mezzotint itself failed: {error}\n",
-            "exception_type": qualified_name(type(error)),
+            "exception_message": f"{sentence}\n",
+            "exception_type": exception_type,
             "traceback": [],
             "current_inputs": {},
         }
@@ -87,7 +109,7 @@ class JobReport:
     def _frames(self, event: Event) -> Iterator[AnyFrame]:
         match event:
             case events.RunStarted():
-                self._reused = event.reused
+                self._reused, self._step_count = event.reused, event.step_count
                 yield self._note("execution_start", event.time)
                 yield self._note("execution_cached", event.time, nodes=[*event.reused])
             case events.StepStarted():
@@ -144,6 +166,8 @@ class JobReport:
 
     def _finish(self, event: events.StepFinished) -> Iterator[AnyFrame]:
         self._running.pop(event.node_id, None)
+        self._done_count += 1
+        self._step_count = max(self._step_count, self._done_count)
         is_new = event.source == "ran"
         if is_new:
             self._executed.append(event.node_id)
@@ -192,7 +216,7 @@ class JobReport:
         node_id = step.real_id if step else next(iter(self._job.validation.outputs), "")
         node = self._job.workflow.nodes.get(node_id)
         facts = {"node_id": node_id, "node_type": node.class_type if node else "", "executed": [*self._executed]}
-        return self._note("execution_interrupted", when, is_for_all=True, **facts)
+        return self._note(INTERRUPTED, when, is_for_all=True, **facts)
 
     def _error(self, facts: dict[str, Any]) -> dict[str, Any]:
         current = [*dict.fromkeys([*self._reused, *self._executed])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from typing import Any
@@ -9,9 +10,15 @@ from typing import Any
 from aiohttp import web
 
 from mezzotint.engine.errors import WorkflowError
+from mezzotint.engine.workflow import is_nested
 from mezzotint.engine.workflow_file import parse_json
 
 MAX_DEPTH = 100
+"""How deep lists and objects of a body may lie inside each other, and of an answer do."""
+MAX_VALUES = 4_000_000
+"""How many values a body may have: a text of brackets takes thirty times its size as objects."""
+LARGE_NBYTES = 1 << 18
+"""A body of more is read on a thread, so that others are answered meanwhile."""
 
 
 def to_json(value: Any) -> str:
@@ -45,11 +52,21 @@ async def read_json(request: web.Request) -> Any:
     Raises:
         web.HTTPBadRequest: it is not JSON. web.HTTPRequestEntityTooLarge: it is larger than the server takes.
     """
+    content = await request.read()
+    return _parsed(content) if len(content) < LARGE_NBYTES else await asyncio.to_thread(_parsed, content)
+
+
+def _parsed(content: bytes) -> Any:
+    if sum(content.count(letter) for letter in (b",", b"[", b"{")) > MAX_VALUES:
+        raise web.HTTPRequestEntityTooLarge(MAX_VALUES, 0, text=f"The body has more than {MAX_VALUES:,} values.")
     try:
-        text = (await request.read()).decode("utf-8-sig")
-        return parse_json(text, "The body") if text.strip() else None
+        text = content.decode("utf-8-sig")
+        value = parse_json(text, "The body") if text.strip() else None
     except (UnicodeDecodeError, WorkflowError) as error:
         raise web.HTTPBadRequest(text=str(error)) from None
+    if isinstance(value, dict | list) and is_nested(value, MAX_DEPTH):
+        raise web.HTTPBadRequest(text=f"The body is nested more than {MAX_DEPTH} levels deep; flatten it.")
+    return value
 
 
 async def read_object(request: web.Request) -> dict[str, Any]:

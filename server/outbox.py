@@ -31,13 +31,14 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, payload: str | bytes, topic: Hashable | None = None) -> None:
-        """Add a payload. While many wait, it takes the place of an earlier one of its topic.
+    def put(self, payload: str | bytes, topic: Hashable | None = None) -> bool:
+        """Add a payload. While many wait, it takes the place of an earlier one of its topic; returns whether it did.
 
         Raises:
             OutboxFullError: more would wait than is allowed.
         """
-        if topic is not None and len(self._waiting) >= BACKLOG and topic in self._latest:
+        takes_a_place = topic is not None and len(self._waiting) >= BACKLOG and topic in self._latest
+        if takes_a_place:
             self._remove(self._latest[topic])
         self._total_nbytes += len(payload)
         if self._total_nbytes > self._max_nbytes:
@@ -47,6 +48,7 @@ class Outbox:
         if topic is not None:
             self._latest[topic] = self._sequence
         self._has_changed.set()
+        return takes_a_place
 
     def close(self) -> None:
         """What waits is still to be taken, then nothing more comes."""

@@ -13,17 +13,21 @@ SNAPSHOT_SECONDS = 0.1
 
 
 class ProgressBoard:
-    """The state of all steps of one job that began."""
+    """The state of all steps of one job that began.
+
+    Attributes:
+        nodes: the steps as snapshots show them, by id.
+    """
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
-        self._nodes: dict[str, dict[str, Any]] = {}
+        self.nodes: dict[str, dict[str, Any]] = {}
         self._sent_at = float("-inf")
         self.is_stale = False
 
     def set(self, event: StepEvent, state: Literal["running", "finished"], value: float, total: float) -> None:
         """A step got somewhere."""
-        self._nodes[event.node_id] = {
+        self.nodes[event.node_id] = {
             "value": value,
             "max": total,
             "state": state,
@@ -34,7 +38,7 @@ class ProgressBoard:
 
     def finish(self, event: StepEvent) -> None:
         """A step is done: its value is its maximum."""
-        total = self._nodes.get(event.node_id, {"max": 1})["max"]
+        total = self.nodes.get(event.node_id, {"max": 1})["max"]
         self.set(event, "finished", total, total)
 
     def is_due(self, now: float) -> bool:
@@ -46,7 +50,11 @@ class ProgressBoard:
         if not self.is_stale:
             return []
         self.is_stale, self._sent_at = False, now
-        return [Frame("progress_state", {"prompt_id": self._job_id, "nodes": dict(self._nodes)}, is_for_all=True)]
+        return self.again()
+
+    def again(self) -> list[Frame]:
+        """A snapshot, whether or not it was sent already."""
+        return [Frame("progress_state", {"prompt_id": self._job_id, "nodes": dict(self.nodes)}, is_for_all=True)]
 
 
 def place(event: StepEvent) -> dict[str, Any]:

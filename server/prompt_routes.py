@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from .app_key import HOST, QUEUE, WORKER
-from .error_shape import PromptRejectedError, node_errors
+from .app_key import CONTROL, HOST, QUEUE, WORKER
+from .database import DatabaseError
+from .error_shape import PromptRejectedError, error_shape, node_errors
+from .job_store import KnownJobError
 from .json_body import json_answer, read_object
 from .submission import read_job
 from .worker import Release
@@ -17,21 +19,26 @@ async def get_prompt(request: web.Request) -> web.Response:
 
 
 async def post_prompt(request: web.Request) -> web.Response:
-    """Queue a workflow. The answer comes once it is checked and queued; the queue is in memory."""
+    """Queue a workflow. The answer comes once it is checked and on disk."""
     host, queue = request.app[HOST], request.app[QUEUE]
     try:
         job = await read_job(await read_object(request), host, queue)
+        await request.app[CONTROL].submit(job)
     except PromptRejectedError as rejected:
         return json_answer(rejected.shape, status=400)
-    queue.put(job)
+    except KnownJobError:
+        return json_answer(error_shape("invalid_prompt_id", "A job with this 'prompt_id' is known already"), status=400)
+    except DatabaseError as error:
+        return json_answer(error_shape("not_stored", f"The job was not queued: {error}"), status=503)
     errors = node_errors(job.validation, job.workflow, host.registry, host.definitions)
     return json_answer({"prompt_id": job.job_id, "number": job.number, "node_errors": errors})
 
 
 async def interrupt(request: web.Request) -> web.Response:
-    """Stop the running job; with a `prompt_id`, only if it is that one."""
+    """Stop the job that runs longest; with a `prompt_id`, that one if it runs."""
     job_id = (await read_object(request)).get("prompt_id")
-    request.app[WORKER].interrupt(None if job_id is None else str(job_id))
+    control = request.app[CONTROL]
+    await (control.interrupt_oldest() if job_id is None else control.interrupt([str(job_id)]))
     return web.Response()
 
 

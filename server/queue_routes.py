@@ -1,4 +1,4 @@
-"""`/queue` and `/history` (wire protocol §1.2 and §1.3). Both are in memory, gone when the process ends."""
+"""`/queue` and `/history` (wire protocol §1.2 and §1.3)."""
 
 from __future__ import annotations
 
@@ -6,51 +6,57 @@ from typing import Any
 
 from aiohttp import web
 
-from .app_key import HISTORY, QUEUE
-from .history import History
-from .job_queue import JobQueue
-from .json_body import json_answer, read_object
+from .app_key import CONTROL, LISTING, STORE
+from .json_body import read_object
 
 
 async def get_queue(request: web.Request) -> web.Response:
-    """The job that runs and those that wait."""
-    queue = request.app[QUEUE]
-    running = [] if queue.running is None else [queue.running.item()]
-    return json_answer({"queue_running": running, "queue_pending": [job.item() for job in queue.pending]})
+    """The jobs that run and those that wait."""
+    return _json(await request.app[LISTING].queue())
 
 
 async def post_queue(request: web.Request) -> web.Response:
     """Drop waiting jobs: all with `clear`, some with `delete`."""
-    return await _drop(request, request.app[QUEUE])
+    body = await read_object(request)
+    job_ids = _to_delete(body)
+    if body.get("clear"):
+        await request.app[CONTROL].drop_all()
+    if job_ids:
+        await request.app[CONTROL].drop(job_ids)
+    return web.Response()
 
 
 async def get_history(request: web.Request) -> web.Response:
     """What became of jobs, oldest first; a part of it by `max_items` and `offset`."""
     offset = _whole_number(request, "offset")
-    entries = request.app[HISTORY].entries(_whole_number(request, "max_items"), offset)
-    return json_answer(entries)
+    return _json(await request.app[LISTING].history(_whole_number(request, "max_items"), offset))
 
 
 async def get_history_entry(request: web.Request) -> web.Response:
     """What became of one job; an empty object until it ended."""
-    return json_answer(request.app[HISTORY].entry(request.match_info["job_id"]))
+    return _json(await request.app[LISTING].history_entry(request.match_info["job_id"]))
 
 
 async def post_history(request: web.Request) -> web.Response:
-    """Forget jobs: all with `clear`, some with `delete`."""
-    return await _drop(request, request.app[HISTORY])
-
-
-async def _drop(request: web.Request, jobs: JobQueue | History) -> web.Response:
+    """Forget jobs that ended: all with `clear`, some with `delete`."""
     body = await read_object(request)
+    job_ids = _to_delete(body)
+    if body.get("clear"):
+        await request.app[STORE].forget()
+    if job_ids:
+        await request.app[STORE].forget(job_ids)
+    return web.Response()
+
+
+def _to_delete(body: dict[str, Any]) -> list[str]:
     job_ids: Any = body.get("delete", [])
     if not isinstance(job_ids, list):
         raise web.HTTPBadRequest(text="'delete' must be a list of job ids.")
-    if body.get("clear"):
-        jobs.clear()
-    if job_ids:
-        jobs.delete(job_ids)
-    return web.Response()
+    return [job_id for job_id in job_ids if isinstance(job_id, str)]
+
+
+def _json(text: str) -> web.Response:
+    return web.Response(text=text, content_type="application/json")
 
 
 def _whole_number(request: web.Request, name: str) -> int | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import json
 import time
 import uuid
 from typing import Any, cast
+
+from sqlalchemy import Row
 
 from mezzotint.engine.errors import MezzotintError, WorkflowError
 from mezzotint.engine.validation import Validation
@@ -16,9 +18,22 @@ from mezzotint.plugins.host import Host
 from .error_shape import PromptRejectedError, error_shape, rejection
 from .job import Job
 from .job_queue import JobQueue
+from .job_store import JobStore
 
 SECRETS = frozenset({"auth_token_comfy_org", "api_key_comfy_org"})
 """Parts of `extra_data` that nobody but nodes may see."""
+
+
+MAX_NUMBER = 1e15
+"""Beyond, there would be no numbers between two."""
+
+
+class LostJobError(MezzotintError):
+    """A stored job cannot run any more. `job` is what is left of it."""
+
+    def __init__(self, job: Job, reason: str) -> None:
+        super().__init__(reason)
+        self.job = job
 
 
 async def read_job(body: dict[str, Any], host: Host, queue: JobQueue) -> Job:
@@ -34,7 +49,51 @@ async def read_job(body: dict[str, Any], host: Host, queue: JobQueue) -> Job:
     # In a thread, because choices that are files are looked up in folders, which may be slow ones.
     validation = await asyncio.to_thread(_validated, workflow, body.get("partial_execution_targets"), host)
     extra_data, secrets = _extra_data(body)
-    return Job(number, _job_id(body, queue), workflow, validation, workflow.to_api(), extra_data, secrets)
+    is_fixed = body.get("number") is not None or body.get("front") is True
+    job_id = _job_id(body, queue)
+    return Job(number, job_id, workflow, validation, workflow.to_api(), extra_data, secrets, is_fixed)
+
+
+async def repeat_job(row: Row[Any], host: Host, queue: JobQueue) -> Job:
+    """A new job that does what a stored one did.
+
+    Raises:
+        PromptRejectedError: it cannot run any more.
+    """
+    workflow = _workflow(json.loads(row.prompt))
+    validation = await asyncio.to_thread(_validated, workflow, json.loads(row.targets), host)
+    extra_data = {**json.loads(row.extra_data), "create_time": int(time.time() * 1000)}
+    number, job_id = queue.next_number(), str(uuid.uuid4())
+    return Job(number, job_id, workflow, validation, workflow.to_api(), extra_data, retry_of=row.id)
+
+
+async def restore_job(job_id: str, store: JobStore, host: Host) -> Job:
+    """A job as the database holds it, checked again: nodes and models may have changed since.
+
+    Raises:
+        LostJobError: it cannot run any more.
+    """
+    row = await store.read_row(job_id)
+    assert row is not None, "jobs that wait are not deleted by others"
+    return await asyncio.to_thread(_restored, row, host)
+
+
+def _restored(row: Row[Any], host: Host) -> Job:
+    prompt, extra_data = json.loads(row.prompt), json.loads(row.extra_data)
+    targets, secrets = json.loads(row.targets), json.loads(row.secret_names)
+    rest = Job(row.number, row.id, Workflow(), Validation([], [], {}), prompt, extra_data)
+    if secrets:
+        raise LostJobError(rest, f"The server was restarted, and {' and '.join(secrets)}, which came with the job, "
+                           "is a secret that is not written to disk; submit the job again")  # fmt: skip
+    try:
+        workflow = Workflow.from_api(prompt)
+        validation = host.engine.validate(workflow, targets)
+    except MezzotintError as error:
+        raise LostJobError(rest, f"The job cannot run any more: {error}") from None
+    if validation.outputs != targets:
+        reasons = " ".join(str(problem) for problem in validation.problems)
+        raise LostJobError(rest, f"The job was valid when it was submitted and is not any more. {reasons}")
+    return Job(row.number, row.id, workflow, validation, prompt, extra_data, {}, row.is_fixed, row.retry_of)
 
 
 def _rejected(kind: str, message: str, details: str = "", **extra_info: Any) -> PromptRejectedError:
@@ -46,8 +105,10 @@ def _number(body: dict[str, Any], queue: JobQueue) -> float:
         return queue.next_number(front=body.get("front") is True)
     number: Any = body["number"]
     is_number = isinstance(number, int | float) and not isinstance(number, bool)
-    if not is_number or not (isinstance(number, int) or math.isfinite(number)):
-        raise _rejected("invalid_prompt", "The job's 'number' must be a finite number", str(number)[:100])
+    if not is_number or not abs(number) <= MAX_NUMBER:  # which NaN is not either
+        raise _rejected(
+            "invalid_prompt", f"The job's 'number' must be a number up to {MAX_NUMBER:g}", str(number)[:100]
+        )
     return cast(float, number)
 
 

@@ -14,12 +14,16 @@ from aiohttp import web
 from mezzotint.engine.residency import Residency
 from mezzotint.plugins.host import Host
 
+from .access import without_token
 from .app_key import HOST
 from .features import FEATURES
 from .json_body import json_answer
 
 PROTOCOL_VERSION, FRONTEND_VERSION = "0.3.64", "1.27.10"
 """The versions of the server and the editor whose protocol this is; clients compare them with theirs."""
+
+NO_PAID_NODES = "--disable-api-nodes"
+"""What an editor reads among the arguments: no node here calls a paid service, so it asks its maker for no news."""
 
 
 async def get_features(request: web.Request) -> web.Response:
@@ -45,7 +49,7 @@ def _system_stats(host: Host) -> dict[str, Any]:
         "python_version": sys.version,
         "pytorch_version": _version("torch"),
         "embedded_python": False,
-        "argv": sys.argv,
+        "argv": [*without_token(sys.argv), NO_PAID_NODES],
         "mezzotint_version": _version("mezzotint"),
     }
     return {"system": system, "devices": [_device(host.models, memory.total, memory.available)]}

@@ -14,14 +14,14 @@ from aiohttp.web_request import FileField
 
 from mezzotint.engine.atomic_file import write_atomically, write_new
 from mezzotint.engine.errors import WorkflowError
+from mezzotint.engine.folder_path import why_refused
 from mezzotint.engine.folders import Folders
-from mezzotint.engine.listed_folder import why_refused
 from mezzotint.engine.workflow_file import parse_json
 
 from .app_key import HOST
 from .file_place import inside, place
 from .json_body import json_answer
-from .picture import with_alpha_of
+from .picture import PictureError, check_size, with_alpha_of
 
 Form = Mapping[str, Any]
 
@@ -29,7 +29,12 @@ Form = Mapping[str, Any]
 async def upload_image(request: web.Request) -> web.Response:
     """Store a file. An equal one of that name is left as it is; a different one makes the new one `a (1).png`."""
     form = await _form(request)
-    return json_answer(await asyncio.to_thread(_store, request.app[HOST].folders, form, _content(form)))
+    content = _content(form)
+    try:
+        await asyncio.to_thread(check_size, content)
+    except PictureError as error:
+        raise web.HTTPBadRequest(text=f"{error}.") from None
+    return json_answer(await asyncio.to_thread(_store, request.app[HOST].folders, form, content))
 
 
 async def upload_mask(request: web.Request) -> web.Response:
@@ -39,8 +44,8 @@ async def upload_mask(request: web.Request) -> web.Response:
     original = await asyncio.to_thread(_original, folders, form)
     try:
         content = await asyncio.to_thread(with_alpha_of, original, _content(form))
-    except ValueError as error:
-        raise web.HTTPBadRequest(text=f"The mask cannot be used: {error}.") from None
+    except PictureError as error:
+        raise web.HTTPBadRequest(text=f"{error}.") from None
     return json_answer(await asyncio.to_thread(_store, folders, form, content))
 
 

@@ -1,4 +1,4 @@
-"""Runs the jobs of the queue, one at a time, on the engine of the host."""
+"""Takes jobs from the queue and runs them on the engine of the host, a few at a time."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import asyncio
 import logging
 from typing import NamedTuple
 
-from mezzotint.engine.engine import Engine
-from mezzotint.engine.event import Event, RunFinished, StepFailed
-from mezzotint.engine.run import Run
+from mezzotint.engine.event_stream import OnEvent
+from mezzotint.plugins.host import Host
 
-from .clients import Clients
+from .event_log import EventLog
 from .frame import AnyFrame, end_of_job
-from .history import History
 from .job import Job
-from .job_queue import JobQueue
+from .job_attempt import JobAttempt
+from .job_queue import Entry, JobQueue
 from .job_report import JobReport
-from .progress_board import SNAPSHOT_SECONDS
+from .job_store import JobStore
+from .submission import LostJobError, restore_job
 
 STOP_SECONDS = 5.0
 """How long a running job is given to stop when the server does."""
@@ -32,128 +32,132 @@ class Release(NamedTuple):
 
 
 class Worker:
-    """Takes jobs, runs them, tells clients and writes the history. All on the event loop's thread.
+    """Starts jobs when it is their turn, and writes down how they end. All on the event loop's thread.
+
+    Args:
+        width: how many jobs may run at once.
 
     Attributes:
+        observers: hear every event of every run, on the loop.
         is_stuck: a node went on after `stop`, so the process cannot end in the ordinary way.
     """
 
-    def __init__(self, engine: Engine, queue: JobQueue, history: History, clients: Clients) -> None:
-        self._engine, self._queue, self._history, self._clients = engine, queue, history, clients
+    def __init__(self, host: Host, queue: JobQueue, store: JobStore, event_log: EventLog, width: int = 1) -> None:
+        self._host, self._queue, self._store, self._log = host, queue, store, event_log
+        self._width = width
+        self.observers: list[OnEvent] = []
         self.is_stuck = False
-        self._is_stopping = False
-        self._task: asyncio.Task[None] | None = None
-        self._run: Run | None = None
-        self._report: JobReport | None = None
-        self._is_interrupted = False
+        self._is_stopping, self._has_stopped = True, False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._attempts: dict[str, JobAttempt] = {}
+        self._stopped: set[str] = set()
         self._release = Release()
-        self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin to take jobs."""
-        self._task = asyncio.create_task(self._work())
+        self._is_stopping = False
+        self.look()
 
-    async def stop(self) -> None:
-        """Interrupt what runs and take no more jobs. `is_stuck` says whether a node went on all the same."""
-        if self._task is None:
-            return
+    def look(self) -> None:
+        """Start what may start: call it whenever the queue changed."""
+        while not (self._is_stopping or self._queue.is_paused):
+            entry = self._queue.next()
+            if entry is None or not self._has_room(entry):
+                return
+            self._queue.take(entry)
+            task = asyncio.create_task(self._work(entry))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def stop(self, grace: float = 0.0) -> None:
+        """Take no more jobs; let those that run finish within `grace` seconds, and hand back the rest.
+
+        What is handed back waits at its place for the next start. Called again, it does nothing. `is_stuck` says
+        whether a node went on all the same.
+        """
         self._is_stopping = True
-        if self._queue.running is None:
-            self._task.cancel()
-        else:
-            self.interrupt()
-        _, still_running = await asyncio.wait([self._task], timeout=STOP_SECONDS)
-        self.is_stuck = bool(still_running)
-
-    def interrupt(self, job_id: str | None = None) -> None:
-        """Stop the running job; with an id, only if it is that one."""
-        running = self._queue.running
-        if running is None or (job_id is not None and running.job_id != job_id):
+        if self._has_stopped:
             return
-        self._is_interrupted = True
-        if self._run is not None:
-            self._run.cancel()
+        self._has_stopped = True
+        if self._tasks and grace > 0:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for attempt in self._attempts.values():
+            attempt.stop(hand_back=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
+        for job_id in [*self._attempts]:
+            await self._store.hand_back(job_id)
+        self.is_stuck = bool(self._tasks)
+
+    def attempt(self, job_id: str) -> JobAttempt | None:
+        """The attempt at a job that runs."""
+        return self._attempts.get(job_id)
+
+    def interrupt(self, job_id: str) -> None:
+        """Stop a running job."""
+        if job_id in self._attempts:
+            self._attempts[job_id].stop()
+        elif job_id in self._queue.running:
+            self._stopped.add(job_id)
 
     async def release(self, asked: Release) -> None:
-        """Let go of models or values: now when nothing runs, else after the running job."""
+        """Let go of models or values: now when nothing runs, else when a job ends."""
         self._release = Release(self._release.models or asked.models, self._release.values or asked.values)
-        if self._queue.running is None:
+        if not self._queue.running:
             await self._let_go()
 
-    def current_step_of(self, client_id: str) -> str | None:
-        """The step that is under way, if the running job is this client's."""
-        running = self._queue.running
-        if running is None or self._report is None or running.client_id != client_id:
-            return None
-        return self._report.current_id
+    def attempts_of(self, client_id: str) -> list[JobAttempt]:
+        """What runs of a client's, the oldest first."""
+        return [attempt for attempt in self._attempts.values() if attempt.job.client_id == client_id]
 
-    async def _work(self) -> None:
-        while not self._is_stopping:
-            job = await self._queue.take()
-            self._is_interrupted, self._report = False, JobReport(job)
-            try:
-                await self._run_job(job, self._report)
-            except Exception as error:
-                log.exception("job %s failed, which is a bug of the engine or the server", job.job_id)
-                self._conclude(job, self._report, self._report.crashed(error))
-            self._run = self._report = None
-            self._queue.finish()
-            self._tell(job, [end_of_job(job.job_id)])
-            await self._let_go()
+    def _has_room(self, entry: Entry) -> bool:
+        """Whether a job may start beside those that run. One that the process died of runs alone."""
+        running = self._queue.running.values()
+        if entry.is_suspect or any(other.is_suspect for other in running):
+            return not running
+        return len(running) < self._width
 
-    async def _run_job(self, job: Job, report: JobReport) -> None:
-        run = await self._engine.prepare(
-            job.workflow,
-            validation=job.validation,
-            on_event=lambda event: self._hear(job, report, event),
-            job_id=job.job_id,
-            extra_pnginfo=job.extra_pnginfo,
-            extra={**job.extra_data, **job.secrets},
-            wants_previews=job.wants_previews,
-        )
-        if self._is_interrupted:
-            self._conclude(job, report, report.interrupted_before_start())
-            return
-        self._run = run
-        await run.execute()
-
-    def _hear(self, job: Job, report: JobReport, event: Event) -> None:
+    async def _work(self, entry: Entry) -> None:
         try:
-            self._pass_on(job, report, event)
-        except Exception:  # what a node shows may be anything; that it cannot be told must not stop the job
-            log.exception("an event of job %s could not be told", job.job_id)
+            await self._run(entry)
+        except Exception:
+            log.exception("job %s could not be run, which is a bug of the server", entry.job_id)
+        self._stopped.discard(entry.job_id)
+        self._attempts.pop(entry.job_id, None)
+        if entry.job_id in self._queue.running:
+            self._queue.finish(entry.job_id)
+        await self._let_go()
+        self.look()
 
-    def _pass_on(self, job: Job, report: JobReport, event: Event) -> None:
-        frames = report.hear(event)
-        if isinstance(event, StepFailed):
-            log.warning("Job %s: %s", job.job_id, event.sentence)
-        if isinstance(event, RunFinished):
-            self._conclude(job, report, frames)
+    async def _run(self, entry: Entry) -> None:
+        await self._store.start(entry.job_id)
+        try:
+            job = entry.job or await restore_job(entry.job_id, self._store, self._host)
+        except LostJobError as lost:
+            report = JobReport(lost.job)
+            await self._conclude(lost.job, report, report.refused(str(lost)))
             return
-        self._tell(job, frames)
-        if report.is_behind and self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(SNAPSHOT_SECONDS, self._catch_up, job, report)
+        attempt = self._attempts[job.job_id] = JobAttempt(job, self._host.engine, self._log, self.observers)
+        if job.job_id in self._stopped:
+            attempt.stop()
+        await attempt.execute()
+        if attempt.is_handed_back and attempt.report.is_interrupted:
+            await self._store.hand_back(job.job_id)
+        else:
+            await self._conclude(job, attempt.report, attempt.last_frames)
 
-    def _catch_up(self, job: Job, report: JobReport) -> None:
-        self._timer = None
-        self._tell(job, [*report.catch_up()])
-
-    def _conclude(self, job: Job, report: JobReport, frames: list[AnyFrame]) -> None:
+    async def _conclude(self, job: Job, report: JobReport, frames: list[AnyFrame]) -> None:
         """The history is written before clients hear the end, so that they find the job there."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._history.add(job, report)
-        self._tell(job, frames)
-
-    def _tell(self, job: Job, frames: list[AnyFrame]) -> None:
-        for frame in frames:
-            self._clients.tell_owner(job.client_id, frame)
+        writing = self._log.tell(job, frames, self._store.ending(job.job_id, report.ending()))
+        self._attempts.pop(job.job_id, None)
+        self._queue.finish(job.job_id)
+        self._log.tell(job, [end_of_job(job.job_id)])
+        self.look()
+        await writing
 
     async def _let_go(self) -> None:
         asked, self._release = self._release, Release()
         if asked.values:
-            self._engine.memory.clear()
+            self._host.engine.memory.clear()
         if asked.models:
-            await asyncio.to_thread(self._engine.models.clear)
+            await asyncio.to_thread(self._host.engine.models.clear)

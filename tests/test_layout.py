@@ -13,7 +13,7 @@ import pytest
 import mezzotint
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("engine", "nodes", "plugins", "server", "cli", "workflows")
+FOLDERS = ("engine", "nodes", "plugins", "server", "client", "cli", "workflows")
 PACKAGED = [ROOT / folder for folder in FOLDERS]
 OURS = [*PACKAGED, ROOT / "mezzotint", ROOT / "bench", ROOT / "tests"]
 
@@ -21,10 +21,11 @@ OURS = [*PACKAGED, ROOT / "mezzotint", ROOT / "bench", ROOT / "tests"]
 ALLOWED = {
     "engine": set(),
     "nodes": {"engine"},
-    "plugins": {"engine"},
+    "plugins": {"engine", "nodes"},
     "workflows": set(),
     "server": {"engine", "nodes", "plugins", "workflows"},
-    "cli": {"engine", "nodes", "plugins", "workflows", "server"},
+    "client": {"engine"},
+    "cli": {"engine", "nodes", "plugins", "workflows", "server", "client"},
 }
 # A plugin says so by the hook marker and the specifications alone, wherever it lives.
 ALSO_ALLOWED = {"nodes": {"mezzotint.plugins.hookspecs", "mezzotint.plugins.hookimpl"}}

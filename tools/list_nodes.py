@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mezzotint.engine.node import MISSING, InputSpec, NodeSpec, OutputSpec
 from mezzotint.engine.registry import Registry
-from mezzotint.plugins.manager import Plugins
+from mezzotint.plugins.host import unloaded_plugins
 
 PAGE = Path(__file__).parents[1] / "docs" / "nodes.md"
 START, END = "<!-- nodes: written by tools/list_nodes.py -->", "<!-- end of nodes -->"
@@ -47,10 +47,9 @@ def node_list() -> str:
 
 
 def _built_in() -> Registry:
-    plugins, registry = Plugins(), Registry()
+    plugins = unloaded_plugins()
     plugins.load_built_in()
-    plugins.register_nodes(registry)
-    return registry
+    return plugins.tables.registry
 
 
 def _section(category: str, specs: list[NodeSpec]) -> Iterator[str]:

@@ -72,12 +72,14 @@ class PackInput(InputSpec):
                 raise InputError("value_not_in_list", list_of([*map(str, self.values)], None))
 
 
-def read_input(name: str, declared: Any, *, is_optional: bool, exemptions: Exemptions = Exemptions()) -> PackInput:
+def read_input(name: str, declared: Any, *, is_optional: bool, exemptions: Exemptions) -> PackInput:
     """An input from its declaration, `(TYPE, options)`."""
     kind, options = parts(declared)
     values = _values(kind, options)
     number = isinstance(options.get("min"), int | float), isinstance(options.get("max"), int | float)
-    limits = {limit: options[key] for limit, key, given in zip(("ge", "le"), ("min", "max"), number, strict=True) if given}
+    limits = {
+        limit: options[key] for limit, key, given in zip(("ge", "le"), ("min", "max"), number, strict=True) if given
+    }
     return PackInput(
         name=name,
         port=port_of(kind),
@@ -125,20 +127,23 @@ class DeclaredInputs(dict[str, InputSpec]):
         self._groups, self._exemptions = groups, exemptions
         super().__init__()
         for group in GROUPS:
-            for name in groups.get(group) or ():
+            for name in groups.get(group, ()):
                 self[name] = self._read(group, name)
 
     def __missing__(self, name: str) -> InputSpec:
         for group in GROUPS:
-            if name in (self._groups.get(group) or ()):
+            if name in self._groups.get(group, ()):
                 return self.setdefault(name, self._read(group, name))
         raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or any(name in (self._groups.get(group) or ()) for group in GROUPS)
+        return super().__contains__(name) or any(name in self._groups.get(group, ()) for group in GROUPS)
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
     def _read(self, group: str, name: str) -> InputSpec:
         declared = self._groups[group][name]

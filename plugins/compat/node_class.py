@@ -211,6 +211,6 @@ def _parameters(function: Any) -> tuple[set[str], bool]:
 
 def _equals_itself(value: Any) -> bool:
     try:
-        return bool(value == value)  # noqa: PLR0124
+        return bool(value == value)
     except Exception:  # an array, say, which compares item by item
         return True

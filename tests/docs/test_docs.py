@@ -20,14 +20,21 @@ import pytest
 import typer
 
 import mezzotint
+from mezzotint import client
 from mezzotint.cli import _QUIET_LIBRARIES, main
 from mezzotint.cli.app import app
+from mezzotint.client import Client
+from mezzotint.client import errors as client_errors
 from mezzotint.engine import errors
 from mezzotint.plugins import hookspecs, host
+from mezzotint.plugins.hook_check import hook_names
+
+from ..server.serving import Server
 
 ROOT = Path(__file__).parents[2]
 README, CONTRIBUTING, CHANGELOG = (ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG"))
-NODES, ARCHITECTURE, CLI = (ROOT / "docs" / f"{name}.md" for name in ("nodes", "architecture", "cli"))
+NAMES = ("nodes", "architecture", "cli", "client", "hooks")
+NODES, ARCHITECTURE, CLI, CLIENT, HOOKS = (ROOT / "docs" / f"{name}.md" for name in NAMES)
 PAGES = [README, CONTRIBUTING, CHANGELOG, *sorted((ROOT / "docs").glob("*.md"))]
 
 SAVED = {
@@ -112,10 +119,24 @@ def save_named_files(page: Path, folder: Path) -> list[Path]:
     return [path for path, _ in named]
 
 
+SERVER = "127.0.0.1:8188"
+"""Where programs of the pages expect a server."""
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server for the pages' programs; its address."""
+    server = Server(tmp_path_factory.mktemp("docs"))
+    yield server.address
+    server.stop()
+
+
 @pytest.mark.parametrize("block", PROGRAMS, ids=str)
-def test_every_python_block_runs(block: Block, desk: Path) -> None:
+def test_every_python_block_runs(block: Block, desk: Path, request: pytest.FixtureRequest) -> None:
     save_named_files(block.page, desk)
     source = "\n" * (block.line - 1) + block.text
+    if SERVER in source:
+        source = source.replace(SERVER, request.getfixturevalue("served"))
     exec(compile(source, str(block.page), "exec", dont_inherit=True), {"__name__": "__main__"})
 
 
@@ -148,6 +169,18 @@ def test_the_readme_s_own_node_runs_from_the_command_line(
 COMMAND_LINE: Any = typer.main.get_command(app)
 
 
+def with_subcommands(commands: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Commands and those below them, by their words: `plugins allow`."""
+    found = {}
+    for name, command in commands.items():
+        found[above + name] = command
+        found |= with_subcommands(getattr(command, "commands", {}), f"{above}{name} ")
+    return found
+
+
+COMMANDS = with_subcommands(COMMAND_LINE.commands)
+
+
 def all_commands(page: Path) -> list[list[str]]:
     """Every `mezzotint ...` command of a page, in words."""
     lines = [line for block in blocks(page, "sh") for line in block.text.replace("\\\n", " ").splitlines()]
@@ -158,11 +191,11 @@ def all_commands(page: Path) -> list[list[str]]:
 @pytest.fixture
 def parse(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], None]:
     """Reads a command, in words, as the command line does, but runs nothing; folders that it names are made."""
-    for command in COMMAND_LINE.commands.values():
+    for command in COMMANDS.values():
         monkeypatch.setattr(command, "callback", lambda **_: None)
 
     def read(words: list[str]) -> None:
-        if len(words) == 2 and words[1] in COMMAND_LINE.commands:
+        if " ".join(words[1:]) in COMMANDS:
             return  # the command's name alone
         for option, value in pairwise(words):
             if option in ("--models-dir", "--input-dir"):
@@ -209,10 +242,10 @@ def option_names(command: Any) -> set[str]:
     return {name for name in names if name.startswith("-")}
 
 
-@pytest.mark.parametrize("name", sorted(COMMAND_LINE.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_is_described_with_all_its_options_and_no_others(name: str) -> None:
     text = sections(CLI)[f"mezzotint {name}"]
-    command = COMMAND_LINE.commands[name]
+    command = COMMANDS[name]
     table = set(re.findall(r"`(--?[\w-]+)[^`]*`", "\n".join(line for line in text.splitlines() if line[:1] == "|")))
     assert table == option_names(command)
     for parameter in command.params:
@@ -226,8 +259,8 @@ def test_the_options_of_the_command_line_itself_are_described() -> None:
 
 
 def test_no_command_is_described_that_is_not_there() -> None:
-    described = {heading.split()[1] for heading in sections(CLI) if heading.startswith("mezzotint ")}
-    assert described == set(COMMAND_LINE.commands)
+    described = {heading.removeprefix("mezzotint ") for heading in sections(CLI) if heading.startswith("mezzotint ")}
+    assert described == set(COMMANDS)
 
 
 # links and paths
@@ -324,9 +357,14 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_every_hook_is_documented() -> None:
-    hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, "mezzotint_spec")]
-    assert hooks
-    assert [name for name in hooks if not mentioned(name, NODES, ARCHITECTURE)] == []
+    arguments = {name: inspect.signature(getattr(hookspecs, name)).parameters for name in hook_names()}
+    signatures = [f"{name}({', '.join(given)})" for name, given in arguments.items()]
+    assert [heading for heading in sections(HOOKS) if "(" in heading] == signatures
+    assert [heading for heading in signatures if "```python" not in sections(HOOKS)[heading]] == []
+
+
+def test_the_version_of_the_hooks_is_documented() -> None:
+    assert f"The version of this contract is {hookspecs.HOOK_VERSION}" in text_of(HOOKS)
 
 
 def test_every_event_is_documented() -> None:
@@ -337,9 +375,19 @@ def test_every_event_is_documented() -> None:
     assert [name for name in made if not mentioned(name, ARCHITECTURE)] == []
 
 
-def test_every_error_is_in_the_tree_at_the_top_of_its_module() -> None:
-    kinds = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, BaseException)]
-    assert [kind.__name__ for kind in kinds if kind.__name__ not in (errors.__doc__ or "")] == []
+@pytest.mark.parametrize("module", [errors, client_errors], ids=lambda module: module.__name__)
+def test_every_error_is_in_the_tree_at_the_top_of_its_module(module: Any) -> None:
+    kinds = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, BaseException)]
+    assert [kind.__name__ for kind in kinds if kind.__name__ not in (module.__doc__ or "")] == []
+
+
+def test_everything_that_a_client_offers_is_documented() -> None:
+    offered = [name for name, value in vars(Client).items() if inspect.isfunction(value) and not name.startswith("_")]
+    exported = [name for name in vars(client) if name[0].isupper()]
+    assert offered
+    assert exported
+    assert [name for name in offered if not mentioned(f"client.{name}", CLIENT)] == []
+    assert [name for name in exported if not mentioned(name, CLIENT)] == []
 
 
 def test_the_list_of_built_in_nodes_is_fresh() -> None:

@@ -335,6 +335,44 @@ def test_a_body_is_cancelled_at_its_next_progress_call(make_engine: Make) -> Non
     assert len(reached) < 5_000
 
 
+def test_a_cancelled_caller_does_not_wait_for_a_body_that_never_stops(
+    make_engine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mezzotint.engine.run.PATIENCE_SECONDS", 0.05)
+    started, may_end = threading.Event(), threading.Event()
+
+    @node
+    def Deaf() -> int:
+        started.set()
+        may_end.wait(30)
+        return 5
+
+    g = GraphBuilder()
+    end = g.node(Show, value=g.node(Deaf))
+    engine = make_engine(Deaf, Show)
+
+    async def cancelled() -> None:
+        running = asyncio.ensure_future(engine.run(Workflow.from_api(g.finalize())))
+        await asyncio.to_thread(started.wait, 10)
+        running.cancel()
+        done, _ = await asyncio.wait([running], timeout=5)
+        assert done, "it waits for the body"
+        assert running.cancelled()
+
+    async def again() -> RunResult:
+        """Another run of the same step computes it itself: what was left is no longer waited for."""
+        running = asyncio.ensure_future(engine.run(Workflow.from_api(g.finalize())))
+        await asyncio.sleep(0.05)
+        may_end.set()
+        return await asyncio.wait_for(running, 10)
+
+    try:
+        asyncio.run(cancelled())
+        assert asyncio.run(again()).outputs[end.id] == {"values": [5]}
+    finally:
+        may_end.set()
+
+
 def test_an_async_body_is_cancelled_at_once(make_engine: Make) -> None:
     started = threading.Event()
 
@@ -461,6 +499,93 @@ def test_equal_requests_of_several_steps_are_answered_together_where_the_lane_is
 
     assert together(width=1) == 1
     assert together(width=4) > 1
+
+
+class Ask(Request):
+    """A request of our own that is answered by a function."""
+
+    __slots__ = ("reply",)
+
+    def __init__(self, reply: Callable[[], int]) -> None:
+        self.reply = reply
+
+    @classmethod
+    def answer(cls, requests: Sequence[Ask], context: Context) -> list[int]:
+        return [request.reply() for request in requests]
+
+
+def test_a_step_that_comes_while_a_body_asks_again_and_again_has_its_turn_in_between(make_engine: Make) -> None:
+    has_run, asked = threading.Event(), threading.Event()
+
+    @node(lane="device")
+    def Patient() -> Requests[int]:
+        for _ in range(3_000):
+            yield Ask(lambda: asked.set() or time.sleep(0.001) or 0)
+            if has_run.is_set():
+                return 1
+        return 0
+
+    @node(lane="device")
+    def Quick() -> int:
+        has_run.set()
+        return 1
+
+    engine = make_engine(Patient, Quick, Show, device_width=1)
+    first, second = GraphBuilder(), GraphBuilder()
+    end = first.node(Show, value=first.node(Patient))
+    second.node(Show, value=second.node(Quick))
+
+    async def both() -> RunResult:
+        running = asyncio.ensure_future(engine.run(Workflow.from_api(first.finalize())))
+        await asyncio.to_thread(asked.wait, 10)
+        await engine.run(Workflow.from_api(second.finalize()))
+        return await running
+
+    assert asyncio.run(both()).outputs[end.id] == {"values": [1]}
+
+
+def test_a_body_that_only_asks_its_lane_is_cancelled_at_its_next_request(make_engine: Make) -> None:
+    started, answered, closed = threading.Event(), [], []
+
+    def reply() -> int:
+        answered.append(1)
+        if len(answered) > 2:
+            started.set()
+        time.sleep(0.001)
+        return 0
+
+    @node(lane="device")
+    def Asker() -> Requests[int]:
+        try:
+            for _ in range(10_000):
+                yield Ask(reply)
+        finally:
+            closed.append(1)
+        return 1
+
+    g = GraphBuilder()
+    g.node(Show, value=g.node(Asker))
+    assert cancel_soon(make_engine(Asker, Show), g, started).status == "cancelled"
+    assert len(answered) < 5_000
+    assert closed == [1]
+
+
+def test_a_later_answer_that_raises_is_raised_in_the_body(make_engine: Make, run: Run) -> None:
+    replies, got = iter([1, 2, 0, 4]), []
+
+    @node(lane="device")
+    def Inverse() -> Requests[int]:
+        for _ in range(4):
+            try:
+                got.append((yield Ask(lambda: 4 // next(replies))))
+            except ZeroDivisionError:
+                got.append(-1)
+        return 1
+
+    g = GraphBuilder()
+    end = g.node(Show, value=g.node(Inverse))
+    assert shown(run(make_engine(Inverse, Show), g), end.id) == [1]
+    assert got == [4, 2, -1, 1]
 
 
 def test_an_answer_that_raises_is_raised_in_the_body(make_engine: Make, run: Run) -> None:

@@ -369,6 +369,15 @@ class TestInputFiles:
         assert folders.images() == ["b.PNG", "sub/a.webp"]
         assert folders.images("output") == ["c.png"]
 
+    def test_a_link_that_leads_out_is_neither_listed_nor_followed(self, folders: Folders, tmp_path: Path) -> None:
+        touch(tmp_path / "secret.png", folders.input / "a.png")
+        link(folders.input / "out.png", tmp_path / "secret.png")
+        link(folders.input / "in.png", folders.input / "a.png")
+        assert folders.images() == ["a.png", "in.png"]
+        assert folders.require_file("in.png") == folders.input / "a.png"
+        with pytest.raises(FolderError, match="leaves its folder"):
+            folders.require_file("out.png")
+
     def test_an_unknown_folder_is_a_sentence(self, folders: Folders) -> None:
         with pytest.raises(FolderError, match="allowed are input, output, temp"):
             folders.by_type("models")

@@ -33,6 +33,7 @@ class Sums:
     def __init__(self, most: int = 100) -> None:
         self.sampling = ModelSampling(DiscreteSigmas.from_config(), "epsilon", 4, 8, 1.0, 0.0, {})
         self.device = torch.device("cpu")
+        self.conditioning_width = None
         self.most = most
         self.batches: list[int] = []
 
@@ -124,14 +125,13 @@ def test_an_option_that_is_not_done_is_refused_by_name(context: Context, option:
         predictions(context, [item(1.0, **{option: 1})])
 
 
-def test_prompts_are_prepared_once_for_all_steps_of_a_batch(denoiser: Sums) -> None:
-    levels, device = denoiser.sampling.sigmas, torch.device("cpu")
+def test_prompts_are_prepared_once_for_all_steps_of_a_batch(denoiser: Any) -> None:
     prompts = Prompts(([item(1.0)], [item(5.0)]))
-    ready = prompts.ready(2, device, levels)
-    assert prompts.ready(2, device, levels) is ready
+    ready = prompts.ready(2, denoiser)
+    assert prompts.ready(2, denoiser) is ready
     assert ready.joined is not None
     assert ready.joined.flatten().tolist() == [1.0, 1.0, 5.0, 5.0]
-    assert prompts.ready(1, device, levels) is not ready
+    assert prompts.ready(1, denoiser) is not ready
 
 
 def test_options_of_other_families_of_models_change_nothing(context: Context) -> None:

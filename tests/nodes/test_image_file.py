@@ -17,8 +17,10 @@ from mezzotint.engine.context import Context, Prompt
 from mezzotint.engine.errors import Cancelled, FolderError, OutOfMemoryError, OutputError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.registry import Registry
+from mezzotint.engine.validation import validate
 from mezzotint.engine.workflow import Workflow
 from mezzotint.nodes import resize
+from mezzotint.nodes.image import empty_image
 from mezzotint.nodes.image_file import ImageFileError, image_content, load_image, preview_image, save_image
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {"width": 3}}}
@@ -289,3 +291,20 @@ class TestSaving:
         assert shown["filename"].startswith("ComfyUI_temp_")
         assert (folders.temp / shown["filename"]).is_file()
         assert not folders.output.exists()
+
+
+@pytest.mark.parametrize("prefix", ["../../escaped", "/tmp/escaped", "C:\\escaped", "%year%/../../escaped"])
+def test_a_prefix_that_leaves_the_output_folder_is_refused_before_anything_runs(prefix: str) -> None:
+    registry = Registry()
+    registry.register(save_image)
+    registry.register(empty_image)
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": {}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": prefix}},
+    }
+    (problem,) = validate(Workflow.from_api(graph), registry).problems
+    assert (problem.node_id, problem.input_name, problem.given) == ("2", "filename_prefix", prefix)
+    assert "leaves the output folder" in str(problem)
+    assert "Value error" not in str(problem)
+    graph["2"]["inputs"]["filename_prefix"] = "cats/../%year%/cat"
+    assert not validate(Workflow.from_api(graph), registry).problems

@@ -22,7 +22,7 @@ from mezzotint.nodes.conditioning import encode_text
 from mezzotint.nodes.denoise import Denoise
 from mezzotint.nodes.denoiser import Denoiser
 from mezzotint.nodes.inference import inference_scope
-from mezzotint.nodes.model_family import LOADERS
+from mezzotint.nodes.model_source import register_loaders
 
 STEPS = 8
 
@@ -32,7 +32,7 @@ class Counting:
 
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
-        self.sampling, self.device = denoiser.sampling, denoiser.device
+        self.sampling, self.device, self.conditioning_width = denoiser.sampling, denoiser.device, None
         self.estimate_nbytes = denoiser.estimate_nbytes
         self.batches: list[int] = []
         self.seconds = 0.0
@@ -52,8 +52,7 @@ def counting(embedded: Checkpoint, model_context: Context) -> Counting:
 @pytest.fixture
 def models(counting: Counting, model_context: Context) -> Residency:
     models = Residency("cpu", folders=model_context.folders)
-    for kind, loader in LOADERS.items():
-        models.register(kind, loader)
+    register_loaders(models)
     models.register("model", lambda recipe, residency: Loaded(counting, 1))
     return models
 

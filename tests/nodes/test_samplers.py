@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from mezzotint.nodes.noise import SeededStepNoise, initial_noise
+from mezzotint.nodes.sampler_names import SAMPLERS, single_step_names
 from mezzotint.nodes.samplers import (
-    SAMPLERS,
-    SINGLE_STEP_SAMPLERS,
     Denoising,
     ancestral_sigmas,
     dpmpp_2m,
@@ -207,7 +206,7 @@ def test_what_was_yielded_stays_as_it_was(name: str) -> None:
 
 
 @FAMILIES
-@pytest.mark.parametrize("name", SINGLE_STEP_SAMPLERS)
+@pytest.mark.parametrize("name", single_step_names())
 def test_a_loop_of_single_steps_is_bit_equal_to_the_sampler(model: ModelSigmas, name: str) -> None:
     data, sigmas = Gaussian(model), schedule_sigmas(model, "normal", 6)
     start = initial_noise((1, 8, 8, 8), 3) * float(sigmas[0])

@@ -38,6 +38,7 @@ class Gaussian:
     def __init__(self, sampling: ModelSampling) -> None:
         self.sampling = sampling
         self.device = torch.device("cpu")
+        self.conditioning_width = None
         self.sigmas: list[float] = []
         self.is_broken = False
 

@@ -27,6 +27,7 @@ from mezzotint.nodes.latent import empty_latent_image, latent_from_batch, set_la
 from mezzotint.nodes.model_sampling import model_sampling
 from mezzotint.nodes.noise import initial_noise
 from mezzotint.nodes.noise_levels import NoiseLevelError
+from mezzotint.nodes.prompts import ConditioningError
 
 SEED = 2**63 + 5
 PROMPT = "a red apple"
@@ -142,6 +143,12 @@ def test_ksampler_gives_what_diffusers_pipeline_gives(
     # diffusers multiplies the noise by sigma; ours is as wide as the noised data that the model was trained on.
     theirs = pipeline_latents(path, "EulerDiscreteScheduler", channels, math.sqrt(1 + sigma**2) / sigma, 10)
     assert error(ours, theirs) < 1e-4
+
+
+def test_a_conditioning_of_another_text_encoder_is_refused_in_a_sentence(studio: Studio, tiny: Studio) -> None:
+    for given in ({"positive": tiny.positive}, {"negative": tiny.negative}, tiny.prompts):
+        with pytest.raises(ConditioningError, match="has 32 numbers for each token, and the model wants 128"):
+            studio.ksampler(**given)
 
 
 def test_a_diffusers_scheduler_gives_what_its_pipeline_gives(studio: Studio, embedded_path: Path) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mezzotint.nodes.sampler_names import SCHEDULES
 from mezzotint.nodes.schedules import (
-    SCHEDULES,
     DiscreteSigmas,
     FlowSigmas,
     ModelSigmas,

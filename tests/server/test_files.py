@@ -185,6 +185,9 @@ async def test_an_upload_goes_where_it_is_told(client: Client, server: Server) -
         ("up.png", {"subfolder": "linked", "type": "output"}),
         ("up.png", {"type": "models"}),
         ("a" * 300 + ".png", {}),
+        ("NUL.png", {}),
+        ("up.png", {"subfolder": "com1"}),
+        ("up.png", {"subfolder": "..\\x"}),
         ("sub", {"type": "output", "overwrite": "1"}),
     ],
 )
@@ -196,6 +199,18 @@ async def test_an_upload_that_leaves_its_folder_writes_nothing(
     assert status == 400
     assert text
     assert sorted(server.home.rglob("*")) == before
+
+
+async def test_an_upload_replaces_a_link_and_never_writes_where_it_leads(
+    client: Client, server: Server, links: None
+) -> None:
+    for overwrite, name in (("false", "link (1).txt"), ("true", "link.txt")):
+        status, stored = await upload(client, "link.txt", b"mine", type="output", overwrite=overwrite)
+        assert (status, stored["name"]) == (200, name)
+        assert (server.home / "output" / name).read_bytes() == b"mine"
+    assert (server.home / "secret.txt").read_text() == "secret!"
+    assert not (server.home / "output" / "link.txt").is_symlink()
+    (server.home / "output" / "link.txt").unlink()
 
 
 async def test_a_form_without_a_file_is_refused(client: Client) -> None:

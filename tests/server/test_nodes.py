@@ -44,11 +44,15 @@ async def test_the_system_is_described_without_torch(client: Client) -> None:
     }  # fmt: skip
 
 
+async def test_editors_are_told_that_no_node_is_a_paid_service(client: Client) -> None:
+    assert "--disable-api-nodes" in (await client.get("/system_stats"))["system"]["argv"]
+
+
 async def test_features_are_those_that_exist(client: Client) -> None:
     assert await client.get("/features") == {"supports_preview_metadata": True, "max_upload_size": 104857600}
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/nothing", "/api/jobs", "/api/assets", "/prompt/", "/../etc/passwd"])
+@pytest.mark.parametrize("path", ["/api", "/nothing", "/api/assets", "/prompt/", "/../etc/passwd"])
 async def test_what_there_is_not_is_not_found(client: Client, path: str) -> None:
     async with client.session.get(path) as response:
         assert response.status == 404

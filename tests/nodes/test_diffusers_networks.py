@@ -13,8 +13,8 @@ from mezzotint import Context
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.residency import Loaded, Residency
 from mezzotint.nodes.checkpoints import Checkpoint, load_checkpoint
-from mezzotint.nodes.model_family import register_loaders
 from mezzotint.nodes.model_sampling import model_sampling
+from mezzotint.nodes.model_source import register_loaders
 
 TOKENS, LATENT_CHANNELS = 77, 4
 

@@ -1,4 +1,4 @@
-"""Networks from the files of a checkpoint: the loaders that the residency manager calls for each kind of recipe.
+"""Networks from the files of a diffusers folder: what its family materialises for each kind of recipe.
 
 A network is built with no weights and then given those of the file, so nothing is initialised or copied for nothing,
 and no library gets to print or to look on the network.
@@ -12,11 +12,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.errors import ModelFileError
-from mezzotint.engine.file_digest import file_digests
 from mezzotint.engine.residency import Loaded, Residency
 
-from .diffusers_folder import DiffusersFolder, open_checkpoint
-from .embedded_model import bundle_embedded_checkpoint
+from .diffusers_folder import DiffusersFolder
 from .model_sampling import folder_sampling
 from .recipe import Recipe
 from .weights_file import read_headers, read_weights
@@ -39,16 +37,8 @@ MORE_INPUTS = (
 OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 """Names in the VAE files of early Stable Diffusion → those of today."""
 
-bundle_embedded_checkpoint()
 
-
-def register_loaders(models: Residency) -> None:
-    """Let a residency manager materialise models, text encoders and VAEs."""
-    for kind, loader in LOADERS.items():
-        models.register(kind, loader)
-
-
-def load_denoiser(recipe: Recipe, residency: Residency) -> Loaded:
+def load_denoiser(folder: DiffusersFolder, recipe: Recipe, residency: Residency) -> Loaded:
     """The `Denoiser` of a model recipe.
 
     Raises:
@@ -58,7 +48,6 @@ def load_denoiser(recipe: Recipe, residency: Residency) -> Loaded:
 
     from .denoiser import ActivationShape, Denoiser
 
-    folder = _open(recipe, residency)
     config = folder.config("unet")
     _check_inputs(folder, config)
     with _loading():
@@ -66,16 +55,17 @@ def load_denoiser(recipe: Recipe, residency: Residency) -> Loaded:
         network = loading.network(lambda: _from_config(UNet2DConditionModel, config))
         shape = ActivationShape(tuple(network.config.block_out_channels), _most(network.config.layers_per_block))
         sampling = folder_sampling(folder, recipe.source.digest)
-        return Loaded(Denoiser(network, sampling, loading.device, loading.dtype, shape), loading.nbytes)
+        width = network.config.cross_attention_dim if network.config.encoder_hid_dim_type is None else None
+        width = width if isinstance(width, int) else None  # a list: one for each block
+        return Loaded(Denoiser(network, sampling, loading.device, loading.dtype, shape, width), loading.nbytes)
 
 
-def load_autoencoder(recipe: Recipe, residency: Residency) -> Loaded:
+def load_autoencoder(folder: DiffusersFolder, recipe: Recipe, residency: Residency) -> Loaded:
     """The `Autoencoder` of a VAE recipe. Raises what `load_denoiser` does."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     from .autoencoder import Autoencoder
 
-    folder = _open(recipe, residency)
     config = folder.config("vae")
     with _loading():
         # Half precision overflows in a VAE that asks to be upcast.
@@ -94,14 +84,13 @@ def load_autoencoder(recipe: Recipe, residency: Residency) -> Loaded:
         return Loaded(vae, loading.nbytes)
 
 
-def load_text_encoder(recipe: Recipe, residency: Residency) -> Loaded:
+def load_text_encoder(folder: DiffusersFolder, recipe: Recipe, residency: Residency) -> Loaded:
     """The `TextEncoder` of a CLIP recipe. Raises what `load_denoiser` does."""
     from transformers.models.clip.configuration_clip import CLIPTextConfig
     from transformers.models.clip.modeling_clip import CLIPTextModel
 
     from .text_encoder import TextEncoder
 
-    folder = _open(recipe, residency)
     config = folder.config("text_encoder")
     with _loading():
         loading = _Loading(folder, "text_encoder", recipe, residency)
@@ -110,23 +99,11 @@ def load_text_encoder(recipe: Recipe, residency: Residency) -> Loaded:
         return Loaded(TextEncoder(network, tokenizer, layout, loading.device), loading.nbytes)
 
 
-LOADERS: dict[str, Callable[[Recipe, Residency], Loaded]] = {
+LOADERS: dict[str, Callable[[DiffusersFolder, Recipe, Residency], Loaded]] = {
     "model": load_denoiser,
     "clip": load_text_encoder,
     "vae": load_autoencoder,
 }
-
-
-def _open(recipe: Recipe, residency: Residency) -> DiffusersFolder:
-    """The checkpoint of a recipe, if it still is what the recipe was made of."""
-    source = recipe.source
-    folder = open_checkpoint(residency.folders, source.folder, source.name)
-    if folder.digest(file_digests(residency.folders.home)) != source.digest:
-        raise ModelFileError(
-            f"the checkpoint '{source.name}' is not the one that this value was made from: its files have changed; "
-            f"run the workflow again"
-        )
-    return folder
 
 
 @contextmanager

@@ -1,0 +1,166 @@
+"""What several commands take, and the panels that group options in their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .log_output import LogFormat, LogLevel
+
+FOLDERS, CHANGES, DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
+JOBS, OPERATION, PLUGINS = "Jobs", "Operation", "Plugins"
+
+File = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="A JSON file (API or editor format), a picture that carries a workflow, the name of a bundled workflow "
+        "such as text_to_image, or - for JSON on the standard input.",
+        show_default=False,
+    ),
+]
+ModelsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--models-dir",
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        help="Models are searched here first, in checkpoints/, loras/, vae/ and so on.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+ExtraModelPaths = Annotated[
+    Path | None,
+    typer.Option(
+        "--extra-model-paths",
+        metavar="YAML",
+        exists=True,
+        dir_okay=False,
+        help="An extra_model_paths.yaml of another installation, whose models are used too.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+InputDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--input-dir",
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        help="Where the pictures are that workflows load.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--output-dir",
+        metavar="FOLDER",
+        file_okay=False,
+        help="Where pictures are saved. Made if it is not there.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir",
+        metavar="FOLDER",
+        file_okay=False,
+        help="Keep what nodes compute here, so that a later run does not compute it again.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
+]
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        help="A Python file, or a folder with an __init__.py, with nodes of your own. May be repeated.",
+        rich_help_panel=PLUGINS,
+    ),
+]
+CustomNodes = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--custom-nodes",
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        help="A folder of node packs that are written for the de-facto class APIs. Their code is run. May be repeated.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+PluginsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--plugins-dir",
+        metavar="FOLDER",
+        file_okay=False,
+        help="Where plugins lie; those that 'mezzotint plugins allow' allowed are loaded.",
+        rich_help_panel=PLUGINS,
+    ),
+]
+BlockPlugin = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--block-plugin",
+        metavar="NAME",
+        help="Do not load the plugin, or the distribution, of this name. May be repeated.",
+        rich_help_panel=PLUGINS,
+    ),
+]
+OutputStore = Annotated[
+    str,
+    typer.Option(
+        "--output-store",
+        metavar="NAME",
+        help="Where saved files go: the output folder, or a store that a plugin brings.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+Reload = Annotated[
+    bool,
+    typer.Option(
+        "--reload",
+        help="For plugin authors: load changed plugins again at once, and run those of the plugins folder and beside "
+        "workflows without asking.",
+        rich_help_panel=PLUGINS,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        metavar="TOKEN",
+        envvar="MEZZOTINT_TOKEN",
+        show_default=False,
+        help="Let only those in who send this token, over HTTP and the websocket. Better given as MEZZOTINT_TOKEN: a "
+        "command line can be read by other users of the machine.",
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory",
+        metavar="SIZE",
+        help="How much main memory the process should hold, as in 8G: bounds what is kept, and refuses steps that are "
+        "known to need more. Default: what is free.",
+        show_default=False,
+        rich_help_panel=OPERATION,
+    ),
+]
+LogFormatOption = Annotated[
+    LogFormat, typer.Option("--log-format", help="Lines for people, or JSON for programs.", rich_help_panel=OPERATION)
+]
+LogLevelOption = Annotated[
+    LogLevel, typer.Option("--log-level", help="Write this and what is worse.", rich_help_panel=OPERATION)
+]

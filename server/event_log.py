@@ -1,0 +1,169 @@
+"""Tells clients what happens, in order, once it is in the database: what anybody heard can be asked for again.
+
+Messages of a job get a sequence number, which grows over all jobs and over restarts. Progress and previews are
+worthless later and are not kept, but they wait for what was said before them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Select, delete, func, insert, select
+
+from .clients import Clients
+from .database import Database
+from .frame import AnyFrame, Frame, encoded
+from .job import Job
+from .job_store import LAST_SEQUENCE, value_of
+from .schema import events
+
+MAX_EVENTS = 200_000
+"""How many messages are kept; beyond, the oldest are forgotten."""
+PRUNE_EVERY = 1000
+
+log = logging.getLogger("mezzotint.server")
+
+
+@dataclass(slots=True)
+class Telling:
+    """Messages on their way: `is_stored` once they may be sent."""
+
+    frames: Sequence[AnyFrame]
+    job: Job | None
+    is_stored: bool
+
+
+class Stored(NamedTuple):
+    """A message that was sent."""
+
+    sequence: int
+    type: str
+    data: str
+
+    def encoded(self) -> str:
+        """The message as it was sent."""
+        return encoded(self.type, self.data, self.sequence)
+
+
+class EventLog:
+    """Keeps and delivers. Used on the event loop's thread only."""
+
+    def __init__(self, database: Database, clients: Clients) -> None:
+        self._database, self._clients = database, clients
+        self._sequence = database.read_now(_last_sequence)
+        self._pruned_at = 0
+        self._delivered = self._sequence
+        self._telling: deque[Telling] = deque()
+
+    @property
+    def last(self) -> int:
+        """The number of the last message that was sent."""
+        return self._delivered
+
+    def tell_all(self, frame: AnyFrame) -> None:
+        """Tell everybody something that is not kept."""
+        self._telling.append(Telling([frame], None, is_stored=True))
+        self._deliver()
+
+    def tell(
+        self, job: Job, frames: Sequence[AnyFrame], also: Callable[[Connection], None] | None = None
+    ) -> asyncio.Future[None]:
+        """Tell the owner of a job; `also` is written in the same transaction. Done when that is committed.
+
+        If it fails, nobody is told; say it again.
+        """
+        loop = asyncio.get_running_loop()
+        kept = [frame for frame in frames if isinstance(frame, Frame) and frame.is_kept]
+        done = loop.create_future()
+        telling = Telling(frames, job, is_stored=not kept and also is None)
+        self._telling.append(telling)
+        if telling.is_stored:
+            done.set_result(None)
+            self._deliver()
+            return done
+        for frame in kept:
+            self._sequence += 1
+            frame.sequence = self._sequence
+        write = partial(_write, [_row(job, frame) for frame in kept], also, self._to_prune())
+        writing = self._database.write(write, is_vital=also is not None)
+        writing.add_done_callback(
+            lambda future: loop.call_soon_threadsafe(self._stored, telling, done, future.exception())
+        )
+        return done
+
+    async def after(self, client_id: str, sequence: int, last: int, limit: int = 500) -> list[Stored]:
+        """What a client's jobs were told with a number in `sequence` < n <= `last`, the oldest first."""
+        statement = _numbered(sequence, last, limit).where(events.c.client_id == client_id)
+        return await self._database.read(partial(_stored, statement))
+
+    async def of_job(self, job_id: str, sequence: int, limit: int) -> list[Stored]:
+        """What was told of a job with a number > `sequence`, the oldest first."""
+        statement = _numbered(sequence, self._delivered, limit).where(events.c.job_id == job_id)
+        return await self._database.read(partial(_stored, statement))
+
+    def _to_prune(self) -> int | None:
+        """Up to which number messages are forgotten now; None for not now."""
+        if self._sequence - self._pruned_at < PRUNE_EVERY:
+            return None
+        self._pruned_at = self._sequence
+        return self._sequence - MAX_EVENTS
+
+    def _stored(self, telling: Telling, done: asyncio.Future[None], error: BaseException | None) -> None:
+        telling.is_stored = True
+        if error is not None:
+            telling.frames = []
+            log.error("what happened to a job could not be kept, so nobody was told: %s", error)
+        if not done.done():
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+                done.exception()  # most callers do not ask
+        self._deliver()
+
+    def _deliver(self) -> None:
+        while self._telling and self._telling[0].is_stored:
+            telling = self._telling.popleft()
+            for frame in telling.frames:
+                if isinstance(frame, Frame) and frame.sequence is not None:
+                    self._delivered = frame.sequence
+                if telling.job is None:
+                    self._clients.tell_all(frame)
+                else:
+                    self._clients.tell_owner(telling.job.client_id, frame)
+
+
+def _row(job: Job, frame: Frame) -> dict[str, Any]:
+    facts = {"job_id": job.job_id, "client_id": job.client_id, "type": frame.type, "data": frame.data_text}
+    return {"sequence": frame.sequence, **facts}
+
+
+def _write(
+    rows: list[dict[str, Any]], also: Callable[[Connection], None] | None, prune_to: int | None, connection: Connection
+) -> None:
+    if rows:
+        connection.execute(insert(events), rows)
+    if also is not None:
+        also(connection)
+    if prune_to is not None:
+        connection.execute(delete(events).where(events.c.sequence <= prune_to))
+
+
+def _last_sequence(connection: Connection) -> int:
+    kept = connection.execute(select(func.max(events.c.sequence))).scalar() or 0
+    return max(kept, int(value_of(connection, LAST_SEQUENCE) or 0))
+
+
+def _numbered(after: int, last: int, limit: int) -> Select[tuple[int, str, str]]:
+    columns = select(events.c.sequence, events.c.type, events.c.data)
+    return columns.where(events.c.sequence > after, events.c.sequence <= last).order_by(events.c.sequence).limit(limit)
+
+
+def _stored(statement: Select[tuple[int, str, str]], connection: Connection) -> list[Stored]:
+    return [Stored(row.sequence, row.type, row.data) for row in connection.execute(statement)]

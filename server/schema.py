@@ -1,0 +1,58 @@
+"""The tables that hold jobs, their events and the state of the queue.
+
+Documents (graphs, outputs, event data) are kept as JSON text, as clients are sent them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+
+HEAD = "0001"
+"""The newest migration. Known here, so that Alembic is imported only when there is something to migrate."""
+
+metadata = MetaData()
+
+version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+"""Alembic's own table."""
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("arrival", BigInteger, nullable=False, unique=True),  # counts up with each submission
+    Column("status", String(16), nullable=False, index=True),
+    Column("number", Float(53), nullable=False),
+    Column("is_fixed", Boolean, nullable=False),  # somebody chose its place
+    Column("client_id", Text),
+    Column("prompt", Text, nullable=False),
+    Column("extra_data", Text, nullable=False),
+    Column("targets", Text, nullable=False),
+    Column("secret_names", Text, nullable=False),  # the names only: secrets are never written
+    Column("retry_of", String(36)),
+    Column("workflow_id", Text, index=True),
+    Column("create_time", BigInteger, nullable=False),  # times in milliseconds since the epoch
+    Column("start_time", BigInteger),
+    Column("end_time", BigInteger),
+    Column("ending", BigInteger, unique=True),  # counts up with each job that ends
+    Column("has_run", Boolean, nullable=False),  # the history lists it
+    Column("is_cancelling", Boolean, nullable=False),  # somebody asked for it, and it still runs
+    Column("outputs", Text),
+    Column("meta", Text),
+    Column("messages", Text),
+    Column("attempts", Integer, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("job_id", String(36), nullable=False),
+    Column("client_id", Text),
+    Column("type", String(64), nullable=False),
+    Column("data", Text, nullable=False),
+    Index("events_of_job", "job_id", "sequence"),
+    Index("events_of_client", "client_id", "sequence"),
+)
+
+settings = Table("settings", metadata, Column("name", String(64), primary_key=True), Column("value", Text))
+"""What is said of the queue as a whole: whether it is paused, the last numbers used."""
