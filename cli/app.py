@@ -15,6 +15,7 @@ from .option import (
     AsJson,
     BlockPlugin,
     CacheDir,
+    CacheSize,
     CustomNodes,
     Device,
     ExtraModelPaths,
@@ -28,7 +29,11 @@ from .option import (
     OutputStore,
     PluginFiles,
     PluginsDir,
+    PreviewMethod,
+    PreviewMethodOption,
     Reload,
+    ServerToken,
+    ServerUrl,
     Token,
 )
 from .plugin_commands import PluginGroup
@@ -144,10 +149,14 @@ def run(
             rich_help_panel=DISPLAY,
         ),
     ] = False,
+    server: ServerUrl = None,
+    token: ServerToken = None,
 ) -> None:
     """Run a workflow and write what it makes.
 
     Dynamic prompts such as {red|blue} and dates such as %date:yyyy-MM-dd% are filled in for each run, as editors do.
+
+    With --server the work is done there: pictures that the workflow names are sent, and what it makes is fetched.
 
     The files made are written to the standard output, one path a line. Ctrl-C stops a run; a second one leaves at once.
 
@@ -168,7 +177,7 @@ def run(
         "output_store": output_store,
     }
     request = RunRequest(
-        file, settings or [], prompt, negative, seed, count, as_json, quiet, traceback, host
+        file, settings or [], prompt, negative, seed, count, as_json, quiet, traceback, host, server or None, token
     )  # fmt: skip
     raise typer.Exit(run_workflow(request))
 
@@ -290,6 +299,7 @@ def serve(
             rich_help_panel=JOBS,
         ),
     ] = 2.0,
+    preview_method: PreviewMethodOption = PreviewMethod.AUTO,
     editor: Annotated[
         bool | None,
         typer.Option("--editor/--no-editor", show_default=False, help="Give / to the editor. Default: if installed."),
@@ -311,6 +321,7 @@ def serve(
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
     cache_dir: CacheDir = None,
+    cache_size: CacheSize = 10.0,
     max_memory: MaxMemory = None,
     log_format: LogFormatOption = LogFormat.TEXT,
     log_level: LogLevelOption = LogLevel.INFO,
@@ -329,7 +340,8 @@ def serve(
     from .serve import ServeRequest
     from .serve import serve as serve_jobs
 
-    folders = {"output_dir": output_dir, "cache_dir": cache_dir, "device": device, "output_store": output_store}
+    cache = {"cache_dir": cache_dir, "cache_nbytes": int(cache_size * 1e9)}
+    folders = {"output_dir": output_dir, **cache, "device": device, "output_store": output_store}
     options = {
         **_host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths, input_dir),
         **folders,
@@ -337,6 +349,7 @@ def serve(
     }
     request = ServeRequest(
         host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace,
+        has_previews=preview_method is not PreviewMethod.NONE,
         max_memory=max_memory, log_format=log_format, log_level=log_level,
     )  # fmt: skip
     raise typer.Exit(serve_jobs(request))

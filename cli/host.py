@@ -6,12 +6,25 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mezzotint.engine.folders import Folders
 from mezzotint.plugins.host import Host, Settings
 
 from .terminal import Terminal
 from .usage import UsageError
 
 _PATHS = ("input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir", "plugins_dir")
+_ELSEWHERE = {
+    "plugins": "--plugin",
+    "models_dir": "--models-dir",
+    "extra_model_paths": "--extra-model-paths",
+    "cache_dir": "--cache-dir",
+    "device": "--device",
+    "save_metadata": "--no-metadata",
+    "plugins_dir": "--plugins-dir",
+    "blocked_plugins": "--block-plugin",
+    "reload": "--reload",
+    "output_store": "--output-store",
+}
 _DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d+)?")
 
 
@@ -35,6 +48,22 @@ def open_host(terminal: Terminal, plugins: list[Path] | None = None, **options: 
     for problem in host.plugins.problems():
         terminal.warn(problem)
     return host
+
+
+def local_folders(options: dict[str, Any]) -> Folders:
+    """The folders of this machine, for a command whose work is done on a server.
+
+    Raises:
+        UsageError: an option is given that only means something where the work is done.
+    """
+    for name, option in _ELSEWHERE.items():
+        if options.get(name) not in (None, [], getattr(Settings(), name)):
+            raise UsageError(
+                f"{option}: a server has settings of its own; start it with that option, or run here without --server "
+                "(and MEZZOTINT_SERVER)"
+            )
+    given = {name: options.get(name) for name in ("input_dir", "output_dir")}
+    return Folders.default(**{name: path and path.expanduser().absolute() for name, path in given.items()})
 
 
 def check_device(device: str | None) -> None:

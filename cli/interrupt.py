@@ -9,13 +9,19 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Self
-
-from mezzotint.engine.run import Run
+from typing import Any, Protocol, Self
 
 from .exit_code import INTERRUPTED
 
 SHOW_CURSOR = b"\x1b[?25h"
+
+
+class Cancellable(Protocol):
+    """What can be stopped."""
+
+    def cancel(self) -> None:
+        """Ask it to stop; returns at once."""
+        ...
 
 
 class Interrupts:
@@ -29,7 +35,7 @@ class Interrupts:
     """
 
     def __init__(self, announce: Callable[[], None]) -> None:
-        self.run: Run | None = None
+        self.run: Cancellable | None = None
         self.is_requested = False
         self._announce = announce
         self._loop = asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,16 @@ import typer
 from .log_output import LogFormat, LogLevel
 
 FOLDERS, CHANGES, DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
-JOBS, OPERATION, PLUGINS = "Jobs", "Operation", "Plugins"
+JOBS, OPERATION, PLUGINS, SERVER = "Jobs", "Operation", "Plugins", "Server"
+
+
+class PreviewMethod(StrEnum):
+    """How previews are made."""
+
+    AUTO = "auto"
+    LATENT2RGB = "latent2rgb"
+    NONE = "none"
+
 
 File = Annotated[
     str,
@@ -74,6 +84,16 @@ CacheDir = Annotated[
         rich_help_panel=FOLDERS,
     ),
 ]
+CacheSize = Annotated[
+    float,
+    typer.Option(
+        "--cache-size",
+        metavar="GB",
+        min=0,
+        help="How large the folder of --cache-dir may grow, 'cache' in the home when none is named; 0 keeps nothing.",
+        rich_help_panel=FOLDERS,
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
@@ -126,6 +146,28 @@ OutputStore = Annotated[
         rich_help_panel=FOLDERS,
     ),
 ]
+ServerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        envvar="MEZZOTINT_SERVER",
+        show_default=False,
+        help="The server, as in http://127.0.0.1:8188.",
+        rich_help_panel=SERVER,
+    ),
+]
+ServerToken = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        metavar="TOKEN",
+        envvar="MEZZOTINT_TOKEN",
+        show_default=False,
+        help="The token that the server asks for. Better given as MEZZOTINT_TOKEN.",
+        rich_help_panel=SERVER,
+    ),
+]
 Reload = Annotated[
     bool,
     typer.Option(
@@ -163,4 +205,11 @@ LogFormatOption = Annotated[
 ]
 LogLevelOption = Annotated[
     LogLevel, typer.Option("--log-level", help="Write this and what is worse.", rich_help_panel=OPERATION)
+]
+PreviewMethodOption = Annotated[
+    PreviewMethod,
+    typer.Option(
+        "--preview-method",
+        help="Pictures of what samplers have so far, for jobs that do not say themselves; auto is latent2rgb.",
+    ),
 ]

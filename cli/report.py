@@ -86,10 +86,17 @@ def _natural_order(node_id: str) -> list[tuple[bool, int | str]]:
     return [(not part.isdecimal(), int(part) if part.isdecimal() else part) for part in parts]
 
 
-def written_files(outputs: Mapping[str, Mapping[str, Sequence[Any]]], folders: Folders) -> list[str]:
-    """The files that output nodes report: absolute paths, or addresses where a store has given some."""
-    items = (item for shown in outputs.values() for item in _items(shown))
-    return [place for item in items if (place := _place(item, folders)) is not None]
+def shown_files(outputs: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[Mapping[str, Any]]:
+    """What output nodes say of the files that they wrote: `filename`, `subfolder` and `type` of each."""
+    return [item for shown in outputs.values() for item in _items(shown) if _is_file(item)]
+
+
+def file_place(shown: Mapping[str, Any], folders: Folders) -> str:
+    """Where such a file lies: an absolute path, or the address that a store has given it."""
+    if isinstance(shown.get("url"), str):
+        return str(shown["url"])
+    folder = folders.by_type(shown.get("type", "output")).absolute()
+    return str(folder / str(shown.get("subfolder", "")) / str(shown["filename"]))
 
 
 def shown_texts(shown: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -101,12 +108,7 @@ def _items(shown: Mapping[str, Sequence[Any]]) -> Iterator[Any]:
     return (item for items in shown.values() if not isinstance(items, str) for item in items)
 
 
-def _place(item: Any, folders: Folders) -> str | None:
+def _is_file(item: Any) -> bool:
     if not isinstance(item, Mapping) or not isinstance(item.get("filename"), str):
-        return None
-    if isinstance(item.get("url"), str):
-        return str(item["url"])
-    folder_type = item.get("type", "output")
-    if folder_type not in ("input", "output", "temp"):
-        return None
-    return str(folders.by_type(folder_type).absolute() / str(item.get("subfolder", "")) / str(item["filename"]))
+        return False
+    return item.get("type", "output") in ("input", "output", "temp")

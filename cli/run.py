@@ -17,17 +17,17 @@ from mezzotint.engine.event_stream import OnEvent
 from mezzotint.engine.run_result import RunResult
 from mezzotint.engine.workflow import Workflow
 from mezzotint.engine.workflow_edit import with_values
-from mezzotint.plugins.host import Host
 
 from . import TRACEBACK_VARIABLE
 from .event_lines import EventLines
 from .exit_code import DONE, FAILED, INTERRUPTED, INVALID
-from .host import open_host
+from .host import local_folders, open_host
 from .interrupt import Interrupts
 from .places import Graph
 from .progress import Progress, clock
 from .prompt_target import with_prompt
-from .report import shown_texts, tell_failures, tell_problems, written_files
+from .report import shown_texts, tell_failures, tell_problems
+from .runner import KnownNodes, LocalRunner, Runner
 from .setting import read_settings
 from .terminal import Terminal
 from .variations import Variation, read_seed, variations
@@ -40,6 +40,7 @@ class RunRequest:
 
     Attributes:
         settings: the texts of `--set`. seed: a number or "random". host: options of `open_host`.
+        server: the address of the server to run on, and its token; here when None.
     """
 
     file: str
@@ -52,6 +53,8 @@ class RunRequest:
     is_quiet: bool = False
     with_traceback: bool = False
     host: dict[str, Any] = field(default_factory=dict)
+    server: str | None = None
+    token: str | None = None
 
 
 def run(request: RunRequest) -> int:
@@ -62,21 +65,38 @@ def run(request: RunRequest) -> int:
     """
     terminal = Terminal(request.is_quiet)
     seed = read_seed(request.seed)
-    with open_host(terminal, **request.host) as host, _log_to(terminal):
-        workflow = read_workflow(request.file, host)
-        for warning in workflow.warnings:
-            terminal.warn(warning)
-        workflow = _edited(workflow, host, request)
-        return asyncio.run(_Runs(terminal, host, request).run(workflow, seed))
+    with _log_to(terminal):
+        if request.server is not None:
+            return asyncio.run(_run_there(terminal, request, request.server, seed))
+        with open_host(terminal, **request.host) as host:
+            runner = LocalRunner(host)
+            workflow = _read(terminal, runner, request)
+            return asyncio.run(_Runs(terminal, runner, request).run(workflow, seed))
 
 
-def _edited(workflow: Workflow, host: Host, request: RunRequest) -> Workflow:
+async def _run_there(terminal: Terminal, request: RunRequest, server: str, seed: int | str | None) -> int:
+    from mezzotint.client import Client
+
+    from .remote_runner import RemoteRunner
+
+    folders = local_folders(request.host)
+    async with Client(server, request.token) as client:
+        runner = RemoteRunner(terminal, client, await client.object_info(), folders)
+        return await _Runs(terminal, runner, request).run(_read(terminal, runner, request), seed)
+
+
+def _read(terminal: Terminal, nodes: KnownNodes, request: RunRequest) -> Workflow:
     """The workflow with what `--set`, `--prompt` and `--negative` say."""
+    workflow = read_workflow(request.file, nodes)
+    for warning in workflow.warnings:
+        terminal.warn(warning)
+    for sentence in workflow.upgrades:
+        terminal.say(sentence)
     if request.settings:
-        workflow = with_values(workflow, read_settings(request.settings, Graph(workflow, host.registry)))
+        workflow = with_values(workflow, read_settings(request.settings, Graph(workflow, nodes.registry)))
     for text, is_negative in ((request.prompt, False), (request.negative, True)):
         if text is not None:
-            values = with_prompt(Graph(workflow, host.registry), text, is_negative=is_negative)
+            values = with_prompt(Graph(workflow, nodes.registry), text, is_negative=is_negative)
             workflow = with_values(workflow, values)
     return workflow
 
@@ -84,8 +104,8 @@ def _edited(workflow: Workflow, host: Host, request: RunRequest) -> Workflow:
 class _Runs:
     """The runs of one command, one after the other on one event loop."""
 
-    def __init__(self, terminal: Terminal, host: Host, request: RunRequest) -> None:
-        self.terminal, self.host, self.request = terminal, host, request
+    def __init__(self, terminal: Terminal, runner: Runner, request: RunRequest) -> None:
+        self.terminal, self.runner, self.request = terminal, runner, request
         self.stdout = sys.stdout
 
     async def run(self, workflow: Workflow, seed: int | str | None) -> int:
@@ -94,7 +114,7 @@ class _Runs:
         lines = EventLines(self.stdout, interrupts.stop) if self.request.as_json else None
         # What nodes print must not come between the results.
         with interrupts, contextlib.redirect_stdout(sys.stderr):
-            for index, variation in enumerate(variations(workflow, self.host, self.request.count, seed)):
+            for index, variation in enumerate(variations(workflow, self.runner, self.request.count, seed)):
                 self.announce(variation, index, seed)
                 code = await self.run_one(variation.workflow, interrupts, lines)
                 if code != DONE or interrupts.is_requested:
@@ -124,27 +144,25 @@ class _Runs:
                 listener(event)
 
         try:
-            run = await self.host.engine.prepare(workflow, on_event=hear)
+            with progress or contextlib.nullcontext():
+                result = await self.runner.run(workflow, hear, interrupts)
         except InvalidWorkflowError as error:
-            tell_problems(self.terminal, error.problems, workflow, self.host.folders)
+            tell_problems(self.terminal, error.problems, workflow, self.runner.folders)
             return INVALID
-        if interrupts.is_requested:
+        if result is None:
             return INTERRUPTED
-        interrupts.run = run
-        with progress or contextlib.nullcontext():
-            result = await run.execute()
-        self.tell(result, tally, titles)
+        await self.tell(result, tally, titles)
         return {"done": DONE, "failed": FAILED, "cancelled": INTERRUPTED}[result.status]
 
-    def tell(self, result: RunResult, tally: Tally, titles: dict[str, str]) -> None:
+    async def tell(self, result: RunResult, tally: Tally, titles: dict[str, str]) -> None:
         """Say how a run ended; the files it wrote are its results."""
         for node_id, shown in result.outputs.items():
             for text in shown_texts(shown):
                 self.terminal.say(f"{titles.get(node_id, node_id)}: {text}")
         tell = self.terminal.say if self.request.as_json else self.terminal.result
-        for path in written_files(result.outputs, self.host.folders):
-            tell(path)
-        tell_failures(self.terminal, result, self.host.registry, with_traceback=self.is_traceback_wanted)
+        for place in await self.runner.files(result.outputs):
+            tell(place)
+        tell_failures(self.terminal, result, self.runner.registry, with_traceback=self.is_traceback_wanted)
         self.terminal.say(tally.summary(result), style="dim")
 
     @property

@@ -17,6 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
+from mezzotint.engine.folders import default_home
 from mezzotint.server.access import why_unusable
 from mezzotint.server.app import make_app
 from mezzotint.server.app_key import LIMITS, STOPPING, WORKER
@@ -49,6 +50,7 @@ class ServeRequest:
     database: str | None = None
     width: int = 2
     grace: float = 2.0
+    has_previews: bool = True
     max_memory: str | None = None
     log_format: LogFormat = LogFormat.TEXT
     log_level: LogLevel = LogLevel.INFO
@@ -64,12 +66,13 @@ def serve(request: ServeRequest) -> int:
     editor = _editor(request.wants_editor)
     terminal = Terminal()
     set_up_logging(request.log_format, request.log_level)
-    with open_host(terminal, max_memory_nbytes=_memory(request), **request.host) as host:
+    with open_host(terminal, max_memory_nbytes=_memory(request), **_with_cache(request.host)) as host:
         app = make_app(
             host,
             database_url=request.database,
             width=request.width,
             grace=request.grace,
+            has_previews=request.has_previews,
             is_public=request.is_insecure or request.token is not None,
             token=request.token,
             is_multi_user=request.is_multi_user,
@@ -86,6 +89,13 @@ def _editor(is_wanted: bool | None) -> Path | None:
     if is_wanted and found is None:
         raise UsageError(f"--editor: the editor is not installed; {CURE}")
     return found
+
+
+def _with_cache(options: dict[str, Any]) -> dict[str, Any]:
+    """The host's options, with the disk cache that a server has unless it may hold nothing."""
+    if not options.get("cache_nbytes"):
+        return {**options, "cache_dir": None, "cache_nbytes": None}
+    return {**options, "cache_dir": options.get("cache_dir") or default_home() / "cache"}
 
 
 def _check_access(request: ServeRequest) -> None:

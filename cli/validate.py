@@ -30,6 +30,8 @@ def validate(file: str, *, as_json: bool, host: dict[str, Any]) -> int:
         else:
             for warning in workflow.warnings:
                 terminal.warn(warning)
+            for sentence in workflow.upgrades:
+                terminal.say(sentence)
             for line in _lines(workflow, found):
                 terminal.show(line)
             for line in missing_lines(found.problems, workflow, opened.folders):
@@ -54,6 +56,7 @@ def _as_json(workflow: Workflow, found: Validation) -> dict[str, Any]:
         "outputs": found.outputs,
         "problems": [_problem(problem) for problem in found.problems],
         "warnings": workflow.warnings,
+        "upgrades": workflow.upgrades,
     }
 
 

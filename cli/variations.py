@@ -11,10 +11,10 @@ from mezzotint.engine.prompt_text import prepare_texts
 from mezzotint.engine.seed_control import MAX_RANDOM, advance_controls
 from mezzotint.engine.workflow import Workflow
 from mezzotint.engine.workflow_edit import with_values
-from mezzotint.plugins.host import Host
 
 from .places import Graph
 from .prompt_target import changed_seeds, seed_places, with_seed
+from .runner import KnownNodes
 from .usage import UsageError
 
 RANDOM = "random"
@@ -46,7 +46,7 @@ def read_seed(text: str | None) -> int | str | None:
     return seed
 
 
-def variations(workflow: Workflow, host: Host, count: int, seed: int | str | None) -> Iterator[Variation]:
+def variations(workflow: Workflow, nodes: KnownNodes, count: int, seed: int | str | None) -> Iterator[Variation]:
     """One workflow for each run.
 
     A seed that is given counts up from run to run; `"random"` draws one for each. Otherwise the values that the file
@@ -57,27 +57,27 @@ def variations(workflow: Workflow, host: Host, count: int, seed: int | str | Non
     for index in range(count):
         if seed is not None:
             number = rng.randrange(MAX_RANDOM) if isinstance(seed, str) else (seed + index) % SEED_COUNT
-            workflow = with_values(workflow, with_seed(Graph(workflow, host.registry), number))
+            workflow = with_values(workflow, with_seed(Graph(workflow, nodes.registry), number))
             rng_of_texts = Random(number)
         else:
-            workflow = _advanced(workflow, host, rng) if index else workflow
+            workflow = _advanced(workflow, nodes, rng) if index else workflow
             rng_of_texts = rng
-        prepared = prepare_texts(workflow, host.definitions, rng_of_texts, datetime.now().astimezone())
+        prepared = prepare_texts(workflow, nodes.definitions, rng_of_texts, datetime.now().astimezone())
         is_told = count > 1 or seed is not None
-        yield Variation(prepared, _seed_of(workflow, host) if is_told else None)
+        yield Variation(prepared, _seed_of(workflow, nodes) if is_told else None)
 
 
-def _advanced(workflow: Workflow, host: Host, rng: Random) -> Workflow:
-    moved = advance_controls(workflow, host.definitions, rng)
-    graph = Graph(moved, host.registry)
+def _advanced(workflow: Workflow, nodes: KnownNodes, rng: Random) -> Workflow:
+    moved = advance_controls(workflow, nodes.definitions, rng)
+    graph = Graph(moved, nodes.registry)
     changed = changed_seeds(graph, workflow)
     seeds = {place: graph.constant(place) for place in seed_places(graph) if place not in changed}
     counted = {(*place,): (seed + 1) % SEED_COUNT for place, seed in seeds.items() if isinstance(seed, int)}
     return with_values(moved, counted)
 
 
-def _seed_of(workflow: Workflow, host: Host) -> int | None:
+def _seed_of(workflow: Workflow, nodes: KnownNodes) -> int | None:
     """The seed of a workflow, if all that it has are the same."""
-    graph = Graph(workflow, host.registry)
+    graph = Graph(workflow, nodes.registry)
     seeds = {seed for place in seed_places(graph) if isinstance(seed := graph.constant(place), int)}
     return seeds.pop() if len(seeds) == 1 else None

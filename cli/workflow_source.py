@@ -7,15 +7,17 @@ from pathlib import Path
 
 from mezzotint.engine.errors import WorkflowError
 from mezzotint.engine.registry import closest
+from mezzotint.engine.upgrade import upgraded
 from mezzotint.engine.workflow import Workflow
 from mezzotint.engine.workflow_file import parse_json, read_document
-from mezzotint.plugins.host import Host
 from mezzotint.workflows import bundled_workflows
+
+from .runner import KnownNodes
 
 STDIN = "-"
 
 
-def read_workflow(name: str, host: Host) -> Workflow:
+def read_workflow(name: str, nodes: KnownNodes) -> Workflow:
     """The workflow that a command was given.
 
     Args:
@@ -26,18 +28,18 @@ def read_workflow(name: str, host: Host) -> Workflow:
     """
     if name == STDIN:
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
-        return _read_text(text, "The standard input", host)
+        return _read_text(text, "The standard input", nodes)
     path = Path(name).expanduser()
     if path.exists() or path.suffix or len(path.parts) > 1:
-        return host.load(path)
+        return nodes.load(path)
     bundled = bundled_workflows()
     if name not in bundled:
         raise WorkflowError(_no_such_workflow(name, list(bundled)))
-    return _read_text(bundled[name], f"The bundled workflow {name}", host)
+    return _read_text(bundled[name], f"The bundled workflow {name}", nodes)
 
 
-def _read_text(text: str, name: str, host: Host) -> Workflow:
-    return read_document(parse_json(text, name), host.definitions, name)
+def _read_text(text: str, name: str, nodes: KnownNodes) -> Workflow:
+    return upgraded(read_document(parse_json(text, name), nodes.definitions, name), nodes.registry)
 
 
 def _no_such_workflow(name: str, bundled: list[str]) -> str:

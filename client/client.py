@@ -31,7 +31,7 @@ from .transfer import UploadedFile
 from .transport import Transport
 
 EARLY_FEEDS = 256
-"""Of how many jobs that nobody follows yet the messages are kept, where the server does not keep them itself."""
+"""Of how many jobs that nobody follows yet what is heard is kept: previews, say, which the server does not keep."""
 
 log = logging.getLogger("mezzotint.client")
 
@@ -110,8 +110,7 @@ class Client:
         )  # fmt: skip
         await self._listener.start()
         job_id = str(body["prompt_id"])
-        if not await self._queries.is_durable():
-            self._keep_messages_of(job_id)
+        self._keep_messages_of(job_id)
         problems = await post_prompt(self._transport, self._queries, body, document, self._patience_s)
         for problem in problems if partial else ():
             log.warning("%s", problem)
@@ -130,8 +129,11 @@ class Client:
             JobNotFoundError: there is no such job.
         """
         await self._listener.start()
-        with self._listener.feed(job_id, self._early.pop(job_id, None)) as feed:
-            follower = Follower(self._queries, self.client_id, job_id, feed, patience_s=self._patience_s)
+        early = self._early.pop(job_id, None)
+        with self._listener.feed(job_id, early) as feed:
+            follower = Follower(
+                self._queries, self.client_id, job_id, feed, is_whole=early is not None, patience_s=self._patience_s
+            )
             async with aclosing(follower.events()) as events:
                 async for event in events:
                     yield event

@@ -57,7 +57,7 @@ class EventReader:
         self._status: RunStatus | None = None
         self._reused: set[str] = set()
         self._steps: dict[str, _Step] = {}
-        self._shown: set[str] = set()
+        self._shown: dict[str, None] = {}
         self._failed: list[str] = []
 
     def read(self, message: Mapping[str, Any] | PreviewMessage, now: float) -> list[Event]:
@@ -214,7 +214,7 @@ class EventReader:
         is_reused = node_id in self._reused and node_id not in self._steps
         if not is_reused:
             yield from self._start(node_id, data)
-        self._shown.add(node_id)
+        self._shown[node_id] = None
         place = self._steps[node_id] if node_id in self._steps else self._step_of_reused(node_id, data)
         yield self._make_step(events.StepShown, place, shown={**shown}, is_reused=is_reused)
 
@@ -251,7 +251,7 @@ class EventReader:
         self.is_done = True
         seconds = 0.0 if self._began is None else max(self._now - self._began, 0.0)
         status = self._status or ("failed" if self._failed else "cancelled")
-        for node_id in [*self._steps] if status == "done" else ():
+        for node_id in dict.fromkeys([*self._steps, *self._shown]) if status == "done" else ():
             yield from self._end(node_id, {})  # progress, which tells the ends, is not sent again after a gap
         yield self._make(events.RunFinished, status=status, seconds=seconds, skipped=self._skipped())
 

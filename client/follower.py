@@ -27,12 +27,14 @@ class Follower:
     """Reads a job's past from the server, and what comes from a feed.
 
     Args:
-        client_id: whose messages the feed gets.
+        client_id: whose messages the feed gets. is_whole: the feed has heard all since before the job was submitted.
     """
 
-    def __init__(self, queries: JobQueries, client_id: str, job_id: str, feed: Feed, *, patience_s: float) -> None:
+    def __init__(
+        self, queries: JobQueries, client_id: str, job_id: str, feed: Feed, *, is_whole: bool, patience_s: float
+    ) -> None:
         self._queries, self._client_id, self._job_id, self._feed = queries, client_id, job_id, feed
-        self._patience_s = patience_s
+        self._is_whole, self._patience_s = is_whole, patience_s
 
     async def events(self) -> AsyncGenerator[Event]:
         """The events of the job from its beginning to its end.
@@ -45,8 +47,8 @@ class Follower:
         reader = EventReader(self._job_id, Workflow.from_api(job.workflow or {}))
         is_own = job.client_id == self._client_id
         silence = SILENCE_SECONDS if is_own else POLL_SECONDS
-        if self._feed.has_news and not await self._queries.is_durable():
-            job = None  # what the feed holds tells more than the history would
+        if self._is_whole and self._feed.has_news:
+            job = None  # what the feed holds tells more than the server keeps
         while not reader.is_done:
             if job is not None:
                 async with aclosing(self._past(job, reader)) as past:

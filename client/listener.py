@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import json
 import struct
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import aclosing
+from typing import Any, cast
 
 import websockets
 from websockets.client import backoff, process_exception
@@ -110,13 +111,15 @@ class Listener:
             process_exception=self._judge,
             reconnect_delays=_delays,
         )
-        async for socket in connecting:
-            self._lost_at = None
-            with contextlib.suppress(websockets.ConnectionClosed):
-                await self._hear(socket)
-            connecting.uri = self._url
-            for feed in self._all_feeds():
-                feed.note_gap()
+        # Closed by name: left to the garbage collector, the socket would outlive the task.
+        async with aclosing(cast("AsyncGenerator[websockets.ClientConnection]", aiter(connecting))) as sockets:
+            async for socket in sockets:
+                self._lost_at = None
+                with contextlib.suppress(websockets.ConnectionClosed):
+                    await self._hear(socket)
+                connecting.uri = self._url
+                for feed in self._all_feeds():
+                    feed.note_gap()
 
     @property
     def _url(self) -> str:

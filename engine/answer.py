@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, NamedTuple
 
 from .context import Place, Prompt
 from .errors import GraphError
 from .expansion import Expand
+from .invocation import Bound, bind
 from .lane import Task
-from .plan import Plan, Step
+from .plan import Plan, Step, raw_links
 from .registry import Registry
 from .request import Need, Request
 from .workflow import as_link, unwrap_value
@@ -34,6 +35,15 @@ class Answers:
 
     def __init__(self, plan: Plan, registry: Registry, prompt: Prompt, slot: Callable[[str, int], list[Any]]) -> None:
         self._plan, self._registry, self._prompt, self._slot = plan, registry, prompt, slot
+
+    def bound(self, step: Step) -> Bound:
+        """The values of a step's inputs, lazy ones apart."""
+        return bind(step.spec, *present(step, self._slot))
+
+    def known(self, step: Step, done: Container[str]) -> dict[str, list[Any]]:
+        """The inputs of a step whose values are there."""
+        linked = {name: self._slot(*link) for name, link in step.links.items() if link.node_id in done}
+        return {**{name: [value] for name, value in step.literals.items()}, **linked}
 
     def to(self, step: Step, request: Request | None) -> tuple[list[str], Callable[[], Any]]:
         """The steps that must be done, and the answer then.
@@ -98,7 +108,5 @@ def present(step: Step, slot: Callable[[str, int], list[Any]]) -> tuple[dict[str
         if spec.invocation is None:
             literals = {name: value for name, value in literals.items() if name not in lazy}
     linked = {name: slot(*link) for name, link in links.items()}
-    if spec.has_raw_link:
-        raw = (name for name in step.links if name in spec.inputs and spec.inputs[name].is_raw_link)
-        linked.update({name: [[*step.links[name]]] for name in raw})
+    linked.update({name: [link] for name, link in raw_links(spec, step.links).items()})
     return literals, linked

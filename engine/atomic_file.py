@@ -30,29 +30,34 @@ def write_atomically(path: Path, data: bytes) -> None:
         _replace(temporary, path)
 
 
-def write_new(folder: Path, names: Iterable[str], data: bytes) -> str:
+def write_new(folder: Path, names: Iterable[str], data: bytes, temporary: str | None = None) -> str:
     """Write a file under the first of `names` that is free, and return that name; never over another file.
 
     Safe against other threads and processes that take the same names.
+
+    Args:
+        temporary: what the file is called until it is whole; None for a random name.
 
     Raises:
         FileExistsError: every name is taken.
         OSError: the folder is missing or may not be written, or the disk is full.
     """
-    with _staged(folder, data) as temporary:
-        return publish_new(temporary, names)
+    with _staged(folder, data, temporary) as staged:
+        return publish_new(staged, names)
 
 
 @contextlib.contextmanager
-def new_file(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+def new_file(folder: Path, name: str | None = None) -> Iterator[tuple[Path, IO[bytes]]]:
     """A new file of the folder, open for writing, which is gone afterwards unless `publish_new` gave it a name.
+
+    One of a given `name` takes the place of what a dead process left under it.
 
     Raises:
         OSError: the folder is missing or may not be written.
     """
-    temporary = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    temporary = folder / (name or f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
     try:
-        with temporary.open("xb") as file:  # not tempfile, whose files only their owner may read
+        with temporary.open("wb" if name else "xb") as file:  # not tempfile, whose files only their owner may read
             yield temporary, file
     finally:
         with contextlib.suppress(OSError):
@@ -84,9 +89,9 @@ def move_new(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _staged(folder: Path, data: bytes) -> Iterator[Path]:
+def _staged(folder: Path, data: bytes, name: str | None = None) -> Iterator[Path]:
     """The data in a new file of the folder, which is gone afterwards unless it was renamed."""
-    with new_file(folder) as (temporary, file):
+    with new_file(folder, name) as (temporary, file):
         file.write(data)
         file.close()
         yield temporary

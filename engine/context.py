@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .folders import Folders
     from .output_store import Outputs
     from .residency import Residency
+    from .run_record import FileClaims
     from .workflow import Workflow
 
 
@@ -24,7 +25,7 @@ class Listener(Protocol):
     def is_cancelled(self) -> bool: ...
 
     @property
-    def wants_previews(self) -> bool: ...
+    def wants_previews(self) -> bool | Callable[[], bool]: ...
 
     def progressed(self, node_id: str, value: float, total: float, preview: Any) -> None:
         """A step got as far as `value` of `total`."""
@@ -102,6 +103,7 @@ class Context:
         listener: Listener | None = None,
         call_index: int = 0,
         save_metadata: bool = True,
+        claims: FileClaims | None = None,
         outputs: Outputs | None = None,
     ) -> None:
         self.node_id = node_id
@@ -113,6 +115,7 @@ class Context:
         self._models = models
         self._outputs = outputs
         self._listener = listener
+        self._claims = claims
         self._graphs = 0
 
     @property
@@ -152,7 +155,7 @@ class Context:
             from .output_store import Outputs
 
             self._outputs = Outputs(self.folders)
-        return self._outputs
+        return self._outputs if self._claims is None else self._outputs.claiming(self._claims)
 
     @property
     def models(self) -> Residency:
@@ -169,7 +172,8 @@ class Context:
     @property
     def wants_previews(self) -> bool:
         """Whether anybody listens for previews; making one for nobody costs a decode."""
-        return self._listener is not None and self._listener.wants_previews
+        wanted = self._listener is not None and self._listener.wants_previews
+        return wanted() if callable(wanted) else wanted
 
     def check(self) -> None:
         """Stop here if the job was cancelled.

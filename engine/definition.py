@@ -20,7 +20,10 @@ class Definitions(Mapping[str, dict[str, Any]]):
         self._registry, self._folders = registry, folders
 
     def __getitem__(self, name: str) -> dict[str, Any]:
-        return define(self._registry[name], self._folders)
+        spec = self._registry.get(name) or self._registry.renamed(name)
+        if spec is None:
+            raise KeyError(name)
+        return define(spec, self._folders)
 
     def __iter__(self) -> Iterator[str]:
         return (spec.name for spec in self._registry)

@@ -52,7 +52,7 @@ class DiskCache:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"the cache folder '{folder}' cannot be made ({error.strerror}); name another") from None
-        self._total_nbytes = self._measure() if budget_nbytes is not None else 0
+        self._total_nbytes: int | None = None  # measured at the first write: a large folder takes a while
 
     def path(self, key: str) -> Path:
         """Where the value of a key lies, whether or not it is there."""
@@ -103,7 +103,7 @@ class DiskCache:
         if self.budget_nbytes is None:
             return
         with self._lock:
-            self._total_nbytes += added_nbytes
+            self._total_nbytes = self._measure() if self._total_nbytes is None else self._total_nbytes + added_nbytes
             if self._total_nbytes > self.budget_nbytes:
                 self._prune(int(self.budget_nbytes * PRUNE_TO))
 

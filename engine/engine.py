@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from inspect import isawaitable
 from pathlib import Path
@@ -28,6 +28,7 @@ from .plan import Plan, Step
 from .registry import Registry
 from .residency import Residency
 from .run import Run
+from .run_record import FileClaims, RunRecord
 from .run_result import RunResult
 from .surroundings import Surroundings
 from .validation import CheckedNode, Validation, validate
@@ -104,15 +105,19 @@ class Engine:
         job_id: str | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
-        wants_previews: bool = False,
+        wants_previews: bool | Callable[[], bool] = False,
         validation: Validation | None = None,
+        record: RunRecord | None = None,
+        rank: int = 0,
     ) -> Run:
         """Check and plan a workflow.
 
         Args:
             targets: ids of the nodes wanted; the output nodes when None. on_event: called with each event, on the loop.
+            wants_previews: whether anybody looks; a function is asked, on any thread, before a preview is made.
             validation: the outcome of `validate`, if the caller has it and accepts its problems: then only the outputs
                 that can run do.
+            record: remembers the run over several attempts at it. rank: where runs share a lane, the lowest goes first.
 
         Raises:
             InvalidWorkflowError: it does not pass validation.
@@ -126,7 +131,7 @@ class Engine:
         plan = Plan(validation, fingerprints, sink_salt=place)
         prompt = Prompt(workflow, extra_pnginfo, extra)
         hear = self.surroundings.listener(on_event)
-        return Run(self, plan, job_id or str(uuid.uuid4()), prompt, hear, wants_previews)
+        return Run(self, plan, job_id or str(uuid.uuid4()), prompt, hear, wants_previews, record, rank)
 
     def validate(self, workflow: Workflow, targets: Iterable[str] | None = None) -> Validation:
         """Every problem of a workflow, and what of it can run."""
@@ -188,6 +193,7 @@ class Engine:
             listener=run,
             call_index=call_index,
             save_metadata=self.save_metadata,
+            claims=FileClaims(run.record, run.job_id, step_id, call_index) if run.record is not None else None,
             outputs=self.outputs,
         )
 

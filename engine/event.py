@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 RunStatus = Literal["done", "failed", "cancelled"]
+Source = Literal["ran", "memory", "disk", "shared", "attempt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,13 @@ class RunStarted(Event):
 
     step_count: int
     reused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowUpgraded(Event):
+    """Nodes of the workflow were saved by older versions. `sentences` say which, and what became of them."""
+
+    sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +93,14 @@ class StepShown(StepEvent):
 
 @dataclass(frozen=True, slots=True)
 class StepFinished(StepEvent):
-    """A step's value is there. `source`: "ran", "memory", "disk" or "shared" (another run or node computed it)."""
+    """A step's value is there.
 
-    source: Literal["ran", "memory", "disk", "shared"]
+    Attributes:
+        source: "ran", "memory", "disk", "shared" (another run or node computed it) or "attempt" (an output node that
+            had finished in an earlier attempt at the job).
+    """
+
+    source: Source
     seconds: float
 
 

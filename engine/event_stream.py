@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from .event import Event, StepEvent
+from .event import Event, RunStarted, StepEvent, WorkflowUpgraded
 from .plan import Step
 
 E = TypeVar("E", bound=Event)
@@ -22,6 +22,12 @@ class EventStream:
         self.job_id = job_id
         self._on_event = on_event
         self._sequence = 0
+
+    def begin(self, step_count: int, reused: tuple[str, ...], upgrades: Sequence[str]) -> None:
+        """Tell that the run began, and what of its workflow was upgraded."""
+        self.emit(RunStarted, step_count=step_count, reused=reused)
+        if upgrades:
+            self.emit(WorkflowUpgraded, sentences=tuple(upgrades))
 
     def emit(self, kind: type[E], /, at: float | None = None, **facts: Any) -> E:
         """Make an event; `at` is its time if that is not now."""

@@ -1,17 +1,20 @@
 """Lanes: the threads that run node bodies. A device is a lane with one thread; the CPU pool is a lane of several.
 
-A lane interleaves the generator bodies it has and answers their requests, equal ones of several prompts together.
+A lane does what the earliest run wants first. It interleaves the generator bodies it has and answers their requests,
+equal ones of several prompts together.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
+import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, nullcontext
-from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from queue import Empty, PriorityQueue
+from typing import Any, NamedTuple, Protocol
 
 from .context import Context
 from .current_job import CURRENT_JOB
@@ -34,6 +37,13 @@ class Owner(Protocol):
 
     @property
     def is_cancelled(self) -> bool: ...
+
+    @property
+    def rank(self) -> int:
+        """Where several owners share a lane, the lowest goes first."""
+
+    def will_begin(self, step_id: str) -> None:
+        """Called right before a step's body is, on its thread."""
 
     def began(self, task: Task) -> None:
         """Hear that a task which may take long begins. Any thread."""
@@ -101,6 +111,7 @@ class Task:
                 raise Cancelled
             if self._generator is None:
                 self.started_at = time.time()
+                self.owner.will_begin(self.step_id)
                 if not self.is_quick:
                     self.owner.began(self)
                 self._generator = self.start()
@@ -143,8 +154,16 @@ class Task:
         return generator.send(answer) if error is None else generator.throw(error)
 
 
+class Waiting(NamedTuple):
+    """A batch that waits: those of the first owner come first, and of one owner's the earlier."""
+
+    rank: float
+    order: int
+    batch: list[Task]
+
+
 class Lane:
-    """Threads that take tasks from one queue.
+    """Threads that take tasks from one queue, those of the owner with the lowest rank first.
 
     Args:
         threads: how many. width: how many generator bodies one thread interleaves, or a function that
@@ -158,7 +177,8 @@ class Lane:
         self.name, self._width = name, width
         self.is_pool = threads > 1
         self._scope: Scope = scope or (lambda spec: nullcontext())
-        self._queue: SimpleQueue[list[Task]] = SimpleQueue()
+        self._queue: PriorityQueue[Waiting] = PriorityQueue()
+        self._count = itertools.count()
         self._threads = [
             threading.Thread(target=self._serve, name=f"mezzotint-{name}-{index}", daemon=True)
             for index in range(threads)
@@ -174,59 +194,71 @@ class Lane:
 
     def submit(self, batch: list[Task]) -> None:
         """Hand over tasks, to be run one after another on the next free thread."""
-        self._queue.put(batch)
+        self._queue.put(Waiting(batch[0].owner.rank, next(self._count), batch))
 
     def close(self) -> None:
         """Stop the threads when they have done what they were given."""
         for _ in self._threads:
-            self._queue.put([])
+            self._queue.put(Waiting(math.inf, next(self._count), []))
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=5)
 
     def _serve(self) -> None:
-        active: deque[Task] = deque()
-        backlog: deque[Task] = deque()
+        active: list[Task] = []
+        held: list[Waiting] = []
         while True:
-            while backlog and len(active) < self.width:
-                self._run(backlog.popleft(), active)
-            batch = self._next(active)
+            batch = self._next(active, held)
             if batch is None:
                 self._answer(active)
             elif not batch:
                 return
-            elif active and batch[0].spec.kind == "generator" and not batch[0].has_begun and len(active) >= self.width:
-                backlog.extend(batch)
             else:
                 self._run_batch(batch, active)
 
-    def _next(self, active: deque[Task]) -> list[Task] | None:
-        """The next batch; None when there is none and bodies wait for answers; an empty one at the end."""
-        if not active:
-            return self._queue.get()
-        if self.is_pool:
-            return None
-        try:
-            batch = self._queue.get_nowait()
-        except Empty:
-            return None
-        if not batch:
-            self._queue.put(batch)
-            return None
-        return batch
+    def _next(self, active: list[Task], held: list[Waiting]) -> list[Task] | None:
+        """The next batch; None when bodies wait for answers that go first; an empty one at the end."""
+        if not active and not held:
+            return self._queue.get().batch
+        if not self.is_pool:
+            self._drain(held)
+            if held and self._may_join(held[0], active):
+                return heapq.heappop(held).batch
+        return None
 
-    def _run_batch(self, batch: list[Task], active: deque[Task]) -> None:
+    def _drain(self, held: list[Waiting]) -> None:
+        """Take over what waits, so that it can be looked at."""
+        while True:
+            try:
+                heapq.heappush(held, self._queue.get_nowait())
+            except Empty:
+                return
+
+    def _may_join(self, waiting: Waiting, active: list[Task]) -> bool:
+        """Whether a batch may run while bodies are under way.
+
+        One of an earlier owner may: it goes first. One of a later owner waits, unless the lane has room to merge.
+        """
+        rank = min((task.owner.rank for task in active), default=math.inf)
+        if not active or waiting.rank < rank:
+            return True
+        first = waiting.batch[0] if waiting.batch else None
+        if first is None or (waiting.rank > rank and self.width == 1):
+            return False
+        return first.spec.kind != "generator" or first.has_begun or len(active) < self.width
+
+    def _run_batch(self, batch: list[Task], active: list[Task]) -> None:
         """Run tasks one after another; when one proves slow, the rest goes back for any thread to take."""
         for index, task in enumerate(batch, 1):
             is_last = index == len(batch)
             if not task.may_begin:
                 task.owner.report(task, is_urgent=is_last)
             elif self._run(task, active, is_last) and not is_last:
-                self._queue.put(batch[index:])
+                self.submit(batch[index:])
                 return
 
     def _run(
-        self, task: Task, active: deque[Task], is_last: bool = True, is_alone: Callable[[], bool] | None = None
+        self, task: Task, active: list[Task], is_last: bool = True, is_alone: Callable[[], bool] | None = None
     ) -> bool:
         """Advance a task; returns whether that took long."""
         before = task.seconds
@@ -238,12 +270,13 @@ class Lane:
             task.owner.report(task, is_urgent=is_slow or is_last)
         return is_slow
 
-    def _answer(self, active: deque[Task]) -> None:
-        """Answer the oldest request, and all that may be answered with it."""
-        oldest = active[0].request
+    def _answer(self, active: list[Task]) -> None:
+        """Answer the oldest request of the first owner, and all that may be answered with it."""
+        first = min(active, key=lambda task: task.owner.rank)
+        oldest = first.request
         assert oldest is not None
         group = oldest.group()
-        chosen = [active[0]]
+        chosen = [first]
         if group is not None and self.width > 1:
             chosen = [t for t in active if type(t.request) is type(oldest) and t.request.group() == group]
         for task in chosen:

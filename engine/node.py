@@ -239,11 +239,8 @@ class NodeSpec:
         fingerprint: names what changes outside; see `node`. fingerprint_inputs: the names it takes; None: it takes the
             `CheckedNode`.
         takes_extra: undeclared linked inputs are passed too, and undeclared constants enter the key.
-
-    For nodes of other class APIs:
-
-    Attributes:
-        renew: the node as it declares itself now, where its inputs may change from call to call.
+        was, upgrades: its old names, and what makes the inputs of an older version those of the next; see `node`.
+        renew: for nodes of other class APIs, as what follows is: the node as it declares itself now.
         definition: its definition for editors, in place of the one that `definition.define` makes.
         check: the node's own check of its constants and of the port types of its links, both by input name; gives
             pairs of an input name and what is wrong with it.
@@ -273,6 +270,8 @@ class NodeSpec:
     is_deprecated: bool = False
     is_experimental: bool = False
     search_aliases: tuple[str, ...] = ()
+    was: tuple[str, ...] = ()
+    upgrades: Mapping[int, Callable[[dict[str, Any]], Mapping[str, Any]]] = field(default_factory=dict)
     renew: Callable[[], NodeSpec] | None = None
     definition: Callable[[], dict[str, Any]] | None = None
     check: Callable[[Mapping[str, Any], Mapping[str, str]], Iterable[tuple[str, str]]] | None = None
@@ -289,10 +288,6 @@ class NodeSpec:
     @cached_property
     def has_lazy_input(self) -> bool:
         return any(given.is_lazy for given in self.inputs.values())
-
-    @cached_property
-    def has_raw_link(self) -> bool:
-        return any(given.is_raw_link for given in self.inputs.values())
 
     @cached_property
     def versioned_inputs(self) -> tuple[tuple[str, Callable[[str], str]], ...]:
@@ -339,6 +334,8 @@ def node(
     deprecated: bool = False,
     experimental: bool = False,
     aliases: tuple[str, ...] = (),
+    was: tuple[str, ...] = (),
+    upgrades: Mapping[int, Callable[[dict[str, Any]], Mapping[str, Any]]] = {},
 ) -> Callable[[F], F]: ...
 def node(name: Any = None, /, **options: Any) -> Any:
     """Make a typed function a node. The function is returned unchanged and can be called as one.
@@ -358,6 +355,9 @@ def node(name: Any = None, /, **options: Any) -> Any:
         autograd: gradients are recorded in the body; everywhere else they are off.
         output_names: names of the outputs, in order, where they differ from those of the NamedTuple or port.
         deprecated, experimental: shown as such in editors. aliases: further words to find it by.
+        was: names that it had before; workflows that have them get the new one.
+        upgrades: version → a function of the inputs, by name, that a workflow has of that version (constants and links
+            as the API format writes them), which returns those of the next version.
 
     Raises:
         DeclarationError: what it stands above is no function, or the name is no text. All else is checked when the node

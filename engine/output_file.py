@@ -23,6 +23,7 @@ from typing import Any
 from .atomic_file import write_new
 from .errors import OutputError
 from .folder_path import is_below, is_device
+from .run_record import FileClaims
 
 BATCH_INDEX = "%batch_num%"
 DEFAULT_NAME = "image"
@@ -57,13 +58,14 @@ class OutputSeries:
 
     Attributes:
         folder: absolute, exists. subfolder: its path below the output folder, with '/'.
-        name: the prefix's file name; may hold `%batch_num%`.
+        name: the prefix's file name; may hold `%batch_num%`. claims: remember what is written over several attempts.
     """
 
     folder: Path
     subfolder: str
     name: str
     folder_type: str = "output"
+    claims: FileClaims | None = None
 
     @property
     def _counter(self) -> _Counter:
@@ -81,7 +83,8 @@ class OutputSeries:
         """
         name = self.name.replace(BATCH_INDEX, str(batch_index))
         try:
-            filename = write_new(self.folder, self._counter.names(name, extension), data)
+            write = write_new if self.claims is None else self.claims.write
+            filename = write(self.folder, self._counter.names(name, extension), data)
         except OSError as error:
             raise output_error(self.folder / f"{name}{extension}", error, len(data)) from error
         return SavedFile(self.folder / filename, filename, self.subfolder, self.folder_type)
@@ -221,8 +224,10 @@ class _Counter:
 
     def names(self, name: str, extension: str) -> Iterator[str]:
         """Names to try, each with the next number; asked again, it looks for what another process wrote."""
+        last = 0
         while True:
-            yield self._next(name, extension)
+            last, filename = self._next(name, extension, last)
+            yield filename
             with self._lock:
                 self._number = max(self._number, self._search())
 
@@ -231,11 +236,11 @@ class _Counter:
         with self._lock:
             return self._current()
 
-    def _next(self, name: str, extension: str) -> str:
+    def _next(self, name: str, extension: str, last: int) -> tuple[int, str]:
         with self._lock:
-            self._number = self._current() + 1
+            self._number = max(self._current(), last) + 1
             self._latest = f"{name}_{self._number:05}_{extension}"
-            return self._latest
+            return self._number, self._latest
 
     def _current(self) -> int:
         # Once the latest file is gone, somebody cleared the folder: count afresh.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +11,7 @@ from .output_file import fill_placeholders, output_series
 
 if TYPE_CHECKING:
     from .folders import Folders
+    from .run_record import FileClaims
 
 LOCAL = "local"
 """The name of the store that is the output folder."""
@@ -23,11 +24,13 @@ class OutputName:
     Attributes:
         prefix: a path below the outputs, parted by '/'; placeholders for size and time are filled in.
         extension: with its dot. batch_index: which of several, for `%batch_num%` in the prefix.
+        claims: in a job that may be taken up again after a crash, remember what it wrote.
     """
 
     prefix: str
     extension: str = ".png"
     batch_index: int = 0
+    claims: FileClaims | None = None
 
 
 class OutputStore(Protocol):
@@ -54,7 +57,7 @@ class LocalStore:
 
     def save(self, data: bytes, name: OutputName) -> Mapping[str, str]:
         """Write the next file of a series. Raises OutputError."""
-        series = output_series(self._folders.output, name.prefix)
+        series = replace(output_series(self._folders.output, name.prefix), claims=name.claims)
         return series.save(data, name.extension, name.batch_index).shown()
 
     def read(self, filename: str, subfolder: str) -> bytes | None:
@@ -70,11 +73,13 @@ class Outputs:
 
     Attributes:
         folders: where previews go. name: of the store in use. makers: what makes each store there is, by name.
+        claims: see `OutputName`.
     """
 
     folders: Folders
     name: str = LOCAL
     makers: dict[str, Callable[[Folders], OutputStore]] = field(default_factory=lambda: {LOCAL: LocalStore})
+    claims: FileClaims | None = None
     _store: OutputStore | None = None
 
     @property
@@ -84,9 +89,13 @@ class Outputs:
             self._store = self.makers[self.name](self.folders)
         return self._store
 
+    def claiming(self, claims: FileClaims) -> Outputs:
+        """The same store for one call of a step."""
+        return Outputs(self.folders, self.name, self.makers, claims, self.store)
+
     def series(self, prefix: str, *, width: int = 0, height: int = 0, now: datetime | None = None) -> OutputNames:
         """The files of one prefix; size in pixels and time fill its placeholders."""
-        return OutputNames(self.store, fill_placeholders(prefix, width, height, now))
+        return OutputNames(self.store, fill_placeholders(prefix, width, height, now), self.claims)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +104,8 @@ class OutputNames:
 
     store: OutputStore
     prefix: str
+    claims: FileClaims | None = None
 
     def save(self, data: bytes, extension: str = ".png", batch_index: int = 0) -> Mapping[str, str]:
         """Save the next file; returns its entry for `ctx.show(images=[...])`. Raises OutputError."""
-        return self.store.save(data, OutputName(self.prefix, extension, batch_index))
+        return self.store.save(data, OutputName(self.prefix, extension, batch_index, self.claims))

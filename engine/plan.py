@@ -124,9 +124,8 @@ class Plan:
             # Fingerprints are taken before the run, so what an expansion brings has none and is not reused.
             is_unknown = parent is not None and spec.fingerprint is not None
             named = {**node.ignored, **node.literals} if node.ignored else node.literals
-            if spec.has_raw_link:  # the body gets the link, and so another id is another value
-                raw = {f"{name} link": [*link] for name, link in node.links.items() if _is_raw(spec, name)}
-                named = {**named, **raw}
+            if raw := raw_links(spec, node.links):  # the body gets the link, and so another id is another value
+                named = {**named, **{f"{name} link": link for name, link in raw.items()}}
             made[node_id] = Step(
                 node_id,
                 spec,
@@ -152,8 +151,9 @@ class Plan:
         return step.spec if step is not None else None
 
 
-def _is_raw(spec: NodeSpec, name: str) -> bool:
-    return name in spec.inputs and spec.inputs[name].is_raw_link
+def raw_links(spec: NodeSpec, links: Mapping[str, Link]) -> dict[str, list[Any]]:
+    """The links that the body is given as they are."""
+    return {name: [*link] for name, link in links.items() if name in spec.inputs and spec.inputs[name].is_raw_link}
 
 
 def _strong_parents(node: CheckedNode) -> tuple[str, ...]:

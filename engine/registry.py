@@ -18,6 +18,10 @@ class Registry:
     def __init__(self) -> None:
         self._specs: dict[str, NodeSpec] = {}
         self._written = self._specs
+        self.providers: dict[str, str] = {}
+        """Plugin → what a workflow notes of who provides its nodes; those that come with Mezzotint are not noted."""
+        self.find_provider: Callable[[str], str | None] = lambda name: None
+        """Says where a node type that is missing could come from, in words: what to do."""
 
     def register(self, given: NodeSpec | Callable[..., Any], plugin: str = "", code_version: str = "") -> NodeSpec:
         """Add a node: a function marked by `@node`, or a spec made by hand, which may name plugin and version itself.
@@ -89,6 +93,10 @@ class Registry:
     @property
     def names(self) -> Collection[str]:
         return self._specs.keys()
+
+    def renamed(self, name: str) -> NodeSpec | None:
+        """The node that had this name before."""
+        return next((spec for spec in self._specs.values() if name in spec.was), None)
 
     def similar(self, name: str) -> str | None:
         """The known name that is closest to a misspelt one."""

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from . import event as events
-from .answer import Answers, Parked, present
+from .answer import Answers, Parked
 from .batch import Batches
 from .context import Prompt
 from .errors import Cancelled, GraphError
 from .event_stream import EventStream, OnEvent
 from .failure import failure_facts, first_error
-from .invocation import Bound, bind, pick
+from .invocation import pick
 from .lane import Task
 from .mailbox import Mailbox
 from .memory_cache import StepValue
 from .plan import Plan, Step
 from .port import Lazy
-from .request import Request
+from .request import Need, Request
+from .run_record import RunRecord
 from .run_result import RunResult
 from .run_state import TERMINAL, Moves, Reuse, RunState
 from .step_calls import StepCalls
@@ -33,7 +34,6 @@ from .waiters import UpstreamFailedError, Waiters
 if TYPE_CHECKING:
     from .engine import Engine
 
-Source = Literal["ran", "memory", "disk", "shared"]
 PATIENCE_SECONDS = 10.0  # how long a cancelled `execute` waits for bodies that do not stop
 
 
@@ -47,23 +47,24 @@ class Run:
         job_id: str,
         prompt: Prompt,
         on_event: OnEvent | None = None,
-        wants_previews: bool = False,
+        wants_previews: bool | Callable[[], bool] = False,
+        record: RunRecord | None = None,
+        rank: int = 0,
     ) -> None:
         self.engine, self.plan, self.job_id, self.prompt = engine, plan, job_id, prompt
-        self.wants_previews = wants_previews
-        self.is_cancelled = False
+        self.wants_previews, self.record, self.rank = wants_previews, record, rank
+        self.is_cancelled, self.result = False, RunResult(job_id)
         self.state = RunState(plan.parents, self._find)
-        self.result = RunResult(job_id)
         self.values: dict[str, StepValue] = {}
         self.events = EventStream(job_id, on_event)
-        self._answers = Answers(plan, engine.registry.snapshot(), prompt, self._slot)
-        self._announced: set[str] = set()
+        self.answers = Answers(plan, engine.registry.snapshot(), prompt, self._slot)
+        self._announced, self._unreadable = set[str](), set[str]()
         self._batches = Batches(plan, self.state, engine, self._task)
         self._ready: list[str] = []
         self._parked: dict[str, Parked] = {}
-        self._unreadable: set[str] = set()
         self._coroutines: dict[str, asyncio.Task[None]] = {}
         self._finished: asyncio.Future[None] | None = None
+        self._earlier = record.finished if record is not None else {}
         self._waiters = Waiters(self.state, self._settle)
 
     async def execute(self) -> RunResult:
@@ -76,8 +77,9 @@ class Run:
         loop = asyncio.get_running_loop()
         self._finished = loop.create_future()
         self._mailbox = Mailbox(loop, self._hear, self._settle)
-        reused = tuple(step.id for step in self.plan.steps.values() if self.engine.holds(step.key))
-        self.events.emit(events.RunStarted, step_count=len(self.plan.steps), reused=reused)
+        steps = self.plan.steps.values()
+        reused = tuple(step.id for step in steps if step.id in self._earlier or self.engine.holds(step.key))
+        self.events.begin(len(steps), reused, self.prompt.workflow.upgrades)
         if not self.is_cancelled:
             self._apply(self.state.require(self.plan.targets))
         self._settle()
@@ -115,6 +117,10 @@ class Run:
 
     # what lanes call, on their threads
 
+    def will_begin(self, step_id: str) -> None:
+        if self.record is not None:
+            self.record.began(step_id)
+
     def began(self, task: Task) -> None:
         self._mailbox.put(partial(self._announce, self.plan.steps[task.step_id], task.started_at))
 
@@ -124,10 +130,10 @@ class Run:
         self._mailbox.put(task, is_urgent)
 
     def blocked(self, step: Step, message: str) -> None:
-        self._mailbox.put(partial(self.events.emit_step, events.StepBlocked, step, message=message))
+        self.later(partial(self.events.emit_step, events.StepBlocked, step, message=message))
 
-    def interrupt(self) -> None:
-        self._mailbox.put(self.cancel)
+    def later(self, call: Callable[[], object]) -> None:
+        self._mailbox.put(call)
 
     def progressed(self, node_id: str, value: float, total: float, preview: Any) -> None:
         step = self.plan.steps[node_id]
@@ -164,7 +170,11 @@ class Run:
 
     def _find(self, step_id: str) -> Reuse | None:
         """Where the value of a step is, if it need not be computed."""
-        key = self.plan.steps[step_id].key
+        step = self.plan.steps[step_id]
+        if step_id in self._earlier and not step.spec.outputs:
+            self.values[step_id] = StepValue((), self._earlier[step_id])
+            return "memory"
+        key = step.key
         value = self.engine.memory.get(key)
         if value is not None:
             self.values[step_id] = value
@@ -173,7 +183,7 @@ class Run:
 
     def _apply(self, moves: Moves) -> None:
         for step_id in moves.reused:
-            self._tell_finished(self.plan.steps[step_id], "memory", 0.0)
+            self._tell_finished(self.plan.steps[step_id], "attempt" if step_id in self._earlier else "memory", 0.0)
         for step_id in moves.freed:
             self._let_go(step_id)
         for step_id in moves.skipped:
@@ -235,10 +245,6 @@ class Run:
         context = calls.context(0) if step.spec.kind == "generator" else None
         return Task(self, step.id, step.spec, calls.invoke, context, self.engine.is_quick(step.spec))
 
-    def bound(self, step: Step) -> Bound:
-        """The values of a step's inputs, lazy ones apart."""
-        return bind(step.spec, *present(step, self._slot))
-
     def _slot(self, step_id: str, slot: int) -> list[Any]:
         return self.values[step_id].outputs[slot]
 
@@ -247,7 +253,7 @@ class Run:
     def _take_request(self, step: Step, task: Task) -> None:
         request, task.request = task.request, None
         try:
-            needs, answer = self._answers.to(step, request)
+            needs, answer = self.answers.to(step, request)
         except GraphError as error:
             task.error = error
             self.engine.submit([[task]])
@@ -277,6 +283,7 @@ class Run:
         self._settle()
 
     async def _await_body(self, step: Step) -> None:
+        self.will_begin(step.id)
         began = time.perf_counter()
         failure: BaseException | None = None
         try:
@@ -294,16 +301,14 @@ class Run:
 
     def lazy_inputs(self, step: Step, call_index: int) -> dict[str, Lazy[Any]]:
         async def fetch(name: str) -> Any:
-            needs, answer = self._answers.inputs(step, [name])
-            await self._have(step, needs)
-            return pick(step.spec, name, answer()[name], call_index)
+            return pick(step.spec, name, (await self._await_answer(step, Need(name)))[name], call_index)
 
         declared = step.spec.inputs
-        given = [name for name in (*step.literals, *step.links) if name in declared and declared[name].is_lazy]
-        return {name: Lazy(name, fetch) for name in given}
+        named = (name for name in (*step.literals, *step.links) if name in declared)
+        return {name: Lazy(name, fetch) for name in named if declared[name].is_lazy}
 
     async def _await_answer(self, step: Step, request: Request) -> Any:
-        needs, answer = self._answers.to(step, request)
+        needs, answer = self.answers.to(step, request)
         await self._have(step, needs)
         return answer()
 
@@ -313,7 +318,7 @@ class Run:
 
     # how steps end
 
-    def _complete(self, step: Step, value: StepValue, source: Source, seconds: float = 0.0) -> None:
+    def _complete(self, step: Step, value: StepValue, source: events.Source, seconds: float = 0.0) -> None:
         if self.state.status[step.id] != "running":
             return
         self.values[step.id] = value
@@ -324,7 +329,7 @@ class Run:
         self._apply(self.state.done(step.id))
         self._waiters.wake(step.id)
 
-    def _tell_finished(self, step: Step, source: Source, seconds: float) -> None:
+    def _tell_finished(self, step: Step, source: events.Source, seconds: float) -> None:
         shown = self.values[step.id].shown
         if shown is not None:
             self.result.outputs[step.id] = shown
@@ -349,9 +354,7 @@ class Run:
         if isinstance(error, UpstreamFailedError):
             self.result.skipped.append(step.id)
             return
-        linked = {name: link for name, link in step.links.items() if link.node_id in self.values}
-        inputs = {**{name: [value] for name, value in step.literals.items()},
-                  **{name: self._slot(*link) for name, link in linked.items()}}  # fmt: skip
+        inputs = self.answers.known(step, self.values)
         failed = self.events.emit_step(events.StepFailed, step, **failure_facts(step, error, inputs))
         self.result.failures.append(failed)
 

@@ -35,6 +35,7 @@ from .widget import Choices, Widget
 _OPTIONS: dict[str, type | tuple[type, ...]] = {
     "title": str, "category": str, "version": int, "sink": bool, "lane": str, "fingerprint": object, "uses_id": bool,
     "autograd": bool, "output_names": (tuple, list), "deprecated": bool, "experimental": bool, "aliases": (tuple, list),
+    "was": (tuple, list), "upgrades": dict,
 }  # fmt: skip
 _LANES = ("cpu", "device")
 
@@ -83,6 +84,7 @@ class _Reader:
             is_deprecated=options.pop("deprecated", False),
             is_experimental=options.pop("experimental", False),
             search_aliases=tuple(options.pop("aliases", ())),
+            was=tuple(options.pop("was", ())),
             fingerprint=fingerprint,
             fingerprint_inputs=self.fingerprint_inputs(fingerprint, inputs),
             context_parameter=context_parameter,

@@ -27,7 +27,7 @@ class StepCalls:
 
     def invoke(self) -> Generator[Request, Any, StepValue]:
         make_calls = self._step.spec.invocation or invoke
-        body = make_calls(self._step.spec, self._run.bound(self._step), self)
+        body = make_calls(self._step.spec, self._run.answers.bound(self._step), self)
         around = self._run.engine.surroundings
         return around.body(self._run.job_id, self._step, body) if around.steps else body
 
@@ -37,7 +37,7 @@ class StepCalls:
 
     async def invoke_async(self, answer: Callable[[Request], Awaitable[Any]]) -> StepValue:
         with self._run.engine.surroundings.step(self._run.job_id, self._step):
-            return await invoke_async(self._step.spec, self._run.bound(self._step), self, answer)
+            return await invoke_async(self._step.spec, self._run.answers.bound(self._step), self, answer)
 
     def context(self, call_index: int) -> Context:
         return self._run.engine.context(self._step.id, call_index, self._run.prompt, self._run)
@@ -57,4 +57,4 @@ class StepCalls:
         return [name for name in step.links if name in step.spec.inputs and step.spec.inputs[name].is_lazy]
 
     def interrupt(self) -> None:
-        self._run.interrupt()
+        self._run.later(self._run.cancel)

@@ -141,7 +141,9 @@ class _Conversion:
     def _meta(self, node: UiNode) -> dict[str, Any]:
         display_name = self.definitions.get(node.type, {}).get("display_name")
         packs = {key: node.properties[key] for key in _PACK_KEYS if isinstance(node.properties.get(key), str)}
-        return {"title": node.title or display_name or node.type, **packs}
+        version = node.properties.get("version")
+        saved = {"version": version} if isinstance(version, int) else {}
+        return {"title": node.title or display_name or node.type, **packs, **saved}
 
 
 def _why_unknown(node: UiNode) -> str:

@@ -166,10 +166,18 @@ class _Validator:
         for node_id, node in self.workflow.nodes.items():
             if node.class_type not in self.registry:
                 self.is_rejected = True
-                near = self.near(node.class_type, self.registry.names)
-                hint = suggestion(near, "install the plugin that provides it")
+                hint = self.who_provides(node)
                 reason = f"there is no node type '{node.class_type}'; {hint}"
                 self.report(node_id, "missing_node_type", reason, given=node.class_type)
+
+    def who_provides(self, node: WorkflowNode) -> str:
+        """What helps when a node type is not there."""
+        packs = (node.meta.get(key) for key in ("plugin", "cnr_id", "aux_id"))
+        noted = next((pack for pack in packs if isinstance(pack, str) and pack), None)
+        otherwise = f"the workflow says that '{noted}' provides it: install that" if noted else None
+        known = self.registry.find_provider(node.class_type) or otherwise
+        near = None if known else self.near(node.class_type, self.registry.names)
+        return known or suggestion(near, "install the plugin that provides it")
 
     def wanted(self, targets: Iterable[str] | None) -> list[str]:
         if targets is not None:

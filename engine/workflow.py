@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError
@@ -106,6 +106,7 @@ class Workflow(BaseModel):
         extra: what else the file carried for `extra_pnginfo`, by key.
         problems: sentences about nodes that could not be converted; a workflow that has any should not run.
         warnings: sentences about what was left out or repaired while reading.
+        upgrades: sentences about nodes that older versions saved, see `upgrade`.
         controls: node id -> input -> what happens to its value after a run (`"fixed"`, `"increment"`, `"decrement"`,
             `"randomize"`), as the editor's document says.
         places: node id -> input -> where `ui` keeps the value.
@@ -118,6 +119,7 @@ class Workflow(BaseModel):
     extra: dict[str, Any] = Field(default_factory=dict)
     problems: list[str] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
+    upgrades: list[str] = Field(default_factory=list)
     controls: SkipValidation[dict[str, dict[str, str]]] = Field(default_factory=dict, repr=False)
     places: SkipValidation[dict[str, dict[str, Place]]] = Field(default_factory=dict, repr=False)
 
@@ -163,14 +165,15 @@ def is_nested(value: Any, levels: int) -> bool:
     """Whether a JSON value has lists or objects more than `levels` deep inside each other."""
     level = [value]
     for _ in range(levels):
-        level = [child for item in level for child in _children(item) if isinstance(child, (list, dict))]
+        level = [
+            child
+            for item in level
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, (list, dict))
+        ]
         if not level:
             return False
     return True
-
-
-def _children(value: Any) -> Iterator[Any]:
-    return iter(value.values() if isinstance(value, dict) else value)
 
 
 _SHOWN = 10

@@ -20,14 +20,15 @@ MAX_LEVELS = 10_000
 
 
 class _Level(NamedTuple):
-    """A noise level as the network needs it: the factors of `Preconditioning` and the timestep on the device.
+    """Noise levels as the network needs them, on its device.
 
-    For a batch of several levels they are tensors [B, 1, 1, 1] and [B].
+    Attributes:
+        c_in, c_skip, c_out: the factors of `Preconditioning`, float32 [n, 1, 1, 1]; n is 1 or the batch. timestep: [n].
     """
 
-    c_in: float | Tensor
-    c_skip: float | Tensor
-    c_out: float | Tensor
+    c_in: Tensor
+    c_skip: Tensor
+    c_out: Tensor
     timestep: Tensor
 
 
@@ -101,25 +102,23 @@ class Denoiser:
         sigmas: Sequence[float] = sigma.tolist() if isinstance(sigma, Tensor) else sigma
         if len(set(sigmas)) == 1:
             return self._predict(x, self._level(sigmas[0]), conditioning, options)
-        return self._predict(x, self._mixed_level(sigmas), conditioning, options)
+        return self._predict(x, self._made(sigmas), conditioning, options)
 
     def _predict(self, x: Tensor, level: _Level, conditioning: Tensor, options: Mapping[str, Any] | None) -> Tensor:
         c_in, c_skip, c_out, timestep = level
         model_input, context = _as(x * c_in, self.dtype), _as(conditioning, self.dtype)
         output = self.network(model_input, timestep, context, return_dict=False, **(options or {}))[0]
-        return x * c_skip + _as(output, torch.float32) * c_out
+        return torch.addcmul(x * c_skip, _as(output, torch.float32), c_out)
 
     def _level(self, sigma: float) -> _Level:
         level = self._levels.get(sigma)
         if level is None:
             if len(self._levels) >= MAX_LEVELS:
                 self._levels.clear()
-            scaling = self.sampling.sigmas.preconditioning(sigma)
-            timestep = torch.tensor([scaling.timestep], dtype=torch.float32, device=self.device)
-            level = self._levels[sigma] = _Level(scaling.c_in, scaling.c_skip, scaling.c_out, timestep)
+            level = self._levels[sigma] = self._made([sigma])
         return level
 
-    def _mixed_level(self, sigmas: Sequence[float]) -> _Level:
+    def _made(self, sigmas: Sequence[float]) -> _Level:
         rows = [self.sampling.sigmas.preconditioning(sigma) for sigma in sigmas]
         columns = torch.tensor([*zip(*rows, strict=True)], dtype=torch.float32).to(self.device)
         c_in, c_skip, c_out = columns[:3].reshape(3, -1, 1, 1, 1)

@@ -77,7 +77,7 @@ def image_scale(
         width = max(1, round(old_width * height / old_height))
     elif height == 0:
         height = max(1, round(old_height * width / old_width))
-    return _resized(image, width, height, upscale_method, crop)
+    return resized(image, width, height, upscale_method, crop)
 
 
 @node("ImageScaleBy", title="Upscale Image By", category="image/upscaling")
@@ -93,7 +93,7 @@ def image_scale_by(
     """
     old_height, old_width = image.shape[1:3]
     width, height = max(1, round(old_width * scale_by)), max(1, round(old_height * scale_by))
-    return _resized(image, width, height, upscale_method)
+    return resized(image, width, height, upscale_method)
 
 
 @node("ImageBatch", title="Batch Images", category="image")
@@ -105,9 +105,9 @@ def image_batch(image1: Image, image2: Image) -> Image:
     import torch
 
     channels = max(image1.shape[-1], image2.shape[-1])
-    first, second = _with_channels(image1, channels), _with_channels(image2, channels)
+    first, second = with_channels(image1, channels), with_channels(image2, channels)
     if first.shape[1:3] != second.shape[1:3]:
-        second = _resized(second, first.shape[2], first.shape[1], "bilinear", "center")
+        second = resized(second, first.shape[2], first.shape[1], "bilinear", "center")
     return torch.cat([first, second.to(first)])
 
 
@@ -125,12 +125,12 @@ def get_image_size(image: Image) -> ImageSize:
     return ImageSize(width, height, batch_size)
 
 
-def _resized(image: Tensor, width: int, height: int, method: Method, crop: Crop = "disabled") -> Tensor:
+def resized(image: Tensor, width: int, height: int, method: Method, crop: Crop = "disabled") -> Tensor:
     """`resize` for channels last."""
     return resize(image.movedim(-1, 1), width, height, method, crop).movedim(1, -1).contiguous()
 
 
-def _with_channels(image: Tensor, count: int) -> Tensor:
+def with_channels(image: Tensor, count: int) -> Tensor:
     """The picture with further channels of ones: an alpha that hides nothing."""
     import torch
 

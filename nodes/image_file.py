@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator
 
 from mezzotint.engine.context import Context
+from mezzotint.engine.encoded_picture import EncodedPicture
 from mezzotint.engine.errors import MezzotintError, OutputError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.node import node
 from mezzotint.engine.output_file import output_series, preview_prefix, require_below, workflow_texts
 from mezzotint.engine.widget import Choices, Widget
 
+from .mask import mask_to_image
 from .ports import Image, Mask
 
 if TYPE_CHECKING:
@@ -93,6 +95,45 @@ def load_image(
         return LoadedImage(pixels, torch.zeros(1, NO_ALPHA_SIDE, NO_ALPHA_SIDE))
     opaque = torch.ones(pixels.shape[1:3])
     return LoadedImage(pixels, 1.0 - torch.stack([opaque if f.alpha is None else f.alpha for f in frames]))
+
+
+def _output_images(folders: Folders) -> list[str]:
+    return [f"{name} [output]" for name in folders.images("output")]
+
+
+@node("LoadImageOutput", title="Load Image (from Outputs)", category="image", fingerprint=image_content)
+def load_image_output(
+    image: Annotated[str, Choices(_output_images, accepts=_is_there), Widget(image_upload=True, image_folder="output")],
+    *,
+    ctx: Context,
+) -> LoadedImage:
+    """Load a picture from the output folder; otherwise as Load Image.
+
+    Raises:
+        FolderError: there is no such file. ImageFileError: it cannot be read as a picture.
+        OutOfMemoryError: it does not fit into memory.
+    """
+    return load_image(image, ctx=ctx)
+
+
+@node("LoadImageMask", title="Load Image (as Mask)", category="mask", fingerprint=image_content)
+def load_image_mask(
+    image: Annotated[str, Choices(_input_images, accepts=_is_there), Widget(image_upload=True)],
+    channel: Literal["alpha", "red", "green", "blue"] = "alpha",
+    *,
+    ctx: Context,
+) -> Mask:
+    """Load one channel of a picture as a mask; of alpha, what is transparent is selected.
+
+    Returns:
+        float32 [frames, H, W]; zeros [1, 64, 64] for the alpha of a picture without any.
+
+    Raises:
+        FolderError: there is no such file. ImageFileError: it cannot be read as a picture.
+        OutOfMemoryError: it does not fit into memory.
+    """
+    loaded = load_image(image, ctx=ctx)
+    return loaded.MASK if channel == "alpha" else loaded.IMAGE[..., ("red", "green", "blue").index(channel)].clone()
 
 
 class Frame(NamedTuple):
@@ -211,6 +252,16 @@ def preview_image(images: Image, *, ctx: Context) -> None:
     _save(images, lambda data, index: series.save(data, batch_index=index).shown(), ctx)
 
 
+@node("MaskPreview", title="MaskPreview", category="mask", sink=True)
+def mask_preview(mask: Mask, *, ctx: Context) -> None:
+    """Show masks as grey pictures without keeping them.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    preview_image(mask_to_image(mask), ctx=ctx)
+
+
 def _save(images: Tensor, save: Callable[[bytes, int], Mapping[str, str]], ctx: Context) -> None:
     from .png import encode_png, to_uint8
 
@@ -220,3 +271,17 @@ def _save(images: Tensor, save: Callable[[bytes, int], Mapping[str, str]], ctx: 
         ctx.check()
         shown.append(save(encode_png(to_uint8(image), texts), index))
     ctx.show(images=shown)
+
+
+def _never_equal() -> float:
+    return math.nan
+
+
+@node("SaveImageWebsocket", title="Save Image (Websocket)", category="api/image", sink=True, fingerprint=_never_equal)
+def save_image_websocket(images: Image, *, ctx: Context) -> None:
+    """Send pictures, whole and as PNG, to the client that queued the workflow. Nothing is kept; it runs each time."""
+    from .png import encode_png, to_uint8
+
+    batch = images if images.ndim == 4 else images[None]
+    for index, image in enumerate(batch):
+        ctx.progress(index + 1, len(batch), EncodedPicture(encode_png(to_uint8(image), {})))

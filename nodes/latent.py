@@ -30,6 +30,14 @@ BatchSize = Annotated[int, Field(ge=1, le=4096, description="How many pictures a
 class LatentError(MezzotintError):
     """Two latents do not go together."""
 
+    @classmethod
+    def of_channels(cls, first_name: str, first: Tensor, second_name: str, second: Tensor) -> LatentError:
+        """Of latents [B, C, ...] that were made for different models."""
+        return cls(
+            f"{first_name} has {first.shape[1]} channels and {second_name} has {second.shape[1]}; "
+            "take latents that were made for the same kind of model"
+        )
+
 
 @node("EmptyLatentImage", title="Empty Latent Image", category="latent")
 def empty_latent_image(width: NewSide = 512, height: NewSide = 512, batch_size: BatchSize = 1) -> Latent:
@@ -104,9 +112,9 @@ def latent_from_batch(
     count = len(given)
     start = min(batch_index, count - 1)
     stop = min(start + length, count)
-    result = {**samples, "samples": given[start:stop].clone(), "batch_index": _batch_index(samples)[start:stop]}
+    result = {**samples, "samples": given[start:stop].clone(), "batch_index": noise_places(samples)[start:stop]}
     if "noise_mask" in samples and len(samples["noise_mask"]) > 1:
-        result["noise_mask"] = _cycled(samples["noise_mask"], count)[start:stop].clone()
+        result["noise_mask"] = cycled(samples["noise_mask"], count)[start:stop].clone()
     return result
 
 
@@ -121,10 +129,10 @@ def repeat_latent_batch(
     """
     given = samples["samples"]
     require_memory(f"a batch of {len(given)} latents, {amount} times,", amount, *given.shape)
-    result = {**samples, "samples": _cycled(given, len(given) * amount)}
+    result = {**samples, "samples": cycled(given, len(given) * amount)}
     if "noise_mask" in samples and len(samples["noise_mask"]) > 1:
-        masks = _cycled(samples["noise_mask"], len(given))
-        result["noise_mask"] = _cycled(masks, len(given) * amount)
+        masks = cycled(samples["noise_mask"], len(given))
+        result["noise_mask"] = cycled(masks, len(given) * amount)
     if "batch_index" in samples:
         places = samples["batch_index"]
         offset = max(places) - min(places) + 1
@@ -146,15 +154,12 @@ def latent_batch(samples1: Latent, samples2: Latent) -> Latent:
 
     first, second = samples1["samples"], samples2["samples"]
     if first.shape[1] != second.shape[1]:
-        raise LatentError(
-            f"samples1 has {first.shape[1]} channels and samples2 has {second.shape[1]}; "
-            "join latents that were made for the same kind of model"
-        )
+        raise LatentError.of_channels("samples1", first, "samples2", second)
     fitted = resize(second, first.shape[-1], first.shape[-2], "bilinear", "center")
     result = {
         **samples1,
         "samples": torch.cat([first, fitted.to(first)]),
-        "batch_index": _batch_index(samples1) + _batch_index(samples2),
+        "batch_index": noise_places(samples1) + noise_places(samples2),
     }
     if "noise_mask" in samples1 or "noise_mask" in samples2:
         result["noise_mask"] = _joined_masks(samples1, samples2)
@@ -171,12 +176,12 @@ def set_latent_noise_mask(samples: Latent, mask: Mask) -> Latent:
     return {**samples, "noise_mask": mask.reshape(-1, 1, *mask.shape[-2:])}
 
 
-def _batch_index(latent: dict[str, Any]) -> list[int]:
+def noise_places(latent: dict[str, Any]) -> list[int]:
     """Each latent's place in the batch that its noise is drawn for."""
     return list(latent.get("batch_index", range(len(latent["samples"]))))
 
 
-def _cycled(tensors: Tensor, count: int) -> Tensor:
+def cycled(tensors: Tensor, count: int) -> Tensor:
     """Exactly `count` entries along the batch, repeated from the start as often as it takes."""
     times = math.ceil(count / len(tensors))
     return tensors.repeat(times, *[1] * (tensors.ndim - 1))[:count]
@@ -191,5 +196,5 @@ def _joined_masks(samples1: dict[str, Any], samples2: dict[str, Any]) -> Tensor:
     parts = []
     for latent, mask in zip((samples1, samples2), masks, strict=True):
         full = torch.ones(1, 1, *size) if mask is None else resize(mask, size[1], size[0], "bilinear")
-        parts.append(_cycled(full, len(latent["samples"])))
+        parts.append(cycled(full, len(latent["samples"])))
     return torch.cat(parts)

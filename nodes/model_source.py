@@ -86,8 +86,8 @@ def find_model(folders: Folders, kind: str, name: str) -> ModelSource:
     if path.is_dir() or path.suffix.lower() in SAFE_SUFFIXES:
         what = "folder" if path.is_dir() else "single file"
         raise ModelFileError(
-            f"the checkpoint '{name}' is a {what} of no family that is known ({', '.join(FAMILIES)}), so it cannot be "
-            f"loaded yet; use the model's diffusers folder (the one with a model_index.json), or add a plugin for it"
+            f"the checkpoint '{name}' is a {what}, which cannot be loaded yet; use the model's diffusers folder (the "
+            f"one with a model_index.json), or a plugin that knows its family"
         )
     raise pickle_refused(path)
 

@@ -7,6 +7,7 @@ Noise and latents in and out, guidance, masks, progress, previews, cancellation.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from .ports import Latent
     from .sampler_value import SamplerValue
 
+PREVIEW_SECONDS = 0.1
+"""Previews are made no more often, but for that of the last step: nobody can look faster."""
 NEGLIGIBLE_NBYTES = 1 << 25
 """A forward that takes less memory is not asked for: looking how much is free takes longer than a small step may."""
 
@@ -71,7 +74,7 @@ def sample(
     if "noise_mask" in latent:
         masking = _masking(latent["noise_mask"], start, mask_noise(sampler.name, start.noise, noise.seed), sampling)
     steps = sampler.begin(start.x, sigmas, SeededStepNoise(start.x, sigmas, noise.seed), sampling)
-    progress = _Progress(ctx, levels, latent_colours(guider.model) if ctx.wants_previews else None, sampling)
+    progress = _Progress(ctx, levels, latent_colours(guider.model), sampling)
     x, denoised = yield from _drive(steps, guider, masking, progress)
     return SampleResult(
         {**latent, "samples": finished(x, levels[-1], sampling)},
@@ -195,6 +198,7 @@ class _Progress:
         self.ctx, self.levels, self.colours, self.sampling = ctx, levels, colours, sampling
         self.total = len(levels) - 1
         self.done = 0
+        self._next_preview = float("-inf")
         self.is_upwards = levels[0] < levels[-1]  # a latent is turned into noise
 
     def predicted(self, sigma: float, denoised: Tensor) -> None:
@@ -204,8 +208,16 @@ class _Progress:
             self.ctx.check()
             return
         self.done = done
-        preview = None if self.colours is None else self.colours.picture(self.sampling.to_latent(denoised[:1]))
-        self.ctx.progress(done, self.total, preview)
+        self.ctx.progress(done, self.total, self._preview(denoised))
+
+    def _preview(self, denoised: Tensor) -> Any:
+        """A picture of the prediction; None when nobody would see it, or one was made a moment ago."""
+        now = time.monotonic()
+        is_useful = now >= self._next_preview or self.done == self.total
+        if self.colours is None or not is_useful or not self.ctx.wants_previews:
+            return None
+        self._next_preview = now + PREVIEW_SECONDS
+        return self.colours.picture(self.sampling.to_latent(denoised[:1]))
 
     def finish(self) -> None:
         """The sampler is at its end, maybe by fewer predictions than steps."""

@@ -24,6 +24,7 @@ from mezzotint.engine.output_store import LOCAL, Outputs
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.residency import Residency
 from mezzotint.engine.run_result import RunResult
+from mezzotint.engine.upgrade import upgraded
 from mezzotint.engine.workflow import Workflow
 from mezzotint.engine.workflow_file import load_workflow
 
@@ -44,7 +45,7 @@ class Settings:
 
     Attributes:
         home: holds everything that persists. input_dir, output_dir, models_dir, extra_model_paths: see `Folders`.
-        cache_dir: folder of the disk cache. nodes: further node functions.
+        cache_dir: folder of the disk cache; cache_nbytes: its bound. nodes: further node functions.
         plugins: Python files and folders to load as plugins, and objects that implement hooks. plugins_dir: where
             plugins lie that may be run once they are allowed; `plugins` in the home when None. blocked_plugins: names
             of plugins, or of their distributions, that are not to be loaded. custom_nodes: folders of node packs that
@@ -62,6 +63,7 @@ class Settings:
     models_dir: Path | None = None
     extra_model_paths: Path | None = None
     cache_dir: Path | None = None
+    cache_nbytes: int | None = None
     plugins: tuple[Any, ...] = ()
     plugins_dir: Path | None = None
     blocked_plugins: tuple[str, ...] = ()
@@ -97,6 +99,7 @@ class Host:
             models=self.models,
             memory_nbytes=_limit_memory(settings),
             cache_dir=settings.cache_dir,
+            cache_nbytes=settings.cache_nbytes,
             scope=self.plugins.scope(),
             save_metadata=settings.save_metadata,
             outputs=self.outputs,
@@ -115,7 +118,23 @@ class Host:
             return source
         if isinstance(source, GraphBuilder):
             return Workflow.from_api(source.finalize())
-        return load_workflow(source, self.definitions)
+        warnings: list[str] = []
+        if isinstance(source, Path) or (isinstance(source, str) and source.lstrip()[:1] not in ("{", "[")):
+            warnings = self._load_beside(Path(source).expanduser().absolute())
+        workflow = upgraded(load_workflow(source, self.definitions), self.registry)
+        return workflow.model_copy(update={"warnings": [*workflow.warnings, *warnings]}) if warnings else workflow
+
+    def _load_beside(self, file: Path) -> list[str]:
+        """Load the plugin `saved.nodes.py` that lies beside `saved.json`, if it is allowed; what to say of it."""
+        inline = file.with_name(f"{file.stem}.nodes.py")
+        if not inline.is_file():
+            return []
+        plugin = self.plugins.load_inline(inline, is_trusted=self.settings.reload)
+        self._surround_again()
+        if plugin.state in ("not allowed", "changed"):
+            what = "it changed" if plugin.state == "changed" else "nobody allowed it"
+            return [f"'{inline}' was not run, since {what}; read it, then: mezzotint plugins allow {inline}"]
+        return list(plugin.problems)
 
     def close(self) -> None:
         """Finish what is being written, stop the threads and let go of the plugins."""

@@ -20,6 +20,7 @@ from mezzotint.engine.surroundings import Hooked, Surroundings
 
 from .code_version import code_version
 from .consent import Consents
+from .declared_nodes import declares
 from .hook_check import HookError, check_hooks, implementations, new_manager
 from .hookimpl import PROJECT
 from .plugin import Plugin, State
@@ -48,6 +49,7 @@ class Plugins:
         self._blocked = frozenset(blocked)
         self._manager = new_manager()
         self._registration = Registration(self._manager, tables)
+        tables.registry.find_provider = self.provider_of
 
     @property
     def loaded(self) -> list[Plugin]:
@@ -142,6 +144,8 @@ class Plugins:
         self._manager.register(plugin.implementation, plugin.name)
         plugin.hooks = sorted({found.hook for found in implementations(plugin.implementation)})
         plugin.version = code_version(_module_of(plugin.implementation), plugin.distribution)
+        if not plugin.is_ours:
+            self.tables.registry.providers[plugin.name] = plugin.distribution or plugin.name
         return True
 
     def _forget(self, plugin: Plugin) -> None:
@@ -204,6 +208,17 @@ class Plugins:
         return tuple(Hooked(one.plugin_name, partial(_call, one)) for one in found)
 
     # reports
+
+    def provider_of(self, node_type: str) -> str | None:
+        """Who declares a node that is not there, of the plugins that were found and not loaded, and what to do."""
+        for plugin in self.found:
+            if plugin.is_loaded or plugin.path is None or not declares(plugin.path, node_type):
+                continue
+            what = f"plugin '{plugin.name}' ({plugin.path}) declares it"
+            if plugin.state in ("not allowed", "changed"):
+                return f"{what}, and is {plugin.state}: 'mezzotint plugins allow {plugin.path}' allows it"
+            return f"{what}, and {'is blocked' if plugin.state == 'blocked' else 'could not be loaded'}"
+        return None
 
     def problems(self) -> list[str]:
         """A sentence for each plugin, or part of one, that is not there although it should be."""

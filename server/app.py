@@ -40,6 +40,7 @@ from .app_key import (
     METRICS,
     PACKS,
     QUEUE,
+    RECORDS,
     STOPPING,
     STORE,
     USERS,
@@ -54,6 +55,7 @@ from .job_control import JobControl
 from .job_listing import JobListing
 from .job_log import log_event
 from .job_queue import JobQueue
+from .job_record import JobRecords
 from .job_store import JobStore
 from .limits import DEFAULT_LIMITS, Limits
 from .log_book import LogBook
@@ -96,6 +98,7 @@ def make_app(
     database_url: str | None = None,
     width: int = 2,
     grace: float = 2.0,
+    has_previews: bool = True,
     is_public: bool = False,
     token: str | None = None,
     is_multi_user: bool = False,
@@ -108,6 +111,7 @@ def make_app(
     Args:
         database_url: the database of jobs; None for a file in the home. width: how many jobs may run at once.
         grace: seconds that running jobs are given to finish when the server stops.
+        has_previews: whether previews are made for jobs that do not say.
         is_public: whether requests under names that are not this machine's own are answered.
         token: what every request must carry; None when nobody is asked.
         is_multi_user: whether clients can make users, who have settings and files of their own.
@@ -127,7 +131,7 @@ def make_app(
     ]
     app = web.Application(client_max_size=limits.body_nbytes, middlewares=guards)
     app[LIMITS], app[HOST], app[STOPPING] = limits, host, stopping
-    _add_jobs(app, database_url or f"sqlite:///{host.folders.home / DATABASE_FILE}", width)
+    _add_jobs(app, database_url or f"sqlite:///{host.folders.home / DATABASE_FILE}", width, has_previews)
     app[METRICS] = Metrics(host.registry.names, partial(operation_routes.readings, app))
     app[WORKER].observers += [app[METRICS].hear, log_event]
     app[USERS], app[PACKS] = Users(host.folders.home / "user", is_multi=is_multi_user), Packs()
@@ -154,12 +158,14 @@ def make_app(
     return app
 
 
-def _add_jobs(app: web.Application, database_url: str, width: int) -> None:
+def _add_jobs(app: web.Application, database_url: str, width: int, has_previews: bool) -> None:
     """All that has to do with jobs."""
     database, clients = Database(database_url), Clients()
     store, event_log = JobStore(database), EventLog(database, clients)
     queue = JobQueue(on_change=lambda: event_log.tell_all(status(queue.remaining)))
-    worker = Worker(app[HOST], queue, store, event_log, width)
+    records = JobRecords(database)
+    worker = Worker(app[HOST], queue, store, records, event_log, width, has_previews=has_previews)
+    app[RECORDS] = records
     app[CLIENTS], app[DATABASE], app[STORE], app[LISTING] = clients, database, store, JobListing(database)
     app[EVENTS], app[QUEUE], app[WORKER] = event_log, queue, worker
     app[CONTROL] = JobControl(app[HOST], queue, store, worker)
@@ -171,7 +177,7 @@ def _under(prefix: str, routes: tuple[web.RouteDef, ...]) -> list[web.RouteDef]:
 
 async def _start(app: web.Application) -> None:
     app[LOG_BOOK].open()
-    await Recovery(app[STORE], app[QUEUE], app[EVENTS]).run()
+    await Recovery(app[STORE], app[QUEUE], app[RECORDS], app[EVENTS]).run()
     app[WORKER].start()
 
 

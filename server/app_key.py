@@ -12,6 +12,7 @@ from .event_log import EventLog
 from .job_control import JobControl
 from .job_listing import JobListing
 from .job_queue import JobQueue
+from .job_record import JobRecords
 from .job_store import JobStore
 from .limits import Limits
 from .log_book import LogBook
@@ -26,6 +27,7 @@ DATABASE = web.AppKey("database", Database)
 STORE = web.AppKey("store", JobStore)
 LISTING = web.AppKey("listing", JobListing)
 QUEUE = web.AppKey("queue", JobQueue)
+RECORDS = web.AppKey("records", JobRecords)
 CONTROL = web.AppKey("control", JobControl)
 EVENTS = web.AppKey("events", EventLog)
 CLIENTS = web.AppKey("clients", Clients)

@@ -118,6 +118,10 @@ class Clients:
         writer.add_done_callback(self._forget)
         return writer
 
+    def is_connected(self, sid: str) -> bool:
+        """Whether a client listens. May be asked on any thread."""
+        return sid in self._by_sid
+
     def leave(self, connection: Connection) -> None:
         """A connection ended."""
         if self._by_sid.get(connection.sid) is connection:

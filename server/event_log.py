@@ -66,6 +66,10 @@ class EventLog:
         """The number of the last message that was sent."""
         return self._delivered
 
+    def is_heard(self, job: Job) -> bool:
+        """Whether the owner of a job listens. May be asked on any thread."""
+        return job.client_id is not None and self._clients.is_connected(job.client_id)
+
     def tell_all(self, frame: AnyFrame) -> None:
         """Tell everybody something that is not kept."""
         self._telling.append(Telling([frame], None, is_stored=True))

@@ -9,6 +9,8 @@ from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from mezzotint.engine.encoded_picture import EncodedPicture
+
 from .json_body import to_json
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 PREVIEW_IMAGE, PREVIEW_IMAGE_WITH_METADATA = 1, 4
 """The binary events of a preview: for clients that say nothing, and for those that take metadata."""
-JPEG = 1
+FORMATS = {"image/jpeg": 1, "image/png": 2}
 PREVIEW_SIDE, PREVIEW_QUALITY = 512, 95
 
 _REPLACEABLE = frozenset({"progress", "progress_state"})
@@ -60,11 +62,13 @@ class Frame:
 class PreviewPicture:
     """A picture of what a sampler has so far; encoded when somebody takes it."""
 
+    media_type = "image/jpeg"
+
     def __init__(self, picture: Image) -> None:
         self._picture = picture
 
     @cached_property
-    def jpeg(self) -> bytes:
+    def content(self) -> bytes:
         """The picture as JPEG, no side longer than 512 pixels."""
         from PIL.Image import Resampling
 
@@ -77,13 +81,14 @@ class PreviewPicture:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A binary preview, in one of its two forms.
+    """A binary preview, or a picture that a node sends, in one of its two forms.
 
     Attributes:
+        picture: a preview, or a picture to be sent as it is.
         metadata: what goes before the picture for clients that take it; None makes the other form.
     """
 
-    picture: PreviewPicture
+    picture: PreviewPicture | EncodedPicture
     job_id: str
     metadata: dict[str, Any] | None = None
     is_for_all: bool = False
@@ -91,14 +96,14 @@ class Preview:
     def encoded(self) -> bytes:
         """The frame as it is sent."""
         if self.metadata is None:
-            return struct.pack(">II", PREVIEW_IMAGE, JPEG) + self.picture.jpeg
+            return struct.pack(">II", PREVIEW_IMAGE, FORMATS[self.picture.media_type]) + self.picture.content
         text = to_json(self.metadata).encode()
-        return struct.pack(">II", PREVIEW_IMAGE_WITH_METADATA, len(text)) + text + self.picture.jpeg
+        return struct.pack(">II", PREVIEW_IMAGE_WITH_METADATA, len(text)) + text + self.picture.content
 
     @property
     def topic(self) -> Hashable | None:
-        """A later frame of the same topic makes this one worthless."""
-        return ("preview", self.job_id)
+        """A later frame of the same topic makes this one worthless; None when it is a result."""
+        return ("preview", self.job_id) if isinstance(self.picture, PreviewPicture) else None
 
 
 AnyFrame = Frame | Preview

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from mezzotint.engine.validation import Validation
 from mezzotint.engine.workflow import Workflow
 
-PREVIEW_METHODS = frozenset({"auto", "latent2rgb", "taesd"})
+PREVIEW_METHODS, NO_PREVIEWS = ("auto", "latent2rgb", "taesd"), "none"
+"""The ways to make previews that clients may name; there is one, which all of them get."""
 
 JobStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled"]
 STATUSES: tuple[JobStatus, ...] = ("pending", "in_progress", "completed", "failed", "cancelled")
@@ -56,6 +57,7 @@ class Job:
         found = document.get("id") if isinstance(document, dict) else None
         return found if isinstance(found, str) else None
 
-    @property
-    def wants_previews(self) -> bool:
-        return self.client_id is not None and self.extra_data.get("preview_method") in PREVIEW_METHODS
+    def wants_previews(self, by_default: bool) -> bool:
+        """Whether previews are to be made, which the job may say itself."""
+        method = self.extra_data.get("preview_method")
+        return method in PREVIEW_METHODS or (by_default and method != NO_PREVIEWS)

@@ -73,7 +73,7 @@ def _item(row: Any) -> str:
 
 def plain_number(number: float) -> float:
     """A queue number as clients know it: whole ones without a point."""
-    return int(number) if number.is_integer() else number
+    return int(number) if float(number).is_integer() else number  # 3.11 has no int.is_integer
 
 
 def _queue(connection: Connection) -> str:

@@ -28,6 +28,7 @@ class Entry:
 
     Attributes:
         arrival: counts up with each submission. is_suspect: the process died while it ran, so it runs alone.
+        is_resumed: it ran before.
         job: the job itself, or None when it is to be read from the database.
     """
 
@@ -37,6 +38,7 @@ class Entry:
     client_id: str | None = None
     is_fixed: bool = False
     is_suspect: bool = False
+    is_resumed: bool = False
     job: Job | None = None
 
     @property

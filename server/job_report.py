@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from mezzotint.engine import event as events
+from mezzotint.engine.encoded_picture import EncodedPicture
 from mezzotint.engine.event import Event, StepEvent
 from mezzotint.engine.failure import qualified_name
 
 from .frame import AnyFrame, Frame, Preview, PreviewPicture
 from .job import Job, JobStatus
+from .job_record import Progress
 from .job_store import Ending
 from .progress_board import SNAPSHOT_SECONDS, ProgressBoard, place
 
@@ -44,6 +46,7 @@ class JobReport:
         self._failures: list[events.StepFailed] = []
         self._is_done = False
         self._step_count = self._done_count = 0
+        self._finished: dict[str, Any] = {}
 
     @property
     def current_id(self) -> str | None:
@@ -67,6 +70,11 @@ class JobReport:
     def catch_up(self) -> list[Frame]:
         """What was held back."""
         return self._board.snapshot(time.time())
+
+    def take_progress(self) -> Progress:
+        """What the next attempt must know, should this one not come to its end; of output nodes what is new."""
+        finished, self._finished = self._finished, {}
+        return Progress(self._done_count, tuple(self._running), finished)
 
     def snapshot(self) -> list[Frame]:
         """How far each step is, for a client that comes back."""
@@ -144,10 +152,10 @@ class JobReport:
     def _progressed(self, event: events.StepProgressed) -> Iterator[AnyFrame]:
         self._board.set(event, "running", event.value, event.total)
         yield from self._snapshot_if_due(event)
-        picture = PreviewPicture(event.preview) if hasattr(event.preview, "thumbnail") else None
+        picture = _picture(event.preview)
         job_id = self._job.job_id
         if picture is not None:
-            metadata = {**place(event), "prompt_id": job_id, "image_type": "image/jpeg"}
+            metadata = {**place(event), "prompt_id": job_id, "image_type": picture.media_type}
             yield Preview(picture, job_id, metadata)
         progress = {"value": event.value, "max": event.total, "prompt_id": job_id, "node": event.node_id}
         yield Frame("progress", progress, is_for_all=True)
@@ -168,6 +176,8 @@ class JobReport:
         self._running.pop(event.node_id, None)
         self._done_count += 1
         self._step_count = max(self._step_count, self._done_count)
+        if event.node_id in self._targets | self.outputs.keys():
+            self._finished[event.node_id] = self.outputs.get(event.node_id)
         is_new = event.source == "ran"
         if is_new:
             self._executed.append(event.node_id)
@@ -237,3 +247,9 @@ class JobReport:
 
     def _frame(self, kind: str, **facts: Any) -> Frame:
         return Frame(kind, {**facts, "prompt_id": self._job.job_id})
+
+
+def _picture(preview: Any) -> PreviewPicture | EncodedPicture | None:
+    if isinstance(preview, EncodedPicture):
+        return preview
+    return PreviewPicture(preview) if hasattr(preview, "thumbnail") else None

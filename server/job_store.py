@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from .database import Database
 from .job import ENDED, Job, JobStatus
 from .job_queue import Entry
+from .job_record import forget_records
 from .json_body import to_json
 from .schema import events, jobs, settings
 
@@ -72,7 +73,13 @@ class JobStore:
 
     async def start(self, job_id: str) -> None:
         """A job is about to run."""
-        changes = {"status": "in_progress", "start_time": now_ms(), "attempts": jobs.c.attempts + 1}
+        changes = {
+            "status": "in_progress",
+            "start_time": now_ms(),
+            "attempts": jobs.c.attempts + 1,
+            "steps_before": jobs.c.steps_done,
+            "running_steps": "[]",
+        }
         await self._database.written(_updating([job_id], changes), is_vital=True)
 
     def ending(self, job_id: str, ending: Ending) -> Callable[[Connection], None]:
@@ -92,6 +99,7 @@ class JobStore:
 
         def write(connection: Connection) -> None:
             _updating([job_id], changes)(connection)
+            forget_records(connection, [job_id])
             if excess > 0:
                 _forget_oldest(connection, excess)
 
@@ -101,6 +109,12 @@ class JobStore:
         """A job that runs goes back to its place."""
         statement = update(jobs).where(jobs.c.id == job_id, jobs.c.is_cancelling.is_(False)).values(status="pending")
         await self._database.written(lambda connection: connection.execute(statement), is_vital=True)
+
+    async def take_up(self, job_id: str, number: float, is_fixed: bool, deaths: int, suspects: Sequence[str]) -> None:
+        """A job that ran when the process died waits again."""
+        place = {"status": "pending", "number": number, "is_fixed": is_fixed}
+        changes = {**place, "deaths": deaths, "suspects": to_json(suspects)}
+        await self._database.written(_updating([job_id], changes), is_vital=True)
 
     async def ask_to_cancel(self, job_ids: Sequence[str]) -> None:
         """Jobs that run are to be cancelled, even if the process dies before they are."""
@@ -118,6 +132,8 @@ class JobStore:
         def write(connection: Connection) -> None:
             for job_id, change in zip(job_ids, changes, strict=True):
                 _updating([job_id], change)(connection)
+            for part in _parts(job_ids):
+                forget_records(connection, part)
 
         await self._database.written(write, is_durable=True)
 
@@ -209,7 +225,15 @@ def _counters(connection: Connection) -> tuple[int, int, int]:
 
 
 def _left_over(connection: Connection) -> Waiting:
-    light = select(jobs.c.id, jobs.c.number, jobs.c.arrival, jobs.c.client_id, jobs.c.is_fixed)
+    light = select(
+        jobs.c.id,
+        jobs.c.number,
+        jobs.c.arrival,
+        jobs.c.client_id,
+        jobs.c.is_fixed,
+        jobs.c.deaths > 0,
+        jobs.c.attempts > 0,
+    )
     pending = connection.execute(light.where(jobs.c.status == "pending")).all()
     interrupted = connection.execute(select(jobs).where(jobs.c.status == "in_progress").order_by(jobs.c.number)).all()
     highest = connection.execute(select(func.max(jobs.c.number)).where(jobs.c.is_fixed.is_(False))).scalar()
@@ -243,6 +267,7 @@ def _delete_jobs(job_ids: Sequence[str], connection: Connection) -> int:
         set_value(connection, LAST_SEQUENCE, str(last))
     for part in _parts(job_ids):
         connection.execute(delete(events).where(events.c.job_id.in_(part)))
+        forget_records(connection, part)
         connection.execute(delete(jobs).where(jobs.c.id.in_(part)))
     return len(job_ids)
 

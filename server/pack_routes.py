@@ -9,8 +9,8 @@ from aiohttp import web
 
 from .app_key import PACKS
 from .file_headers import file_headers
-from .file_place import below_root, is_file
 from .json_body import json_answer
+from .static_file import static_file
 
 
 async def get_extensions(request: web.Request) -> web.Response:
@@ -31,23 +31,20 @@ async def get_templates(request: web.Request) -> web.Response:
 async def get_extension_file(request: web.Request) -> web.StreamResponse:
     """A script, style or other file of a pack; what runs in the editor runs with the editor's rights."""
     folder = request.app[PACKS].web_folder(request.match_info["pack"])
-    return web.FileResponse(await _found(folder, request.match_info["file"]))
+    return await static_file(_present(folder), request.match_info["file"])
 
 
 async def get_template_file(request: web.Request) -> web.StreamResponse:
     """An example workflow, or its picture."""
     folder = request.app[PACKS].template_folder(request.match_info["pack"])
-    path = await _found(folder, request.match_info["file"])
-    return web.FileResponse(path, headers=file_headers(path.name))
+    name = request.match_info["file"]
+    return await static_file(_present(folder), name, file_headers(name.rpartition("/")[2]))
 
 
-async def _found(folder: Path | None, name: str) -> Path:
+def _present(folder: Path | None) -> Path:
     if folder is None:
         raise web.HTTPNotFound(text="There is no such pack.")
-    path = await asyncio.to_thread(below_root, folder, name, "the pack's folder")
-    if not is_file(path):
-        raise web.HTTPNotFound(text="There is no such file.")
-    return path
+    return folder
 
 
 ROUTES = (

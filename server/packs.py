@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mezzotint.engine.errors import WorkflowError
+from mezzotint.engine.folder_path import is_below
 from mezzotint.engine.workflow_file import parse_json
 
 log = logging.getLogger("mezzotint.server")
@@ -88,8 +89,13 @@ class Packs:
 
 
 def _names(folder: Path | None, pattern: str) -> list[str]:
-    found = folder.glob(pattern) if folder is not None else ()
-    return sorted(path.relative_to(folder).as_posix() for path in found if path.is_file()) if folder else []
+    if folder is None:
+        return []
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.glob(pattern)
+        if path.is_file() and is_below(folder, path)
+    )
 
 
 def _folders(folder: Path | None) -> Iterator[Path]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration. Known here, so that Alembic is imported only when there is something to migrate."""
 
 metadata = MetaData()
@@ -40,6 +40,30 @@ jobs = Table(
     Column("meta", Text),
     Column("messages", Text),
     Column("attempts", Integer, nullable=False),
+    # How far attempts came, and whether the process dies of the job: see recovery.py.
+    Column("steps_done", Integer, nullable=False, server_default="0"),
+    Column("steps_before", Integer, nullable=False, server_default="0"),
+    Column("running_steps", Text, nullable=False, server_default="[]"),
+    Column("deaths", Integer, nullable=False, server_default="0"),
+    Column("suspects", Text, nullable=False, server_default="[]"),
+)
+
+finished_outputs = Table(
+    "finished_outputs",  # output nodes of jobs that have not ended: they are not run again
+    metadata,
+    Column("job_id", String(36), primary_key=True),
+    Column("step_id", String(255), primary_key=True),
+    Column("shown", Text, nullable=False),
+)
+
+file_claims = Table(
+    "file_claims",  # files that jobs write which have not ended: each is written once
+    metadata,
+    Column("job_id", String(36), primary_key=True),
+    Column("step_id", String(255), primary_key=True),
+    Column("ordinal", String(64), primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
 )
 
 events = Table(

@@ -11,6 +11,7 @@ from typing import Any, cast
 from sqlalchemy import Row
 
 from mezzotint.engine.errors import MezzotintError, WorkflowError
+from mezzotint.engine.upgrade import upgraded
 from mezzotint.engine.validation import Validation
 from mezzotint.engine.workflow import Workflow
 from mezzotint.plugins.host import Host
@@ -45,7 +46,7 @@ async def read_job(body: dict[str, Any], host: Host, queue: JobQueue) -> Job:
     number = _number(body, queue)
     if "prompt" not in body:
         raise _rejected("no_prompt", "The body has no 'prompt', which holds the graph in API format")
-    workflow = _workflow(body["prompt"])
+    workflow = upgraded(_workflow(body["prompt"]), host.registry, is_document=False)
     # In a thread, because choices that are files are looked up in folders, which may be slow ones.
     validation = await asyncio.to_thread(_validated, workflow, body.get("partial_execution_targets"), host)
     extra_data, secrets = _extra_data(body)
@@ -60,7 +61,7 @@ async def repeat_job(row: Row[Any], host: Host, queue: JobQueue) -> Job:
     Raises:
         PromptRejectedError: it cannot run any more.
     """
-    workflow = _workflow(json.loads(row.prompt))
+    workflow = upgraded(_workflow(json.loads(row.prompt)), host.registry)
     validation = await asyncio.to_thread(_validated, workflow, json.loads(row.targets), host)
     extra_data = {**json.loads(row.extra_data), "create_time": int(time.time() * 1000)}
     number, job_id = queue.next_number(), str(uuid.uuid4())
@@ -86,7 +87,7 @@ def _restored(row: Row[Any], host: Host) -> Job:
         raise LostJobError(rest, f"The server was restarted, and {' and '.join(secrets)}, which came with the job, "
                            "is a secret that is not written to disk; submit the job again")  # fmt: skip
     try:
-        workflow = Workflow.from_api(prompt)
+        workflow = upgraded(Workflow.from_api(prompt), host.registry)
         validation = host.engine.validate(workflow, targets)
     except MezzotintError as error:
         raise LostJobError(rest, f"The job cannot run any more: {error}") from None

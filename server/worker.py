@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from .frame import AnyFrame, end_of_job
 from .job import Job
 from .job_attempt import JobAttempt
 from .job_queue import Entry, JobQueue
+from .job_record import JobRecords
 from .job_report import JobReport
 from .job_store import JobStore
 from .submission import LostJobError, restore_job
@@ -35,19 +37,30 @@ class Worker:
     """Starts jobs when it is their turn, and writes down how they end. All on the event loop's thread.
 
     Args:
-        width: how many jobs may run at once.
+        width: how many jobs may run at once. has_previews: whether previews are made for jobs that do not say.
 
     Attributes:
         observers: hear every event of every run, on the loop.
         is_stuck: a node went on after `stop`, so the process cannot end in the ordinary way.
     """
 
-    def __init__(self, host: Host, queue: JobQueue, store: JobStore, event_log: EventLog, width: int = 1) -> None:
+    def __init__(
+        self,
+        host: Host,
+        queue: JobQueue,
+        store: JobStore,
+        records: JobRecords,
+        event_log: EventLog,
+        width: int,
+        *,
+        has_previews: bool = False,
+    ) -> None:
         self._host, self._queue, self._store, self._log = host, queue, store, event_log
-        self._width = width
+        self._records, self._width, self._has_previews = records, width, has_previews
+        self._ranks = itertools.count()
         self.observers: list[OnEvent] = []
         self.is_stuck = False
-        self._is_stopping, self._has_stopped = True, False
+        self._is_stopping, self._has_stopped, self._is_handing_back = True, False, False
         self._tasks: set[asyncio.Task[None]] = set()
         self._attempts: dict[str, JobAttempt] = {}
         self._stopped: set[str] = set()
@@ -81,6 +94,7 @@ class Worker:
         self._has_stopped = True
         if self._tasks and grace > 0:
             await asyncio.wait(self._tasks, timeout=grace)
+        self._is_handing_back = True
         for attempt in self._attempts.values():
             attempt.stop(hand_back=True)
         if self._tasks:
@@ -130,16 +144,23 @@ class Worker:
         self.look()
 
     async def _run(self, entry: Entry) -> None:
+        rank = next(self._ranks)
         await self._store.start(entry.job_id)
+        record = await self._records.open(entry.job_id, is_resumed=entry.is_resumed, is_suspect=entry.is_suspect)
         try:
             job = entry.job or await restore_job(entry.job_id, self._store, self._host)
         except LostJobError as lost:
             report = JobReport(lost.job)
             await self._conclude(lost.job, report, report.refused(str(lost)))
             return
-        attempt = self._attempts[job.job_id] = JobAttempt(job, self._host.engine, self._log, self.observers)
+        attempt = JobAttempt(
+            job, self._host.engine, self._log, record, rank, self.observers, has_previews=self._has_previews
+        )
+        self._attempts[job.job_id] = attempt
         if job.job_id in self._stopped:
             attempt.stop()
+        elif self._is_handing_back:
+            attempt.stop(hand_back=True)
         await attempt.execute()
         if attempt.is_handed_back and attempt.report.is_interrupted:
             await self._store.hand_back(job.job_id)
@@ -154,6 +175,7 @@ class Worker:
         self._log.tell(job, [end_of_job(job.job_id)])
         self.look()
         await writing
+        self._records.close(job.job_id)
 
     async def _let_go(self) -> None:
         asked, self._release = self._release, Release()

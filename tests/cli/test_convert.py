@@ -37,8 +37,11 @@ def test_the_graph_can_go_into_a_file_and_runs_from_there(mezzotint: Command, sa
     assert "Tell: häuser" in mezzotint("run", "api.json").err
 
 
-def test_a_graph_stays_as_it_is(mezzotint: Command, save: Save, sampling: Graph) -> None:
-    assert json.loads(mezzotint("convert", save(sampling)).out) == sampling
+def test_a_graph_stays_as_it_is_and_notes_who_provides_its_nodes(
+    mezzotint: Command, save: Save, sampling: Graph
+) -> None:
+    noted = {key: {**node, "_meta": {**node.get("_meta", {}), "plugin": "toy_nodes"}} for key, node in sampling.items()}
+    assert json.loads(mezzotint("convert", save(sampling)).out) == noted
 
 
 def test_a_document_with_unknown_nodes_is_refused_whole(mezzotint: Command, save: Save, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from mezzotint import Context, MezzotintError, Widget, model_files, node
+from mezzotint import Choices, Context, MezzotintError, Widget, model_files, node
 from mezzotint.engine.output_file import output_series
 from mezzotint.nodes.ports import Conditioning, Guider
 
@@ -140,3 +140,11 @@ def fail(text: str = "broken") -> str:
 @node("Complain")
 def complain() -> str:
     raise MezzotintError("that cannot be; use another number")
+
+
+@node("Read")
+def read_file(
+    name: Annotated[str, Choices(list, accepts=lambda name, folders: True), Widget(image_upload=True)], *, ctx: Context
+) -> str:
+    """Stands for a node that loads pictures."""
+    return ctx.folders.require_file(name).read_text()

@@ -34,9 +34,8 @@ class CutLine:
     ) -> None:
         self._server.close()
         self.cut()
-        for task in self._tasks:
-            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # aborted connections are closed by the loop's next rounds
 
     @property
     def url(self) -> str:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mezzotint import GraphBuilder, MezzotintError
-from mezzotint.client import AccessDeniedError, Client, JobNotFoundError, ServerError, ServerUnreachableError
+from mezzotint.client import (
+    AccessDeniedError,
+    Client,
+    JobNotFoundError,
+    RequestRefusedError,
+    ServerError,
+    ServerUnreachableError,
+)
 from mezzotint.engine.errors import InvalidWorkflowError, WorkflowError
 from mezzotint.engine.event import Event
 
@@ -159,16 +167,84 @@ async def test_a_failing_job_tells_the_sentence_and_what_could_not_run(client: C
 
 
 async def test_a_running_and_a_waiting_job_are_cancelled(client: Client, slow: Graph, chain: Graph) -> None:
-    running, waiting = await client.submit(slow), await client.submit(chain)
+    running = await client.submit(slow)
     events = client.events(running)
     while (await anext(events)).kind != "step_progressed":
         pass
+    assert (await client.pause()).is_paused
+    waiting = await client.submit(chain)
+    waiting_events = asyncio.create_task(heard(client, waiting))
+    await asyncio.sleep(0.05)
     assert await client.cancel(waiting)
     assert await client.cancel(running)
+    assert not (await client.resume()).is_paused
     rest = [event async for event in events]
     assert rest[-1].to_json()["status"] == "cancelled"
+    assert (await waiting_events)[-1].to_json()["status"] == "cancelled"
+    assert not await client.cancel(running)
     with pytest.raises(JobNotFoundError):
         await client.cancel(UNKNOWN)
+
+
+async def test_waiting_jobs_are_moved_given_priorities_and_deleted(client: Client, chain: Graph) -> None:
+    await client.pause()
+    try:
+        first, second, third = [await client.submit(chain) for _ in range(3)]
+        await client.move(third, "front")
+        assert await _waiting(client) == [third, first, second]
+        await client.move(third, after=first)
+        assert await _waiting(client) == [first, third, second]
+        await client.move(second, before=first)
+        assert await _waiting(client) == [second, first, third]
+        assert (await client.prioritise(second, 1e6)).priority == 1e6
+        assert await _waiting(client) == [first, third, second]
+        await client.delete(third)
+        assert await _waiting(client) == [first, second]
+        assert (await client.queue()).pending == 2
+        with pytest.raises(MezzotintError, match="say one place"):
+            await client.move(first)
+        with pytest.raises(RequestRefusedError) as refused:
+            await client.retry(first)
+        assert refused.value.status == 409
+    finally:
+        await client.resume()
+    assert (await client.wait(second)).status == "completed"
+    again = await client.retry(second)
+    job = await client.wait(again)
+    assert (job.status, job.retry_of) == ("completed", second)
+    assert [found.id for found in await client.jobs(["completed"], limit=1)] == [again]
+    await client.delete(again)
+    with pytest.raises(JobNotFoundError):
+        await client.job(again)
+
+
+async def _waiting(client: Client) -> list[str]:
+    jobs = await client.jobs(["pending"])
+    return [job.id for job in sorted(jobs, key=lambda job: job.priority)]
+
+
+async def test_events_go_on_over_a_restart_of_the_server(tmp_path: Path, slow: Graph, salt: int) -> None:
+    server, was_killed = Server(tmp_path), False
+    slow["3"] = {"class_type": "SmallSum", "inputs": {"a": salt}}
+    slow["4"] = {"class_type": "SmallShow", "inputs": {"source": ["3", 0]}}
+    try:
+        async with CutLine(server.address) as line, Client(line.url) as client:
+            job_id = await client.submit(slow)
+            events: list[Event] = []
+            async with asyncio.timeout(40):
+                async for event in client.events(job_id):
+                    events.append(event)
+                    if event.kind == "step_progressed" and not was_killed:
+                        was_killed = True
+                        await asyncio.to_thread(server.stop, signal.SIGKILL)
+                        server = await asyncio.to_thread(Server, tmp_path)
+                        line.target = server.address
+            assert (await client.job(job_id)).status == "completed"
+    finally:
+        server.stop()
+    assert kinds(events).count("run_finished") == 1
+    assert kinds(events).count("run_started") == 2
+    assert {event.to_json()["node_id"] for event in events if event.kind == "step_shown"} == {"2", "4"}
 
 
 async def test_an_unknown_job_is_told(client: Client) -> None:
@@ -280,9 +356,7 @@ async def test_a_lost_answer_does_not_submit_twice(server: Server, chain: Graph)
 
 
 async def _job_count(client: Client) -> int:
-    history = await client._transport.ask("GET", "/history")
-    queue = await client._transport.ask("GET", "/queue")
-    return len(history) + len(queue["queue_running"]) + len(queue["queue_pending"])
+    return len(await client.jobs(limit=None))
 
 
 async def test_events_go_on_over_a_connection_that_breaks(server: Server, slow: Graph) -> None:

@@ -119,7 +119,7 @@ def test_a_single_file_checkpoint(own_context: Context, copy_path: Path) -> None
     shutil.copy(copy_path / UNET, copy_path.parent / "whole.safetensors")
     assert refusal(own_context, "whole.safetensors") == (
         "the checkpoint 'whole.safetensors' is a single file, which cannot be loaded yet; use the model's diffusers "
-        "folder (the one with a model_index.json)"
+        "folder (the one with a model_index.json), or a plugin that knows its family"
     )
 
 

@@ -109,6 +109,27 @@ ROWS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
         {"model": MODEL, "steps": STEPS_ROW, "alpha": number(0.6, 0, 50, 0.01), "beta": number(0.6, 0, 50, 0.01)},
         {"output": ["SIGMAS"]},
     ),
+    "PolyexponentialScheduler": (
+        "PolyexponentialScheduler", f"{CUSTOM}/schedulers",
+        {"steps": STEPS_ROW, **RANGE, "rho": number(1.0, 0, 100, 0.01)}, {"output": ["SIGMAS"]},
+    ),
+    "VPScheduler": (
+        "VPScheduler", f"{CUSTOM}/schedulers",
+        {"steps": STEPS_ROW, "beta_d": number(19.9, 0, 5000, 0.01), "beta_min": number(0.1, 0, 5000, 0.01),
+         "eps_s": number(0.001, 0, 1, 0.0001)},
+        {"output": ["SIGMAS"]},
+    ),
+    "SDTurboScheduler": (
+        "SDTurboScheduler", f"{CUSTOM}/schedulers",
+        {"model": MODEL, "steps": ["INT", {"default": 1, "min": 1, "max": 10}], "denoise": DENOISE_ROW},
+        {"output": ["SIGMAS"]},
+    ),
+    "AlignYourStepsScheduler": (
+        "AlignYourStepsScheduler", f"{CUSTOM}/schedulers",
+        {"model_type": combo("SD1", "SDXL", "SVD"), "steps": ["INT", {"default": 10, "min": 1, "max": 10000}],
+         "denoise": DENOISE_ROW},
+        {"output": ["SIGMAS"]},
+    ),
     "SplitSigmas": ("SplitSigmas", f"{CUSTOM}/sigmas", {"sigmas": SIGMAS, "step": START_ROW}, SPLIT),
     "SplitSigmasDenoise": (
         "SplitSigmasDenoise", f"{CUSTOM}/sigmas", {"sigmas": SIGMAS, "denoise": DENOISE_ROW}, SPLIT

@@ -309,7 +309,16 @@ def test_previews_are_made_for_who_wants_them(toy: Toy) -> None:
     assert toy.model.source.name == EMBEDDED_CHECKPOINT
     listener = Listener(wants_previews=True)
     toy.sample(toy.levels(3), context=toy.context(listener))
-    assert all(isinstance(preview, Image) for preview in listener.previews)
+    assert isinstance(listener.previews[0], Image)
+
+
+def test_previews_are_made_no_oftener_than_anybody_can_look(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 100.04, 100.08, 100.12, 100.16, 100.2])
+    monkeypatch.setattr("mezzotint.nodes.sampling_driver.time.monotonic", lambda: next(clock))
+    listener = Listener(wants_previews=True)
+    toy.sample(toy.levels(6), context=toy.context(listener))
+    made = [preview is not None for preview in listener.previews]
+    assert made == [True, False, False, True, False, True]  # the last step's always
 
 
 def test_a_cancelled_run_stops_at_its_step(toy: Toy) -> None:

@@ -242,6 +242,40 @@ def test_schedules_have_the_published_levels() -> None:
     assert noise_levels.exponential_scheduler(4).tolist() == pytest.approx(exponential, abs=2e-5)
 
 
+def test_a_polynomial_of_degree_1_is_exponential_and_others_bend() -> None:
+    straight, bent = (noise_levels.polyexponential_scheduler(3, 16.0, 1.0, rho).tolist() for rho in (1.0, 2.0))
+    assert straight == pytest.approx([16, 4, 1, 0])
+    assert bent == pytest.approx([16, 2, 1, 0])
+    with pytest.raises(NoiseLevelError, match="PolyexponentialScheduler: a limit of 0 has no logarithm"):
+        noise_levels.polyexponential_scheduler(4, sigma_min=0.0)
+
+
+def test_the_variance_preserving_levels_are_those_of_the_closed_form() -> None:
+    levels = noise_levels.vp_scheduler(2, 2.0, 1.0, 0.5).tolist()
+    assert levels == pytest.approx([(math.e**2 - 1) ** 0.5, (math.e**0.75 - 1) ** 0.5, 0])
+
+
+@pytest.mark.parametrize(("steps", "denoise", "timesteps"), [(1, 1.0, [999]), (4, 0.5, [499, 399, 299, 199])])
+def test_a_turbo_run_begins_where_its_share_does(
+    studio: Studio, steps: int, denoise: float, timesteps: list[int]
+) -> None:
+    table = model_sampling(studio.model, studio.context).sigmas.table
+    levels = noise_levels.sd_turbo_scheduler(studio.model, steps, denoise, ctx=studio.context)
+    assert levels.tolist() == pytest.approx([*(table[t].item() for t in timesteps), 0], rel=1e-5)
+
+
+def test_aligned_steps_are_those_published_and_lie_between_them_at_other_counts() -> None:
+    from diffusers.schedulers import AysSchedules
+
+    published = AysSchedules["StableDiffusionXLSigmas"]
+    assert noise_levels.align_your_steps_scheduler("SDXL", 10).tolist() == pytest.approx(published)
+    twice = noise_levels.align_your_steps_scheduler("SDXL", 20).tolist()
+    assert twice[:-1:2] == pytest.approx(published[:-1])
+    assert twice[1] == pytest.approx((published[0] * published[1]) ** 0.5)
+    assert noise_levels.align_your_steps_scheduler("SDXL", 10, 0.3).tolist() == pytest.approx(published[-4:])
+    assert len(noise_levels.align_your_steps_scheduler("SD1", 10, 0.0)) == 0
+
+
 def test_the_beta_schedule_is_that_of_its_name(studio: Studio) -> None:
     own = noise_levels.beta_sampling_scheduler(studio.model, 9, ctx=studio.context)
     assert torch.equal(own, studio.levels("beta", 9))

@@ -13,7 +13,23 @@ import pytest
 
 from mezzotint.engine.node import MISSING, InputSpec, NodeSpec, nodes_in
 from mezzotint.engine.registry import Registry
-from mezzotint.nodes import image, image_file, latent, logic, mask, maths, primitive
+from mezzotint.nodes import (
+    alpha,
+    batch,
+    composite,
+    image,
+    image_file,
+    image_filter,
+    image_layout,
+    latent,
+    latent_arithmetic,
+    latent_transform,
+    logic,
+    mask,
+    mask_edit,
+    maths,
+    primitive,
+)
 
 ROWS = """
 **EmptyLatentImage** “Empty Latent Image” · latent | `width` INT=512 [16..MAX /8] · `height` INT=512 [16..MAX /8] · `batch_size` INT=1 [1..4096] | LATENT
@@ -36,6 +52,40 @@ ROWS = """
 **MaskToImage** “Convert Mask to Image” · mask | `mask` MASK | IMAGE
 **SolidMask** · mask | `value` FLOAT=1 [0..1 /0.01] · `width` INT=512 [1..MAX] · `height` INT=512 [1..MAX] | MASK
 **InvertMask** · mask | `mask` MASK | MASK
+**LatentComposite** “Latent Composite” · latent | `samples_to` LATENT · `samples_from` LATENT · `x` INT=0 [0..MAX /8] · `y` INT=0 [0..MAX /8] · `feather` INT=0 [0..MAX /8] | LATENT
+**LatentCompositeMasked** · latent | `destination` LATENT · `source` LATENT · `x` INT=0 [0..MAX /8] · `y` INT=0 [0..MAX /8] · `resize_source` BOOLEAN=false · `mask`? MASK | LATENT
+**LatentBlend** “Latent Blend” · _for_testing | `samples1` LATENT · `samples2` LATENT · `blend_factor` FLOAT=0.5 [0..1 /0.01] | LATENT
+**LatentRotate** “Rotate Latent” · latent/transform | `samples` LATENT · `rotation` {none,90 degrees,180 degrees,270 degrees} | LATENT
+**LatentFlip** “Flip Latent” · latent/transform | `samples` LATENT · `flip_method` {x-axis: vertically,y-axis: horizontally} | LATENT
+**LatentCrop** “Crop Latent” · latent/transform | `samples` LATENT · `width` INT=512 [64..MAX /8] · `height` INT=512 [64..MAX /8] · `x` INT=0 [0..MAX /8] · `y` INT=0 [0..MAX /8] | LATENT
+**RebatchLatents** “Rebatch Latents” · latent/batch | `latents` LATENT · `batch_size` INT=1 [1..4096] | LATENT[]
+**LatentBatchSeedBehavior** · latent/advanced | `samples` LATENT · `seed_behavior` {random,fixed}=fixed | LATENT
+**LatentAdd** · latent/advanced | `samples1` LATENT · `samples2` LATENT | LATENT
+**LatentSubtract** · latent/advanced | `samples1` LATENT · `samples2` LATENT | LATENT
+**LatentMultiply** · latent/advanced | `samples` LATENT · `multiplier` FLOAT=1 [-10..10 /0.01] | LATENT
+**LatentInterpolate** · latent/advanced | `samples1` LATENT · `samples2` LATENT · `ratio` FLOAT=1 [0..1 /0.01] | LATENT
+**ImageScaleToTotalPixels** · image/upscaling | `image` IMAGE · `upscale_method` ‹up-image› · `megapixels` FLOAT=1 [0.01..16 /0.01] | IMAGE
+**ImageScaleToMaxDimension** · image/upscaling | `image` IMAGE · `upscale_method` {area,lanczos,bilinear,nearest-exact,bicubic} · `largest_size` INT=512 [0..MAX] | IMAGE
+**ImagePadForOutpaint** “Pad Image for Outpainting” · image | `image` IMAGE · `left` INT=0 [0..MAX /8] · `top` INT=0 [0..MAX /8] · `right` INT=0 [0..MAX /8] · `bottom` INT=0 [0..MAX /8] · `feathering` INT=40 [0..MAX] | IMAGE, MASK
+**ImageBlend** · image/postprocessing | `image1` IMAGE · `image2` IMAGE · `blend_factor` FLOAT=0.5 [0..1 /0.01] · `blend_mode` {normal,multiply,screen,overlay,soft_light,difference} | IMAGE
+**ImageBlur** · image/postprocessing | `image` IMAGE · `blur_radius` INT=1 [1..31] · `sigma` FLOAT=1 [0.1..10 /0.1] | IMAGE
+**ImageSharpen** · image/postprocessing | `image` IMAGE · `sharpen_radius` INT=1 [1..31] · `sigma` FLOAT=1 [0.1..10 /0.01] · `alpha` FLOAT=1 [0..5 /0.01] | IMAGE
+**ImageQuantize** · image/postprocessing | `image` IMAGE · `colors` INT=256 [1..256] · `dither` {none,floyd-steinberg,bayer-2,bayer-4,bayer-8,bayer-16} | IMAGE
+**RepeatImageBatch** · image/batch | `image` IMAGE · `amount` INT=1 [1..4096] | IMAGE
+**ImageFromBatch** · image/batch | `image` IMAGE · `batch_index` INT=0 [0..4095] · `length` INT=1 [1..4096] | IMAGE
+**RebatchImages** “Rebatch Images” · image/batch | `images` IMAGE · `batch_size` INT=1 [1..4096] | IMAGE[]
+**ImageCompositeMasked** · image | `destination` IMAGE · `source` IMAGE · `x` INT=0 [0..MAX] · `y` INT=0 [0..MAX] · `resize_source` BOOLEAN=false · `mask`? MASK | IMAGE
+**ImageStitch** “Image Stitch” · image/transform | `image1` IMAGE · `direction` {right,down,left,up}=right · `match_image_size` BOOLEAN=true · `spacing_width` INT=0 [0..1024 /2] · `spacing_color` {white,black,red,green,blue}=white · `image2`? IMAGE | IMAGE
+**ImageColorToMask** · mask | `image` IMAGE · `color` INT=0 [0..16777215] | MASK
+**CropMask** · mask | `mask` MASK · `x` INT=0 [0..MAX] · `y` INT=0 [0..MAX] · `width` INT=512 [1..MAX] · `height` INT=512 [1..MAX] | MASK
+**MaskComposite** · mask | `destination` MASK · `source` MASK · `x` INT=0 [0..MAX] · `y` INT=0 [0..MAX] · `operation` {multiply,add,subtract,and,or,xor} | MASK
+**FeatherMask** · mask | `mask` MASK · `left` INT=0 [0..MAX] · `top` INT=0 [0..MAX] · `right` INT=0 [0..MAX] · `bottom` INT=0 [0..MAX] | MASK
+**GrowMask** · mask | `mask` MASK · `expand` INT=0 [-16384..MAX] · `tapered_corners` BOOLEAN=true | MASK
+**ThresholdMask** · mask | `mask` MASK · `value` FLOAT=0.5 [0..1 /0.01] | MASK
+**MaskPreview** · mask | `mask` MASK | —
+**JoinImageWithAlpha** “Join Image with Alpha” · mask/compositing | `image` IMAGE · `alpha` MASK | IMAGE
+**SplitImageWithAlpha** “Split Image with Alpha” · mask/compositing | `image` IMAGE | IMAGE, MASK
+**PorterDuffImageComposite** “Porter-Duff Image Composite” · mask/compositing | `source` IMAGE · `source_alpha` MASK · `destination` IMAGE · `destination_alpha` MASK · `mode` {ADD,CLEAR,DARKEN,DST,DST_ATOP,DST_IN,DST_OUT,DST_OVER,LIGHTEN,MULTIPLY,OVERLAY,SCREEN,SRC,SRC_ATOP,SRC_IN,SRC_OUT,SRC_OVER,XOR}=DST | IMAGE, MASK
 **PrimitiveInt** “Int” · utils/primitive | `value` INT [-I64..I64] cag | INT
 **PrimitiveFloat** “Float” · utils/primitive | `value` FLOAT [-I64..I64] | FLOAT
 **PrimitiveString** “String” · utils/primitive | `value` STRING | STRING
@@ -51,14 +101,14 @@ SYMBOLS = {
     "MAX": "16384",
     "I64": "9223372036854775807",
 }
-SINKS = {"SaveImage", "PreviewImage", "PreviewAny"}
+SINKS = {"SaveImage", "PreviewImage", "PreviewAny", "MaskPreview"}
 NODE = re.compile(r"\*\*(?P<name>\w+)\*\*( “(?P<title>.+?)”)? · (?P<category>\S+)")
 INPUT = re.compile(
     r"`(?P<name>\w+)`(?P<optional>\?)? (?P<port>\{[^}]*\}|[A-Z]+|\*)(=(?P<default>\S+))?"
     r"( \[(?P<low>\S+?)\.\.(?P<high>\S+?)( /(?P<step>\S+))?\])?(?P<hints>( ml| cag)*)"
 )
-OUTPUT = re.compile(r"(?P<port>[A-Z]+)( `(?P<name>\w+)`)?")
-READERS: dict[str, Any] = {"INT": int, "FLOAT": float, "STRING": str}
+OUTPUT = re.compile(r"(?P<port>[A-Z]+)(?P<list>\[\])?( `(?P<name>\w+)`)?")
+READERS: dict[str, Any] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": lambda text: text == "true"}
 
 
 class Row(NamedTuple):
@@ -88,7 +138,8 @@ def parsed_input(text: str) -> dict[str, Any]:
     assert match is not None, text
     choices = match["port"][1:-1].split(",") if match["port"].startswith("{") else None
     read = READERS.get(match["port"], str)
-    default = read(match["default"]) if match["default"] else choices[0] if choices else MISSING
+    absent = None if match["optional"] else MISSING
+    default = read(match["default"]) if match["default"] else choices[0] if choices else absent
     limits = {sign: float(match[name]) for sign, name in (("ge", "low"), ("le", "high")) if match[name]}
     return {
         "name": match["name"],
@@ -121,7 +172,11 @@ def declared_input(given: InputSpec) -> dict[str, Any]:
 def specs() -> dict[str, NodeSpec]:
     """Every node of these modules, by name; registering them is a test of its own."""
     registry = Registry()
-    for function in nodes_in(latent, image, image_file, mask, primitive, maths, logic):
+    latents, images = (
+        (latent, latent_arithmetic, latent_transform, batch),
+        (image, image_file, image_filter, image_layout),
+    )
+    for function in nodes_in(*latents, *images, composite, mask, mask_edit, alpha, primitive, maths, logic):
         registry.register(function)
     return {spec.name: spec for spec in registry}
 

@@ -19,7 +19,7 @@ import websockets
 
 NODES = Path(__file__).with_name("small_nodes.py")
 COMMAND = [sys.executable, "-m", "mezzotint", "serve"]
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Server:

@@ -82,3 +82,9 @@ def small_block(message: str) -> int:
 def small_odd(salt: str, *, ctx: Context) -> None:
     """Shows what JSON cannot hold."""
     ctx.show(values=[math.nan, math.inf, {(1, 2): object}, b"bytes"])
+
+
+@node("SmallIsWatched", sink=True)
+def small_is_watched(salt: str, *, ctx: Context) -> None:
+    """Shows whether previews are wanted."""
+    ctx.show(text=[str(ctx.wants_previews)])

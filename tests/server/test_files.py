@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -265,5 +266,74 @@ async def test_what_was_uploaded_is_a_choice_of_the_node_that_loads_it(client: C
     assert options["image_upload"] is True
     prompt = {"1": {"class_type": "LoadImage", "inputs": {"image": "gone.png"}},
               "2": {"class_type": "SmallShow", "inputs": {"source": ["1", 0]}}}  # fmt: skip
+    status, body = await client.post("/prompt", {"prompt": prompt})
+    assert (status, body["node_errors"]["1"]["errors"][0]["type"]) == (400, "value_not_in_list")
+
+
+def bomb() -> bytes:
+    """A PNG of 20000×20000 pixels in few bytes, by what its head says."""
+    content = bytearray(picture())
+    content[16:24] = (20_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    return bytes(content)
+
+
+async def test_a_picture_of_too_many_pixels_is_refused_and_never_decoded(client: Client, server: Server) -> None:
+    (server.home / "output" / "bomb.png").write_bytes(bomb())
+    (server.home / "output" / "small.png").write_bytes(picture())
+    references = [json.dumps({"filename": name, "type": "output"}) for name in ("bomb.png", "small.png")]
+    answers = [
+        await upload(client, "bomb.png", bomb()),
+        await upload(client, "bomb.png", picture(), "mask", original_ref=references[0]),
+        await upload(client, "bomb.png", bomb(), "mask", original_ref=references[1]),
+    ]
+    for query in ({"preview": "webp"}, {"channel": "rgb"}, {"channel": "a"}):
+        status, body, _ = await view(client, filename="bomb.png", **query)
+        answers.append((status, body.decode()))
+    assert {status for status, _ in answers} == {400}
+    assert all("more than 178,956,970 pixels" in text for _, text in answers)
+    assert not (server.home / "input" / "bomb.png").exists()
+    assert (await view(client, filename="bomb.png"))[:2] == (200, bomb())
+
+
+async def test_a_mask_of_another_size_is_refused(client: Client, server: Server) -> None:
+    (server.home / "output" / "large.png").write_bytes(picture(size=(9, 9)))
+    status, text = await upload(client, "m2.png", picture(), "mask", original_ref='{"filename": "large.png"}')
+    assert (status, text) == (400, "The picture is 9×9 and its mask 4×3; they must be equal.")
+
+
+async def test_a_file_that_did_not_change_is_not_sent_again(client: Client, server: Server) -> None:
+    (server.home / "output" / "same.png").write_bytes(picture())
+    _, _, headers = await view(client, filename="same.png")
+    for condition in ({"If-None-Match": headers["ETag"]}, {"If-Modified-Since": headers["Last-Modified"]}):
+        async with client.session.get("/view?filename=same.png", headers=condition) as response:
+            assert (response.status, await response.read()) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    ("class_type", "input_name"),
+    [("CheckpointLoaderSimple", "ckpt_name"), ("LoadImage", "image")],
+)
+@pytest.mark.parametrize(
+    "name",
+    ["../secret.txt", "../../x", "/etc/passwd", "C:\\x", "a/../../secret.txt", "../secret.txt [output]", "nul", "\0"],
+)
+async def test_no_node_is_given_a_file_outside(
+    client: Client, links: None, class_type: str, input_name: str, name: str
+) -> None:
+    prompt = {
+        "1": {"class_type": class_type, "inputs": {input_name: name}},
+        "2": {"class_type": "SmallShow", "inputs": {"source": ["1", 0]}},
+    }
+    status, body = await client.post("/prompt", {"prompt": prompt})
+    assert status == 400
+    assert body["node_errors"]["1"]["errors"][0]["type"] == "value_not_in_list"
+
+
+async def test_no_picture_is_loaded_through_a_link_that_leads_out(client: Client, links: None) -> None:
+    prompt = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "link.txt [output]"}},
+        "2": {"class_type": "SmallShow", "inputs": {"source": ["1", 0]}},
+    }
     status, body = await client.post("/prompt", {"prompt": prompt})
     assert (status, body["node_errors"]["1"]["errors"][0]["type"]) == (400, "value_not_in_list")

@@ -14,6 +14,32 @@ async def test_all_nodes_are_described(client: Client) -> None:
     assert nodes["SmallNumber"]["input_order"] == {"required": ["value", "kind"]}
 
 
+TEXTS = ("name", "display_name", "description", "python_module", "category")
+FLAGS = ("output_node", "is_input_list", "deprecated", "experimental")
+OPTIONS = {
+    "default", "tooltip", "forceInput", "lazy", "rawLink", "advanced", "hidden", "display_name", "socketless", "min",
+    "max", "step", "round", "display", "control_after_generate", "multiline", "dynamicPrompts", "placeholder", "label_on",
+    "label_off", "options", "image_upload", "image_folder", "multiselect", "upload_subfolder",
+}  # fmt: skip
+"""What the protocol knows of an input."""
+
+
+async def test_every_node_is_described_as_the_protocol_says(client: Client) -> None:
+    for name, node in (await client.get("/object_info")).items():
+        assert node["name"] == name
+        assert [key for key in TEXTS if not isinstance(node[key], str)] == [], name
+        assert [key for key in FLAGS if not isinstance(node[key], bool)] == [], name
+        outputs = [len(node[key]) for key in ("output", "output_name", "output_is_list", "output_tooltips")]
+        assert len({*outputs}) == 1, name
+        assert {group: [*inputs] for group, inputs in node["input"].items()} == node["input_order"], name
+        for inputs in node["input"].values():
+            for given, (kind, *options) in inputs.items():
+                where = f"{name}.{given}"
+                assert isinstance(kind, str) or all(isinstance(choice, str) for choice in kind), where
+                assert len(options) <= 1, where
+                assert {*(options[0] if options else ())} <= OPTIONS, where
+
+
 async def test_one_node_is_described(client: Client) -> None:
     described = await client.get("/api/object_info/SmallShow")
     assert described.keys() == {"SmallShow"}
