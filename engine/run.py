@@ -136,8 +136,8 @@ class Run:
         self._mailbox.put(call)
 
     def progressed(self, node_id: str, value: float, total: float, preview: Any) -> None:
-        step = self.plan.steps[node_id]
-        tell = partial(self.events.emit_step, events.StepProgressed, step, value=value, total=total, preview=preview)
+        facts = {"value": value, "total": total, "preview": preview}
+        tell = partial(self.events.emit_step, events.StepProgressed, self.plan.steps[node_id], **facts)
         self._mailbox.put(tell, is_urgent=False)
 
     # what they told, on the loop's thread
@@ -293,19 +293,18 @@ class Run:
         except (Exception, Cancelled, asyncio.CancelledError) as error:
             failure = error
         self._coroutines.pop(step.id, None)
-        if failure is not None:
-            self._fail(step, failure)
-        else:
+        if failure is None:
             self._complete(step, value, "ran", time.perf_counter() - began)
+        else:
+            self._fail(step, failure)
         self._settle()
 
     def lazy_inputs(self, step: Step, call_index: int) -> dict[str, Lazy[Any]]:
         async def fetch(name: str) -> Any:
             return pick(step.spec, name, (await self._await_answer(step, Need(name)))[name], call_index)
 
-        declared = step.spec.inputs
-        named = (name for name in (*step.literals, *step.links) if name in declared)
-        return {name: Lazy(name, fetch) for name in named if declared[name].is_lazy}
+        declared, given = step.spec.inputs, (*step.literals, *step.links)
+        return {name: Lazy(name, fetch) for name in given if name in declared and declared[name].is_lazy}
 
     async def _await_answer(self, step: Step, request: Request) -> Any:
         needs, answer = self.answers.to(step, request)
