@@ -28,8 +28,13 @@ _ELSEWHERE = {
 _DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d+)?")
 
 
-def open_host(terminal: Terminal, plugins: list[Path] | None = None, **options: Any) -> Host:
+def open_host(
+    terminal: Terminal, plugins: list[Path] | None = None, *, needs_plugins: bool = True, **options: Any
+) -> Host:
     """A host with the settings of the command line. Close it.
+
+    Args:
+        needs_plugins: whether a plugin named there must load.
 
     Raises:
         UsageError: a plugin named there cannot be used, or the device is none. FolderError: see `Folders`.
@@ -42,7 +47,7 @@ def open_host(terminal: Terminal, plugins: list[Path] | None = None, **options: 
     folders = tuple(path.expanduser().absolute() for path in options.pop("custom_nodes", None) or ())
     host = Host(Settings(plugins=named, custom_nodes=folders, **options))
     for plugin in host.plugins.found:
-        if plugin.problem and plugin.path in named:
+        if needs_plugins and plugin.problem and plugin.path in named:
             host.close()
             raise UsageError(f"--plugin: {plugin.problem}")
     for problem in host.plugins.problems():

@@ -26,7 +26,7 @@ _CURES = {
 def show_plugins(host: dict[str, Any], *, as_json: bool = False) -> int:
     """Show every plugin, and return the exit code: 1 if one has a problem."""
     terminal = Terminal()
-    with open_host(Terminal(is_quiet=True), **host) as opened:
+    with open_host(Terminal(is_quiet=True), needs_plugins=False, **host) as opened:
         found = list(opened.plugins.found)
     if as_json:
         terminal.result(json.dumps([_as_json(plugin) for plugin in found], indent=2))

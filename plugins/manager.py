@@ -56,11 +56,6 @@ class Plugins:
         """Those that are there."""
         return [plugin for plugin in self.found if plugin.is_loaded]
 
-    @property
-    def manager(self) -> pluggy.PluginManager:
-        """Who implements which hook."""
-        return self._manager
-
     # the ways in
 
     def load_built_in(self) -> None:

@@ -14,6 +14,7 @@ PLACE: dict[str, Any] = {"node_id": "5.0.0.1", "node_type": "Add", "display_id":
 HEAD: dict[str, Any] = {"job_id": "j", "sequence": 3, "time": 1.5}
 EVERY = [
     events.RunStarted(**HEAD, step_count=3, reused=("1",)),
+    events.WorkflowUpgraded(**HEAD, sentences=("Node 3 (Mix) was upgraded from version 1 to 2.",)),
     events.StepStarted(**HEAD, **PLACE, reason="first run"),
     events.StepProgressed(**HEAD, **PLACE, value=1, total=2, preview=object()),
     events.StepShown(**HEAD, **PLACE, shown={"images": [{"filename": "a.png"}]}, is_reused=False),
@@ -49,6 +50,6 @@ def test_every_event_there_is_has_been_looked_at() -> None:
 
 def test_kinds_are_in_snake_case() -> None:
     assert [event.kind for event in EVERY] == [
-        "run_started", "step_started", "step_progressed", "step_shown", "step_finished", "step_blocked", "step_failed",
-        "run_finished",
+        "run_started", "workflow_upgraded", "step_started", "step_progressed", "step_shown", "step_finished",
+        "step_blocked", "step_failed", "run_finished",
     ]  # fmt: skip

@@ -282,6 +282,13 @@ def test_hook_register_output_stores(open_host: OpenHost) -> None:
     assert not host.folders.output.exists()
 
 
+async def test_the_server_gives_out_what_an_output_store_keeps(open_host: OpenHost) -> None:
+    host = open_host(Stores(), output_store="shelf")
+    shown = host.outputs.series("note").save(b"hello", ".txt")
+    assert await get(host, f"/view?filename={shown['filename']}&type=output") == (200, "hello")
+    assert (await get(host, "/view?filename=other.txt&type=output"))[0] == 404
+
+
 def test_an_output_store_that_is_not_there_is_told_with_those_that_are(open_host: OpenHost) -> None:
     with pytest.raises(Exception, match="there is no store 'shelv'; there are local, shelf"):
         open_host(Stores(), output_store="shelv")

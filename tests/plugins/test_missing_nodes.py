@@ -34,6 +34,12 @@ def test_a_plugin_that_is_not_allowed_is_named_with_what_to_do(open_host: OpenHo
     )
 
 
+def test_a_plugin_is_named_for_the_old_names_of_its_nodes_too(open_host: OpenHost, write: Write) -> None:
+    write("home/plugins/providing.py", SOURCE.replace('"Beside"', '"Beside", was=("Near",)'))
+    graph = {"1": {"class_type": "Near", "inputs": {}}}
+    assert "plugin 'providing'" in missing(open_host(), graph)
+
+
 def test_a_plugin_that_is_blocked_or_broken_is_named(open_host: OpenHost, write: Write) -> None:
     path = write("providing.py", SOURCE + "\n1 / 0\n")
     assert missing(open_host(path)).endswith("declares it, and could not be loaded")

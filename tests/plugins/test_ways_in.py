@@ -132,6 +132,8 @@ def test_the_list_of_plugins_says_what_each_brings_and_what_failed(mezzotint: Co
     code, out, err = mezzotint("plugins", "--plugin", str(good), "--block-plugin", "x", "--json")
     assert code == 0, err
     assert '"nodes": [\n      "Good"\n    ]' in out
-    code, _, err = mezzotint("plugins", "--plugin", str(bad))
-    assert code == 2
+    code, out, err = mezzotint("plugins", "--plugin", str(bad), "--plugin", str(good))
+    assert code == 1
+    assert "bad   failed" in out
+    assert "good  1 node" in out
     assert f"plugin 'bad' ({bad}) was skipped: ZeroDivisionError: division by zero" in err

@@ -17,9 +17,10 @@ async def test_all_nodes_are_described(client: Client) -> None:
 TEXTS = ("name", "display_name", "description", "python_module", "category")
 FLAGS = ("output_node", "is_input_list", "deprecated", "experimental")
 OPTIONS = {
-    "default", "tooltip", "forceInput", "lazy", "rawLink", "advanced", "hidden", "display_name", "socketless", "min",
-    "max", "step", "round", "display", "control_after_generate", "multiline", "dynamicPrompts", "placeholder",
-    "label_on", "label_off", "options", "image_upload", "image_folder", "multiselect", "upload_subfolder",
+    "default", "tooltip", "forceInput", "lazy", "rawLink", "advanced", "hidden", "display_name", "socketless",
+    "min", "max", "step", "round", "display", "control_after_generate", "multiline", "dynamicPrompts",
+    "placeholder", "label_on", "label_off", "options", "image_upload", "image_folder", "multiselect",
+    "upload_subfolder",
 }  # fmt: skip
 """What the protocol knows of an input."""
 
