@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .jobs_app import jobs_app
 from .log_output import LogFormat, LogLevel
 from .option import (
     CHANGES,
@@ -48,6 +49,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(plugins_app, name="plugins")
+app.add_typer(jobs_app, name="jobs")
 
 
 def _show_version(is_wanted: bool) -> None:
