@@ -14,12 +14,14 @@ from .embedded_model import embedded_model
 from .engine_cost import engine_costs
 from .figure import Figure
 from .png import png_times
+from .server import server_costs
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 START, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
 PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "Engine": engine_costs,
     "Command line": command_line_times,
+    "Server": server_costs,
     "Embedded model": embedded_model,
     "Pictures": png_times,
 }

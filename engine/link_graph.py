@@ -6,8 +6,10 @@ Every answer takes time linear in the size of the graph.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-import networkx as nx
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 class LinkGraph:
@@ -18,6 +20,9 @@ class LinkGraph:
     """
 
     def __init__(self, nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> None:
+        import networkx as nx  # at first need: a fifth of the time that the server takes to start
+
+        self._nx = nx
         self._graph: nx.DiGraph[str] = nx.DiGraph()
         self._graph.add_nodes_from(nodes)
         self._graph.add_edges_from(edges)
@@ -28,7 +33,7 @@ class LinkGraph:
         Raises:
             networkx.NetworkXUnfeasible: the links form a circle.
         """
-        return list(nx.topological_sort(self._graph))
+        return list(self._nx.topological_sort(self._graph))
 
     def generations(self) -> list[list[str]]:
         """All nodes, each in the first of the lists that comes after those of all its parents.
@@ -40,9 +45,9 @@ class LinkGraph:
 
     def circles(self) -> Iterator[list[str]]:
         """For each knot of nodes that need each other one circle: each feeds the next, and the last one the first."""
-        if nx.is_directed_acyclic_graph(self._graph):
+        if self._nx.is_directed_acyclic_graph(self._graph):
             return
-        for knot in nx.strongly_connected_components(self._graph):
+        for knot in self._nx.strongly_connected_components(self._graph):
             node_id = min(knot)
             if len(knot) > 1 or self._graph.has_edge(node_id, node_id):
                 yield self._circle(node_id, knot)
@@ -59,13 +64,13 @@ class LinkGraph:
             parents = [node_id for node_id in self._graph.predecessors(pending.pop()) if node_id not in needed]
             needed.update(parents)
             pending.extend(parents)
-        return list(nx.topological_sort(self._graph.subgraph(needed)))
+        return list(self._nx.topological_sort(self._graph.subgraph(needed)))
 
     def dependents(self, wanted: list[str]) -> dict[str, tuple[str, ...]]:
         """For each node those of the wanted ones that need it, itself included. (Kept as bits while counting.)"""
         bits = dict.fromkeys(self._graph, 0) | {node_id: 1 << index for index, node_id in enumerate(wanted)}
-        knots = nx.condensation(self._graph)
-        for knot in reversed(list(nx.topological_sort(knots))):
+        knots = self._nx.condensation(self._graph)
+        for knot in reversed(list(self._nx.topological_sort(knots))):
             members = knots.nodes[knot]["members"]
             behind = 0
             for node_id in members:

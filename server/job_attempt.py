@@ -16,7 +16,6 @@ from .frame import AnyFrame
 from .job import Job
 from .job_record import JobRecord
 from .job_report import JobReport
-from .progress_board import SNAPSHOT_SECONDS
 
 log = logging.getLogger("mezzotint.server")
 
@@ -115,7 +114,7 @@ class JobAttempt:
             self._is_noting = True
             asyncio.get_running_loop().call_soon(self._note)
         if self.report.is_behind and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(SNAPSHOT_SECONDS, self._catch_up)
+            self._timer = asyncio.get_running_loop().call_later(self.report.pause, self._catch_up)
 
     def _note(self) -> None:
         """Keep how far it is: once for all that was heard at this turn of the loop."""

@@ -67,6 +67,11 @@ class JobReport:
         """Whether something is held back that `catch_up` would tell."""
         return self._board.is_stale
 
+    @property
+    def pause(self) -> float:
+        """Seconds after which `catch_up` is to be asked."""
+        return self._board.pause
+
     def catch_up(self) -> list[Frame]:
         """What was held back."""
         return self._board.snapshot(time.time())

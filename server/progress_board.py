@@ -10,6 +10,8 @@ from .frame import Frame
 
 SNAPSHOT_SECONDS = 0.1
 """Snapshots are sent no more often; a snapshot holds every step so far, so sending one a step would be quadratic."""
+SNAPSHOT_NODES = 50
+"""Of how many steps snapshots come that often; those of more come more rarely, since each holds all."""
 
 
 class ProgressBoard:
@@ -41,9 +43,14 @@ class ProgressBoard:
         total = self.nodes.get(event.node_id, {"max": 1})["max"]
         self.set(event, "finished", total, total)
 
+    @property
+    def pause(self) -> float:
+        """Seconds between two snapshots."""
+        return SNAPSHOT_SECONDS * max(1.0, len(self.nodes) / SNAPSHOT_NODES)
+
     def is_due(self, now: float) -> bool:
         """Whether the last snapshot was sent long enough ago. `now` in seconds."""
-        return self.is_stale and not 0 <= now - self._sent_at < SNAPSHOT_SECONDS
+        return self.is_stale and not 0 <= now - self._sent_at < self.pause
 
     def snapshot(self, now: float) -> list[Frame]:
         """A snapshot to send, if anything changed since the last."""
