@@ -243,6 +243,12 @@ async def test_E11_progress_is_told_for_the_running_node(client: Client) -> None
     assert (last["node"], last["value"], last["max"]) == ("1", 3, 3)
 
 
+async def test_E12_the_end_is_success_then_history_then_the_last_message(client: Client, salt: int) -> None:
+    job_id, messages = await client.run(shown("OldSum", a=salt))
+    assert labels(messages)[-3:] == ["execution_success", "status 0", "executing None"]
+    assert job_id in await client.get(f"/history/{job_id}")
+
+
 async def test_E13_what_calls_over_a_list_show_is_joined(client: Client, salt: int) -> None:
     assert await texts(client, shown("OldList", start=salt, count=3)) == [str(salt), str(salt + 1), str(salt + 2)]
 
@@ -318,6 +324,12 @@ async def test_X6_calls_over_a_list_expand_each(client: Client, salt: int) -> No
 
 async def test_X7_an_expansion_may_expand_again(client: Client) -> None:
     assert await texts(client, shown("OldCountdown", value=5)) == ["0"]
+
+
+async def test_X9_errors_inside_are_those_of_the_submitted_node(client: Client, salt: int) -> None:
+    error = await failure(client, shown("OldExpandFail", value=salt))
+    assert (error["node_id"], error["node_type"]) == ("1", "OldExpandFail")
+    assert error["exception_type"] == "ValueError"
 
 
 # caching

@@ -130,6 +130,12 @@ class OldExpandUnknown(OldExpand):
         return {"result": (graph.node("NoSuchNode").out(0),), "expand": graph.finalize()}
 
 
+class OldExpandFail(OldExpand):
+    def go(self, value):
+        graph = GraphBuilder()
+        return {"result": (graph.node("OldFail", value=value).out(0),), "expand": graph.finalize()}
+
+
 class OldCountdown(OldExpand):
     def go(self, value):
         if value == 0:
