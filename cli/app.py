@@ -17,6 +17,7 @@ from .option import (
     BlockPlugin,
     CacheDir,
     CacheSize,
+    CustomNodes,
     Device,
     ExtraModelPaths,
     File,
@@ -122,6 +123,7 @@ def run(
     plugin: PluginFiles = None,
     plugins_dir: PluginsDir = None,
     block_plugin: BlockPlugin = None,
+    custom_nodes: CustomNodes = None,
     reload: Reload = False,
     output_store: OutputStore = "local",
     device: Device = None,
@@ -168,7 +170,7 @@ def run(
     from .run import run as run_workflow
 
     host: dict[str, Any] = {
-        **_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths, input_dir),
+        **_host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths, input_dir),
         "output_dir": output_dir,
         "cache_dir": cache_dir,
         "device": device,
@@ -192,11 +194,12 @@ def validate(
     plugin: PluginFiles = None,
     plugins_dir: PluginsDir = None,
     block_plugin: BlockPlugin = None,
+    custom_nodes: CustomNodes = None,
 ) -> None:
     """Check a workflow without running it. Exit code 2 if anything is wrong."""
     from .validate import validate as validate_workflow
 
-    host = _host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths, input_dir)
+    host = _host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths, input_dir)
     raise typer.Exit(validate_workflow(file, as_json=as_json, host=host))
 
 
@@ -210,11 +213,12 @@ def convert(
     plugin: PluginFiles = None,
     plugins_dir: PluginsDir = None,
     block_plugin: BlockPlugin = None,
+    custom_nodes: CustomNodes = None,
 ) -> None:
     """Convert a workflow, such as an editor's or a picture's, to API format."""
     from .convert import convert as convert_workflow
 
-    raise typer.Exit(convert_workflow(file, output, _host_options((plugin, plugins_dir, block_plugin))))
+    raise typer.Exit(convert_workflow(file, output, _host_options((plugin, plugins_dir, block_plugin, custom_nodes))))
 
 
 @app.command()
@@ -226,11 +230,12 @@ def nodes(
     plugin: PluginFiles = None,
     plugins_dir: PluginsDir = None,
     block_plugin: BlockPlugin = None,
+    custom_nodes: CustomNodes = None,
 ) -> None:
     """List the nodes, or show the inputs, limits and outputs of one."""
     from .nodes import show_nodes
 
-    host = _host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths)
+    host = _host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths)
     raise typer.Exit(show_nodes(name, as_json=as_json, host=host))
 
 
@@ -248,7 +253,8 @@ def models(
 
     raise typer.Exit(
         show_models(
-            as_json=as_json, host=_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths)
+            as_json=as_json,
+            host=_host_options((plugin, plugins_dir, block_plugin, None), models_dir, extra_model_paths),
         )
     )
 
@@ -324,6 +330,7 @@ def serve(
     plugin: PluginFiles = None,
     plugins_dir: PluginsDir = None,
     block_plugin: BlockPlugin = None,
+    custom_nodes: CustomNodes = None,
     reload: Reload = False,
     output_store: OutputStore = "local",
     device: Device = None,
@@ -338,7 +345,7 @@ def serve(
     cache = {"cache_dir": cache_dir, "cache_nbytes": int(cache_size * 1e9)}
     folders = {"output_dir": output_dir, **cache, "device": device, "output_store": output_store}
     options = {
-        **_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths, input_dir),
+        **_host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths, input_dir),
         **folders,
         "reload": reload,
     }
@@ -363,23 +370,24 @@ def doctor(
     from .doctor import doctor as look
 
     host = {
-        **_host_options((plugin, plugins_dir, block_plugin), models_dir, extra_model_paths),
+        **_host_options((plugin, plugins_dir, block_plugin, None), models_dir, extra_model_paths),
         "output_dir": output_dir,
     }
     raise typer.Exit(look(host))
 
 
 def _host_options(
-    plugins: tuple[list[Path] | None, Path | None, list[str] | None],
+    plugins: tuple[list[Path] | None, Path | None, list[str] | None, list[Path] | None],
     models_dir: Path | None = None,
     extra_model_paths: Path | None = None,
     input_dir: Path | None = None,
 ) -> dict[str, Any]:
-    named, plugins_dir, blocked = plugins
+    named, plugins_dir, blocked, custom_nodes = plugins
     return {
         "plugins": named,
         "plugins_dir": plugins_dir,
         "blocked_plugins": tuple(blocked or ()),
+        "custom_nodes": custom_nodes,
         "models_dir": models_dir,
         "extra_model_paths": extra_model_paths,
         "input_dir": input_dir,

@@ -44,7 +44,8 @@ def open_host(
     for name in _PATHS:
         if options.get(name) is not None:
             options[name] = options[name].expanduser().absolute()
-    host = Host(Settings(plugins=named, **options))
+    folders = tuple(path.expanduser().absolute() for path in options.pop("custom_nodes", None) or ())
+    host = Host(Settings(plugins=named, custom_nodes=folders, **options))
     for plugin in host.plugins.found:
         if needs_plugins and plugin.problem and plugin.path in named:
             host.close()

@@ -107,6 +107,17 @@ PluginFiles = Annotated[
         rich_help_panel=PLUGINS,
     ),
 ]
+CustomNodes = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--custom-nodes",
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        help="A folder of node packs that are written for the de-facto class APIs. Their code is run. May be repeated.",
+        rich_help_panel=FOLDERS,
+    ),
+]
 PluginsDir = Annotated[
     Path | None,
     typer.Option(

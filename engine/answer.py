@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 from typing import Any, NamedTuple
 
-from .context import Prompt
+from .context import Place, Prompt
 from .errors import GraphError
 from .expansion import Expand
 from .invocation import Bound, bind
 from .lane import Task
-from .plan import Plan, Step
+from .plan import Plan, Step, raw_links
 from .registry import Registry
 from .request import Need, Request
 from .workflow import as_link, unwrap_value
@@ -38,10 +38,7 @@ class Answers:
 
     def bound(self, step: Step) -> Bound:
         """The values of a step's inputs, lazy ones apart."""
-        declared = step.spec.inputs
-        lazy = {name for name, given in declared.items() if given.is_lazy} if step.spec.has_lazy_input else ()
-        literals = {name: value for name, value in step.literals.items() if name not in lazy}
-        return bind(step.spec, literals, {n: self._slot(*link) for n, link in step.links.items() if n not in lazy})
+        return bind(step.spec, *present(step, self._slot))
 
     def known(self, step: Step, done: Container[str]) -> dict[str, list[Any]]:
         """The inputs of a step whose values are there."""
@@ -85,7 +82,7 @@ class Answers:
             GraphError: the graph is wrong.
         """
         added = self._plan.expand(step, request, self._registry)
-        self._prompt.add(request.graph)
+        self._prompt.add(request.graph, {new.id: Place(new.parent_id, new.display_id, new.real_id) for new in added})
         links = [as_link(value) for value in request.result]
 
         def answer() -> Slots:
@@ -96,3 +93,20 @@ class Answers:
 
         sinks = [new.id for new in added if new.spec.is_sink]
         return [*(link.node_id for link in links if link is not None), *sinks], answer
+
+
+def present(step: Step, slot: Callable[[str, int], list[Any]]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """What is there of a step's inputs before its body runs: constants, and the values that links bring, by input.
+
+    Of lazy inputs, those that are linked are not, and constants only for an `Invocation`. A raw link brings itself.
+    """
+    spec = step.spec
+    literals, links = step.literals, step.links
+    if spec.has_lazy_input:
+        lazy = {name for name, given in spec.inputs.items() if given.is_lazy}
+        links = {name: link for name, link in links.items() if name not in lazy}
+        if spec.invocation is None:
+            literals = {name: value for name, value in literals.items() if name not in lazy}
+    linked = {name: slot(*link) for name, link in links.items()}
+    linked.update({name: [link] for name, link in raw_links(spec, step.links).items()})
+    return literals, linked

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .errors import Cancelled
 from .expansion import GraphBuilder
@@ -31,6 +31,14 @@ class Listener(Protocol):
         """A step got as far as `value` of `total`."""
 
 
+class Place(NamedTuple):
+    """Where a step stands: the step that expanded into it, the node that shows it, the node it stems from."""
+
+    parent_id: str | None
+    display_id: str
+    real_id: str
+
+
 class Prompt:
     """The workflow a step belongs to.
 
@@ -49,6 +57,7 @@ class Prompt:
         self.extra_pnginfo = workflow.extra_pnginfo if extra_pnginfo is None else extra_pnginfo
         self.extra = extra or {}
         self._added: dict[str, Any] = {}
+        self._places: dict[str, Place] = {}
 
     @cached_property
     def original(self) -> dict[str, Any]:
@@ -64,9 +73,14 @@ class Prompt:
     def _all(self) -> ChainMap[str, Any]:
         return ChainMap(self._added, self.original)
 
-    def add(self, nodes: Mapping[str, Any]) -> None:
+    def add(self, nodes: Mapping[str, Any], places: Mapping[str, Place] | None = None) -> None:
         """A step expanded into these."""
         self._added.update(nodes)
+        self._places.update(places or {})
+
+    def place(self, node_id: str) -> Place:
+        """Where a step stands."""
+        return self._places.get(node_id) or Place(None, node_id, node_id)
 
 
 class Context:
@@ -103,6 +117,15 @@ class Context:
         self._listener = listener
         self._claims = claims
         self._graphs = 0
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """Further data of the submission."""
+        return self._prompt.extra if self._prompt else {}
+
+    def place(self, node_id: str) -> Place:
+        """Where a step of this run stands."""
+        return self._prompt.place(node_id) if self._prompt else Place(None, node_id, node_id)
 
     @property
     def prompt(self) -> Mapping[str, Any]:

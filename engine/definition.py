@@ -34,6 +34,8 @@ class Definitions(Mapping[str, dict[str, Any]]):
 
 def define(spec: NodeSpec, folders: Folders | None = None) -> dict[str, Any]:
     """The DEF of a node; lists of files are read now."""
+    if spec.definition is not None:
+        return spec.definition()
     groups: dict[str, dict[str, list[Any]]] = {"required": {}, "optional": {}}
     for given in spec.inputs.values():
         groups["optional" if given.is_optional else "required"][given.name] = _input(given, folders)

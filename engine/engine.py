@@ -166,11 +166,12 @@ class Engine:
         """What stands for the world outside; NaN (never reuse) when the node cannot tell."""
         spec = node.spec
         assert spec.fingerprint is not None
-        given = {name: node.literals.get(name) for name in spec.fingerprint_inputs}
-        if "folders" in spec.fingerprint_inputs:
+        names = spec.fingerprint_inputs
+        given: dict[str, Any] = {name: node.literals.get(name) for name in names or ()}
+        if "folders" in given:
             given["folders"] = self.folders
         try:
-            return spec.fingerprint(**given)
+            return spec.fingerprint(node) if names is None else spec.fingerprint(**given)
         except Exception:
             log.debug("the fingerprint of %s (%s) failed", spec.name, node.node_id, exc_info=True)
             return float("nan")

@@ -103,13 +103,16 @@ class Expand(Request):
     Args:
         graph: a `GraphBuilder` or a graph in API format; ids must be new and the same on every run (`ctx.graph()`).
         result: one entry for each output of the step: a link into the graph (or to an existing node), or a value.
+        is_trusted: constants of the graph are taken as they are, of any class and outside all limits, and links
+            whatever they bring. What the nodes then make of them is theirs.
 
     Yielded, it answers with a tuple of the result values: `(picture,) = yield Expand(g, node.out(0))`.
     """
 
-    __slots__ = ("graph", "result")
+    __slots__ = ("graph", "is_trusted", "result")
     is_for_executor = True
 
-    def __init__(self, graph: GraphBuilder | Mapping[str, Any], *result: Any) -> None:
+    def __init__(self, graph: GraphBuilder | Mapping[str, Any], *result: Any, is_trusted: bool = False) -> None:
         self.graph: Mapping[str, Any] = graph.finalize() if isinstance(graph, GraphBuilder) else graph
+        self.is_trusted = is_trusted
         self.result = tuple(value.out(0) if isinstance(value, BuiltNode) else value for value in result)

@@ -17,7 +17,7 @@ from .expansion import Expand
 from .memory_cache import StepValue
 from .node import NodeSpec
 from .port import Lazy
-from .request import Need, Request
+from .request import Await, Need, Request
 
 Bound = dict[str, list[Any]]
 """Input name → all its values; a constant is one value."""
@@ -40,6 +40,23 @@ class Calls(Protocol):
 
     def check(self) -> None:
         """Raises Cancelled when the run was."""
+
+    def lazy_links(self) -> list[str]:
+        """The lazy inputs that are linked. `Need` gives their values, all of each list, to an `Invocation`."""
+
+    def interrupt(self) -> None:
+        """Cancel the run, as if a person had."""
+
+
+class Invocation(Protocol):
+    """Makes all calls of a step in another way than `invoke`, yielding what it needs on the way.
+
+    `bound` has every present input with all its values, constants of lazy inputs too; `Need` is answered with a dict
+    of such lists, `Expand` with a list of values for each output. Of an async body it runs on the event loop, and may
+    also yield `Await`.
+    """
+
+    def __call__(self, spec: NodeSpec, bound: Bound, run: Calls) -> Generator[Request, Any, StepValue]: ...
 
 
 def bind(spec: NodeSpec, literals: Mapping[str, Any], linked: Mapping[str, list[Any]]) -> Bound:
@@ -145,7 +162,7 @@ def invoke(spec: NodeSpec, bound: Bound, run: Calls) -> Generator[Request, Any, 
     for index, arguments in enumerate(calls(spec, bound)):
         run.check()
         context = None
-        result = _blocked_result(spec, arguments, run)
+        result: Any = blocked_result(blocked_in(arguments, spec), run)
         if result is None:
             context = _add_services(spec, arguments, run, index)
             result = spec.body(**arguments)
@@ -197,9 +214,8 @@ def pick(spec: NodeSpec, name: str, values: list[Any], index: int) -> Any:
     return values[min(index, len(values) - 1)] if values else None
 
 
-def _blocked_result(spec: NodeSpec, arguments: Mapping[str, Any], run: Calls) -> Blocked | None:
-    """None when the call may be made; otherwise what its outputs become, the message reported and used up."""
-    blocked = blocked_in(arguments, spec)
+def blocked_result(blocked: Blocked | None, run: Calls) -> Blocked | None:
+    """What the outputs of a call become that this value reached, the message reported and used up."""
     if blocked is not None and blocked.message is not None:
         run.blocked(blocked.message)
         return Blocked()
@@ -210,14 +226,16 @@ async def invoke_async(
     spec: NodeSpec,
     bound: Bound,
     run: Calls,
-    expand: Callable[[Expand], Awaitable[tuple[list[Any], ...]]],
+    answer: Callable[[Request], Awaitable[Any]],
 ) -> StepValue:
-    """Make all calls of an async body, those over a list concurrently; `expand` computes a returned sub-graph."""
+    """Make all calls of an async body, those over a list concurrently; `answer` meets what they ask for."""
+    if spec.invocation is not None:
+        return await _driven(spec.invocation(spec, bound, run), answer)
 
     async def call(index: int, arguments: dict[str, Any]) -> tuple[Any, Context | None]:
         CURRENT_JOB.set(run.job_id)  # of this task alone
         run.check()
-        blocked = _blocked_result(spec, arguments, run)
+        blocked = blocked_result(blocked_in(arguments, spec), run)
         if blocked is not None:
             return blocked, None
         context = _add_services(spec, arguments, run, index)
@@ -228,7 +246,30 @@ async def invoke_async(
     collected = Collected(spec)
     for result, context in (task.result() for task in tasks):
         if isinstance(result, Expand):
-            collected.splice(await expand(result))
+            collected.splice(await answer(result))
         else:
             collected.add(result, context)
     return collected.value()
+
+
+async def _driven(body: Generator[Request, Any, StepValue], answer: Callable[[Request], Awaitable[Any]]) -> StepValue:
+    """Run an invocation to its end on the event loop."""
+    value: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            request = body.send(value) if error is None else body.throw(error)
+        except StopIteration as end:
+            made: StepValue = end.value
+            return made
+        value = error = None
+        try:
+            value = await (_all(request) if isinstance(request, Await) else answer(request))
+        except (Exception, asyncio.CancelledError) as raised:
+            error = raised
+
+
+async def _all(request: Await) -> list[Any]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(coroutine) for coroutine in request.coroutines]
+    return [task.result() for task in tasks]

@@ -41,6 +41,8 @@ class LinkGraph:
         Raises:
             networkx.NetworkXUnfeasible: the links form a circle.
         """
+        import networkx as nx
+
         return [list(generation) for generation in nx.topological_generations(self._graph)]
 
     def circles(self) -> Iterator[list[str]]:

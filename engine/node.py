@@ -8,18 +8,20 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, overload
 
 from .errors import DeclarationError
-from .port import ANY, COMBO, WIDGET_PORTS
+from .port import ANY, COMBO, WIDGET_PORTS, are_compatible
 from .widget import Choices, Widget
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+    from .invocation import Invocation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,6 +53,7 @@ class InputSpec:
         is_optional: a socket that may stay unconnected. is_lazy: computed only when the body asks.
         is_list: takes the whole list of values; otherwise a list maps the call over its items.
         is_socket: takes links only; text and numbers are refused.
+        is_raw_link: the body gets a link itself, `["id", slot]`, in place of the value it brings.
         choices: what a combo allows. members: what the body gets for each choice, where that is no text.
         limits: ge, gt, le, lt, multiple_of as declared. constraints: what pydantic checks; the limits when empty.
     """
@@ -62,6 +65,7 @@ class InputSpec:
     is_lazy: bool = False
     is_list: bool = False
     is_socket: bool = False
+    is_raw_link: bool = False
     choices: Choices | None = None
     members: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
@@ -102,6 +106,10 @@ class InputSpec:
         Raises:
             InputError: the value cannot be read as the type, or lies outside the limits.
         """
+        if value is None:
+            if self.is_optional or self.port == ANY:
+                return None
+            raise InputError("invalid_input_type", self.allowed(), "null is no value")
         reader = _READERS.get(self.port)
         if reader is not None:
             try:
@@ -112,6 +120,10 @@ class InputSpec:
         elif "," in self.port or self.is_socket:
             self.check_type(value)
         return value if self.adapter is None else self._constrained(value)
+
+    def accepts(self, port: str) -> bool:
+        """Whether a link may bring a value of this port type."""
+        return are_compatible(port, self.port)
 
     def choose(self, value: Any, allowed: Sequence[str]) -> Any:
         """What the body gets for a choice, given as the text that editors show or as the member itself.
@@ -224,9 +236,15 @@ class NodeSpec:
         body: called with the present inputs by keyword. kind: how it is run.
         context_parameter: the keyword that takes the `Context`, if any.
         code_version: stands for the code in cache keys. uses_id: the node's id enters its key.
-        fingerprint: names what changes outside; see `node`.
-        takes_extra: undeclared linked inputs are passed too. was, upgrades: its old names, and what makes the inputs of
-            an older version those of the next; see `node`.
+        fingerprint: names what changes outside; see `node`. fingerprint_inputs: the names it takes; None: it takes the
+            `CheckedNode`.
+        takes_extra: undeclared linked inputs are passed too, and undeclared constants enter the key.
+        was, upgrades: its old names, and what makes the inputs of an older version those of the next; see `node`.
+        renew: for nodes of other class APIs, as what follows is: the node as it declares itself now.
+        definition: its definition for editors, in place of the one that `definition.define` makes.
+        check: the node's own check of its constants and of the port types of its links, both by input name; gives
+            pairs of an input name and what is wrong with it.
+        invocation: how the calls of its body are made, in place of `invocation.invoke`.
     """
 
     name: str
@@ -244,7 +262,7 @@ class NodeSpec:
     plugin: str = ""
     module: str = ""
     fingerprint: Callable[..., Any] | None = None
-    fingerprint_inputs: tuple[str, ...] = ()
+    fingerprint_inputs: tuple[str, ...] | None = ()
     context_parameter: str | None = None
     uses_id: bool = False
     autograd: bool = False
@@ -254,6 +272,10 @@ class NodeSpec:
     search_aliases: tuple[str, ...] = ()
     was: tuple[str, ...] = ()
     upgrades: Mapping[int, Callable[[dict[str, Any]], Mapping[str, Any]]] = field(default_factory=dict)
+    renew: Callable[[], NodeSpec] | None = None
+    definition: Callable[[], dict[str, Any]] | None = None
+    check: Callable[[Mapping[str, Any], Mapping[str, str]], Iterable[tuple[str, str]]] | None = None
+    invocation: Invocation | None = None
 
     def replace(self, **changes: Any) -> NodeSpec:
         """A copy with some attributes changed."""

@@ -84,7 +84,7 @@ class Plan:
             nodes = Workflow.from_api(expansion.graph).nodes
         except WorkflowError as error:
             raise GraphError(f"the graph of the expansion is wrong: {error}") from None
-        validation = check_inputs(nodes, registry, self._spec)
+        validation = check_inputs(nodes, registry, self._spec, is_trusted=expansion.is_trusted)
         if validation.problems:
             raise GraphError("the graph of the expansion is wrong: " + " ".join(map(str, validation.problems)))
         for value in expansion.result:
@@ -123,6 +123,9 @@ class Plan:
             spec, node_id = node.spec, node.node_id
             # Fingerprints are taken before the run, so what an expansion brings has none and is not reused.
             is_unknown = parent is not None and spec.fingerprint is not None
+            named = {**node.ignored, **node.literals} if node.ignored else node.literals
+            if raw := raw_links(spec, node.links):  # the body gets the link, and so another id is another value
+                named = {**named, **{f"{name} link": link for name, link in raw.items()}}
             made[node_id] = Step(
                 node_id,
                 spec,
@@ -130,7 +133,7 @@ class Plan:
                 node.links,
                 step_key(
                     spec,
-                    node.literals,
+                    named,
                     node.links,
                     key_of,
                     fingerprint=float("nan") if is_unknown else self._fingerprints.get(node_id),
@@ -146,6 +149,11 @@ class Plan:
     def _spec(self, step_id: str) -> NodeSpec | None:
         step = self.steps.get(step_id)
         return step.spec if step is not None else None
+
+
+def raw_links(spec: NodeSpec, links: Mapping[str, Link]) -> dict[str, list[Any]]:
+    """The links that the body is given as they are."""
+    return {name: [*link] for name, link in links.items() if name in spec.inputs and spec.inputs[name].is_raw_link}
 
 
 def _strong_parents(node: CheckedNode) -> tuple[str, ...]:

@@ -70,6 +70,14 @@ class Registry:
     def get(self, name: str) -> NodeSpec | None:
         return self._specs.get(name)
 
+    def current(self, name: str) -> NodeSpec | None:
+        """As `get`, as the node declares itself now: inputs that it computes are computed anew.
+
+        Raises whatever the node's own code does.
+        """
+        spec = self._specs.get(name)
+        return spec.renew() if spec is not None and spec.renew is not None else spec
+
     def __getitem__(self, name: str) -> NodeSpec:
         return self._specs[name]
 

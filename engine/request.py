@@ -6,7 +6,7 @@ merge the requests of several prompts.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Sequence
+from collections.abc import Coroutine, Generator, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from .port import Lazy
@@ -51,6 +51,16 @@ class Need(Request):
                 raise TypeError(f"Need takes Lazy parameters or their names, not a value of {type(given).__name__}; "
                                 "annotate the parameter with Lazy[...]")  # fmt: skip
         self.names = tuple(given if isinstance(given, str) else given.name for given in inputs)
+
+
+class Await(Request):
+    """Run coroutines at the same time and give the list of their results. Of an `Invocation` of async bodies only."""
+
+    __slots__ = ("coroutines",)
+    is_for_executor = True
+
+    def __init__(self, *coroutines: Coroutine[Any, Any, Any]) -> None:
+        self.coroutines = coroutines
 
 
 Requests = Generator[Request, Any, T]

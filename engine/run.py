@@ -12,12 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import event as events
-from .answer import Answers, Parked, Slots
+from .answer import Answers, Parked
 from .batch import Batches
 from .context import Prompt
 from .errors import Cancelled, GraphError
 from .event_stream import EventStream, OnEvent
-from .expansion import Expand
 from .failure import failure_facts, first_error
 from .invocation import pick
 from .lane import Task
@@ -25,6 +24,7 @@ from .mailbox import Mailbox
 from .memory_cache import StepValue
 from .plan import Plan, Step
 from .port import Lazy
+from .request import Need, Request
 from .run_record import RunRecord
 from .run_result import RunResult
 from .run_state import TERMINAL, Moves, Reuse, RunState
@@ -130,11 +130,14 @@ class Run:
         self._mailbox.put(task, is_urgent)
 
     def blocked(self, step: Step, message: str) -> None:
-        self._mailbox.put(partial(self.events.emit_step, events.StepBlocked, step, message=message))
+        self.later(partial(self.events.emit_step, events.StepBlocked, step, message=message))
+
+    def later(self, call: Callable[[], object]) -> None:
+        self._mailbox.put(call)
 
     def progressed(self, node_id: str, value: float, total: float, preview: Any) -> None:
-        step = self.plan.steps[node_id]
-        tell = partial(self.events.emit_step, events.StepProgressed, step, value=value, total=total, preview=preview)
+        facts = {"value": value, "total": total, "preview": preview}
+        tell = partial(self.events.emit_step, events.StepProgressed, self.plan.steps[node_id], **facts)
         self._mailbox.put(tell, is_urgent=False)
 
     # what they told, on the loop's thread
@@ -284,30 +287,27 @@ class Run:
         began = time.perf_counter()
         failure: BaseException | None = None
         try:
-            value = await StepCalls(self, step).invoke_async(partial(self._await_graph, step))
+            value = await StepCalls(self, step).invoke_async(partial(self._await_answer, step))
         except BaseExceptionGroup as group:
             failure = first_error(group)
         except (Exception, Cancelled, asyncio.CancelledError) as error:
             failure = error
         self._coroutines.pop(step.id, None)
-        if failure is not None:
-            self._fail(step, failure)
-        else:
+        if failure is None:
             self._complete(step, value, "ran", time.perf_counter() - began)
+        else:
+            self._fail(step, failure)
         self._settle()
 
     def lazy_inputs(self, step: Step, call_index: int) -> dict[str, Lazy[Any]]:
         async def fetch(name: str) -> Any:
-            needs, answer = self.answers.inputs(step, [name])
-            await self._have(step, needs)
-            return pick(step.spec, name, answer()[name], call_index)
+            return pick(step.spec, name, (await self._await_answer(step, Need(name)))[name], call_index)
 
-        declared = step.spec.inputs
-        given = [name for name in (*step.literals, *step.links) if name in declared and declared[name].is_lazy]
-        return {name: Lazy(name, fetch) for name in given}
+        declared, given = step.spec.inputs, (*step.literals, *step.links)
+        return {name: Lazy(name, fetch) for name in given if name in declared and declared[name].is_lazy}
 
-    async def _await_graph(self, step: Step, request: Expand) -> Slots:
-        needs, answer = self.answers.graph(step, request)
+    async def _await_answer(self, step: Step, request: Request) -> Any:
+        needs, answer = self.answers.to(step, request)
         await self._have(step, needs)
         return answer()
 

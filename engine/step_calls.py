@@ -14,8 +14,6 @@ from .port import Lazy
 from .request import Request
 
 if TYPE_CHECKING:
-    from .answer import Slots
-    from .expansion import Expand
     from .run import Run
 
 
@@ -28,7 +26,8 @@ class StepCalls:
         self._run, self._step = run, step
 
     def invoke(self) -> Generator[Request, Any, StepValue]:
-        body = invoke(self._step.spec, self._run.answers.bound(self._step), self)
+        make_calls = self._step.spec.invocation or invoke
+        body = make_calls(self._step.spec, self._run.answers.bound(self._step), self)
         around = self._run.engine.surroundings
         return around.body(self._run.job_id, self._step, body) if around.steps else body
 
@@ -36,9 +35,9 @@ class StepCalls:
     def job_id(self) -> str:
         return self._run.job_id
 
-    async def invoke_async(self, expand: Callable[[Expand], Awaitable[Slots]]) -> StepValue:
+    async def invoke_async(self, answer: Callable[[Request], Awaitable[Any]]) -> StepValue:
         with self._run.engine.surroundings.step(self._run.job_id, self._step):
-            return await invoke_async(self._step.spec, self._run.answers.bound(self._step), self, expand)
+            return await invoke_async(self._step.spec, self._run.answers.bound(self._step), self, answer)
 
     def context(self, call_index: int) -> Context:
         return self._run.engine.context(self._step.id, call_index, self._run.prompt, self._run)
@@ -52,3 +51,10 @@ class StepCalls:
     def check(self) -> None:
         if self._run.is_cancelled:
             raise Cancelled
+
+    def lazy_links(self) -> list[str]:
+        step = self._step
+        return [name for name in step.links if name in step.spec.inputs and step.spec.inputs[name].is_lazy]
+
+    def interrupt(self) -> None:
+        self._run.later(self._run.cancel)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from .errors import MezzotintError
 from .link_graph import LinkGraph
 from .node import InputError, InputSpec, NodeSpec
-from .port import ANY, are_compatible
+from .port import ANY
 from .registry import Registry, closest
+from .sentence import list_of, short, suggestion
 from .widget import Choices
 from .workflow import Link, Workflow, WorkflowNode, as_link, unwrap_value
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 FindSpec = Callable[[str], NodeSpec | None]
 
-SHOWN_CHOICES, SHOWN_CIRCLE = 20, 12
-"""How many choices, and how many nodes of a circle, a sentence lists."""
+SHOWN_CIRCLE = 12
+"""How many nodes of a circle a sentence lists."""
 MAX_SUGGESTIONS, MAX_SEARCHED = 50, 2000
 """How often a misspelt name is looked up, and among how many: bounds the time that a bad document takes."""
 
@@ -64,12 +65,17 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class CheckedNode:
-    """A node whose inputs are sorted into coerced literals and links."""
+    """A node whose inputs are sorted into coerced literals and links.
+
+    Attributes:
+        ignored: undeclared constants of a node that takes undeclared links: not passed, but part of its key.
+    """
 
     node_id: str
     spec: NodeSpec
     literals: dict[str, Any]
     links: dict[str, Link]
+    ignored: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -100,10 +106,16 @@ def validate(
     return _Validator(workflow, registry, folders).run(targets)
 
 
-def check_inputs(nodes: Mapping[str, WorkflowNode], registry: Registry, known: FindSpec) -> Validation:
-    """Check the nodes of an expansion, all of them; `known` finds further steps that links may point to."""
+def check_inputs(
+    nodes: Mapping[str, WorkflowNode], registry: Registry, known: FindSpec, *, is_trusted: bool = False
+) -> Validation:
+    """Check the nodes of an expansion, all of them; `known` finds further steps that links may point to.
+
+    Args:
+        is_trusted: constants are taken as they are, and links whatever they bring; see `Expand`.
+    """
     validator = _Validator(Workflow.model_construct(nodes=dict(nodes)), registry, None)
-    validator.known = known
+    validator.known, validator.is_trusted = known, is_trusted
     validator.find_unknown_types()
     for node_id in nodes:
         validator.check(node_id)
@@ -116,7 +128,8 @@ class _Validator:
         self.known: FindSpec = lambda node_id: None
         self.problems: list[Problem] = []
         self.checked: dict[str, CheckedNode] = {}
-        self.is_rejected = False
+        self.is_rejected = self.is_trusted = False
+        self._specs: dict[str, NodeSpec | None] = {}
         self._choices: dict[int, list[str]] = {}
         self._suggestions_left = MAX_SUGGESTIONS
 
@@ -164,7 +177,7 @@ class _Validator:
         otherwise = f"the workflow says that '{noted}' provides it: install that" if noted else None
         known = self.registry.find_provider(node.class_type) or otherwise
         near = None if known else self.near(node.class_type, self.registry.names)
-        return known or _suggestion(near, "install the plugin that provides it")
+        return known or suggestion(near, "install the plugin that provides it")
 
     def wanted(self, targets: Iterable[str] | None) -> list[str]:
         if targets is not None:
@@ -184,7 +197,7 @@ class _Validator:
             if node_id in self.workflow.nodes:
                 yield node_id
             else:
-                hint = _suggestion(self.near(node_id, self.workflow.nodes), "name a node of the workflow")
+                hint = suggestion(self.near(node_id, self.workflow.nodes), "name a node of the workflow")
                 self.report(None, "prompt_no_outputs", f"there is no node '{node_id}' to run; {hint}", given=node_id)
 
     def visit(self, wanted: list[str]) -> LinkGraph:
@@ -225,30 +238,68 @@ class _Validator:
 
     # one node
 
+    def spec_of(self, node_id: str, node_type: str) -> NodeSpec | None:
+        """The node as it declares itself now, asked once for all of its type."""
+        if node_type not in self._specs:
+            try:
+                self._specs[node_type] = self.registry.current(node_type)
+            except Exception as error:
+                self._specs[node_type] = self.registry.get(node_type)
+                reason = f"what inputs it has cannot be told: {type(error).__name__}: {error}"
+                self.report(node_id, "exception_during_validation", reason)
+        return self._specs[node_type]
+
     def check(self, node_id: str) -> Iterable[Link]:
         """Sort a node's inputs; returns the links that lead to nodes, so that these are checked in turn."""
         node = self.workflow.nodes[node_id]
-        spec = self.registry.get(node.class_type)
+        spec = self.spec_of(node_id, node.class_type)
         if spec is None:
             return ()
-        literals, links, followed = dict(spec.defaults), {}, []
+        checked = CheckedNode(node_id, spec, dict(spec.defaults), {}, {})
+        before, followed = len(self.problems), []
         for name, raw in node.inputs.items():
             given = spec.inputs.get(name)
             link = as_link(raw)
             if link is None:
-                if given is not None:
-                    self.read_literal(node_id, given, raw, literals)
+                self.take_literal(checked, name, given, raw)
             elif given is not None or spec.takes_extra:
-                literals.pop(name, None)
+                checked.literals.pop(name, None)
                 if self.link_works(node_id, name, given, link):
-                    links[name] = link
+                    checked.links[name] = link
                 if link.node_id in self.workflow.nodes:
                     followed.append(link)
-        for name in spec.required:
+        for name in spec.required if not self.is_trusted else ():
             if name not in node.inputs:
                 self.report_missing(node_id, spec, spec.inputs[name])
-        self.checked[node_id] = CheckedNode(node_id, spec, literals, links)
+        if spec.check is not None and not self.is_trusted and len(self.problems) == before:
+            self.ask_node(checked, spec.check)
+        self.checked[node_id] = checked
         return followed
+
+    def take_literal(self, checked: CheckedNode, name: str, given: InputSpec | None, raw: Any) -> None:
+        if given is None:
+            if checked.spec.takes_extra:
+                checked.ignored[name] = raw
+        elif self.is_trusted:
+            checked.literals[name] = unwrap_value(raw)
+        else:
+            self.read_literal(checked.node_id, given, raw, checked.literals)
+
+    def ask_node(self, checked: CheckedNode, check: Callable[..., Iterable[tuple[str, str]]]) -> None:
+        """Let a node check its own inputs."""
+        node_id, literals = checked.node_id, checked.literals
+        try:
+            for name, reason in check(literals, {name: self.port_behind(link) for name, link in checked.links.items()}):
+                self.report(node_id, "custom_validation_failed", reason, input_name=name, given=literals.get(name))
+        except Exception as error:
+            reason = f"its own check of its inputs failed: {type(error).__name__}: {error}"
+            self.report(node_id, "exception_during_validation", reason)
+
+    def port_behind(self, link: Link) -> str:
+        """The port type of the output that a working link leads to."""
+        source = self.workflow.nodes.get(link.node_id)
+        spec = self.known(link.node_id) if source is None else self.spec_of(link.node_id, source.class_type)
+        return spec.outputs[link.slot].port if spec is not None else ANY
 
     def report_missing(self, node_id: str, spec: NodeSpec, given: InputSpec) -> None:
         undeclared = [name for name in self.workflow.nodes[node_id].inputs if name not in spec.inputs]
@@ -259,9 +310,9 @@ class _Validator:
 
     def link_works(self, node_id: str, name: str, given: InputSpec | None, link: Link) -> bool:
         source = self.workflow.nodes.get(link.node_id)
-        spec = self.known(link.node_id) if source is None else self.registry.get(source.class_type)
+        spec = self.known(link.node_id) if source is None else self.spec_of(link.node_id, source.class_type)
         if source is None and spec is None:
-            near = _suggestion(self.near(link.node_id, self.workflow.nodes), "link it to a node of the workflow")
+            near = suggestion(self.near(link.node_id, self.workflow.nodes), "link it to a node of the workflow")
             self.report_link(node_id, name, link, f"it is linked to node '{link.node_id}', which is not there; {near}")
             return False
         if spec is None:  # of an unknown type, which is reported where it stands
@@ -272,7 +323,7 @@ class _Validator:
                              f"({spec.name}), which has {has}")  # fmt: skip
             return False
         received = spec.outputs[link.slot].port
-        if given is not None and not are_compatible(received, given.port):
+        if given is not None and not self.is_trusted and not given.accepts(received):
             self.report_link(node_id, name, link, f"it takes {given.port}, but output {link.slot} of node "
                              f"{link.node_id} ({spec.name}) gives {received}; link an output of type {given.port}",
                              code="return_type_mismatch",
@@ -294,7 +345,7 @@ class _Validator:
 
     def read_literal(self, node_id: str, given: InputSpec, raw: Any, literals: dict[str, Any]) -> None:
         if isinstance(raw, list):
-            self.report_link(node_id, given.name, raw, f"the list {_short(raw)} is no link; a link is [\"node id\", "
+            self.report_link(node_id, given.name, raw, f"the list {short(raw)} is no link; a link is [\"node id\", "
                              "output number]; a list meant as a value is written {\"__value__\": [...]}")  # fmt: skip
             return
         value = unwrap_value(raw)
@@ -307,17 +358,13 @@ class _Validator:
             why = f" ({error.reason})" if error.reason else ""
             models = given.choices.models if error.code == "value_not_in_list" and given.choices else None
             what = f"is in no models folder ({models})" if models else f"is not allowed{why}"
-            self.report(node_id, error.code, f"{_short(value)} {what}; allowed is {error.allowed}",
+            self.report(node_id, error.code, f"{short(value)} {what}; allowed is {error.allowed}",
                         input_name=given.name, given=value, models=models,
                         details={"exception_message": error.detail})  # fmt: skip
 
     def read(self, given: InputSpec, value: Any) -> Any:
-        if value is None:
-            if given.is_optional or given.port == ANY:
-                return None
-            raise InputError("invalid_input_type", given.allowed(), "null is no value")
         value = given.read(value)
-        if given.choices is None or (self.folders is None and given.choices.needs_folders):
+        if value is None or given.choices is None or (self.folders is None and given.choices.needs_folders):
             return value
         return self.choose(given, given.choices, value)
 
@@ -330,7 +377,7 @@ class _Validator:
         except InputError as error:
             if isinstance(value, str) and choices.takes(value, self.folders):
                 return value
-            raise InputError(error.code, _list_of(allowed, self.near(str(value), allowed))) from None
+            raise InputError(error.code, list_of(allowed, self.near(str(value), allowed))) from None
 
     def listed(self, choices: Choices) -> list[str]:
         try:
@@ -340,24 +387,3 @@ class _Validator:
         except Exception as error:
             reason = f"the list of choices cannot be made: {error}"
             raise InputError("exception_during_validation", "nothing, until that is mended", reason) from error
-
-
-def _list_of(allowed: list[str], near: str | None) -> str:
-    if not allowed:
-        return "nothing yet, because the list is empty"
-    hint = f"; did you mean '{near}'?" if near else ""
-    if len(allowed) > SHOWN_CHOICES:
-        return f"one of {len(allowed)} choices{hint}"
-    return "one of " + ", ".join(f"'{choice}'" for choice in allowed) + hint
-
-
-def _suggestion(near: str | None, otherwise: str) -> str:
-    return f"did you mean '{near}'?" if near else otherwise
-
-
-def _short(value: Any) -> str:
-    try:
-        text = repr(value)
-    except Exception as error:  # a number of more digits than Python writes, say
-        return f"a value of type {type(value).__name__} ({error})"
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ class Settings:
         cache_dir: folder of the disk cache; cache_nbytes: its bound. nodes: further node functions.
         plugins: Python files and folders to load as plugins, and objects that implement hooks. plugins_dir: where
             plugins lie that may be run once they are allowed; `plugins` in the home when None. blocked_plugins: names
-            of plugins, or of their distributions, that are not to be loaded.
+            of plugins, or of their distributions, that are not to be loaded. custom_nodes: folders of node packs that
+            are written for the de-facto class APIs.
         output_store: where saved files go, by the name of a store. device: `"cpu"`, `"cuda:0"`, ...
         memory_nbytes: bound of the memory cache.
         max_memory_nbytes: what the process should hold of the main memory at most, see `_limit_memory`.
@@ -65,6 +67,7 @@ class Settings:
     plugins: tuple[Any, ...] = ()
     plugins_dir: Path | None = None
     blocked_plugins: tuple[str, ...] = ()
+    custom_nodes: tuple[Path, ...] = ()
     nodes: tuple[Callable[..., Any], ...] = ()
     output_store: str = LOCAL
     device: str | None = None
@@ -86,6 +89,8 @@ class Host:
         self.plugins = _plugins(settings, Tables(self.registry, self.models, self.outputs), self.folders)
         for function in settings.nodes:
             self.registry.register(function, function.__module__)
+        if settings.custom_nodes:
+            self._load_packs(settings.custom_nodes)
         _check_store(self.outputs)
         self.definitions = Definitions(self.registry, self.folders)
         self.engine = Engine(
@@ -137,6 +142,16 @@ class Host:
             self._reloader.close()
         self.engine.close()
         self.plugins.close()
+
+    def _load_packs(self, folders: tuple[Path, ...]) -> None:
+        from .compat.pack import import_pack, pack_paths, prepare
+        from .compat.surroundings import Surroundings as PackSurroundings
+
+        host = PackSurroundings(self.registry, self.folders, self.models)
+        paths = [*pack_paths(folders)]
+        prepare(paths, host)
+        for path in paths:
+            self.plugins.load_pack(path, partial(import_pack, path, host))
 
     def _surround_again(self) -> None:
         now, before = self.plugins.surroundings(), self.engine.surroundings
@@ -278,6 +293,7 @@ def _settings(options: Mapping[str, Any]) -> Settings:
     for name in ("home", "input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir", "plugins_dir"):
         if given.get(name) is not None:
             given[name] = Path(given[name])
+    given["custom_nodes"] = tuple(Path(folder).absolute() for folder in given.get("custom_nodes", ()))
     for name in ("plugins", "nodes", "blocked_plugins"):
         given[name] = tuple(given.get(name, ()))
     return Settings(**given)

@@ -89,6 +89,10 @@ class Plugins:
         self.found = [plugin for plugin in self.found if plugin.path != path]
         return self._load_if_allowed(Plugin(path.name.removesuffix(".py"), "inline", str(path), path), is_trusted)
 
+    def load_pack(self, path: Path, load: Callable[[], Any]) -> None:
+        """Load a pack of custom nodes, which lies in a folder that somebody named."""
+        self._load(Plugin(path.stem, "named", str(path)), load)
+
     def load_object(self, implementation: Any) -> None:
         """Load a module or an object of the program itself."""
         name = getattr(implementation, "__name__", type(implementation).__name__)

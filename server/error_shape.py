@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mezzotint.engine.registry import Registry
-from mezzotint.engine.validation import SHOWN_CHOICES, Problem, Validation
+from mezzotint.engine.sentence import SHOWN_CHOICES
+from mezzotint.engine.validation import Problem, Validation
 from mezzotint.engine.workflow import Workflow, as_link
 
 Definitions = Mapping[str, Mapping[str, Any]]
@@ -102,6 +103,7 @@ class _Shaper:
             "invalid_input_type": self._unreadable,
             "value_not_in_list": self._not_in_list,
             "dependency_cycle": self._cycle,
+            "custom_validation_failed": self._refused,
         }
         return makers.get(problem.code, self._other)
 
@@ -146,6 +148,10 @@ class _Shaper:
         cycle = [str(node_id) for node_id in problem.details.get("cycle_nodes", ())]
         named = [f"{node_id} ({self._workflow.nodes[node_id].class_type})" for node_id in [*cycle, *cycle[:1]]]
         return problem.code, " -> ".join(named), {"node_id": problem.node_id, "cycle_nodes": cycle}
+
+    def _refused(self, problem: Problem) -> tuple[str, str, Shape]:
+        name, reason = _name(problem), problem.reason
+        return problem.code, f"{name} - {reason}" if reason else name, {"input_name": problem.input_name}
 
     def _other(self, problem: Problem) -> tuple[str, str, Shape]:
         if problem.code == "exception_during_validation":

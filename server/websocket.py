@@ -31,7 +31,7 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     await socket.prepare(request)
     sid = request.query.get("clientId") or uuid.uuid4().hex
     event_log, clients = request.app[EVENTS], request.app[CLIENTS]
-    backlog = None if after is None else _missed(event_log, sid, after)
+    backlog = None if after is None else _missed(event_log, sid, after, event_log.last)
     connection = Connection(sid, socket, request.transport, backlog)
     connection.greet(status(request.app[QUEUE].remaining, sid))
     for attempt in request.app[WORKER].attempts_of(sid):
@@ -63,9 +63,8 @@ def _after(request: web.Request) -> int | None:
         raise web.HTTPBadRequest(text="'after' must be the number of a message.") from None
 
 
-async def _missed(event_log: EventLog, sid: str, after: int) -> Backlog:
-    """What a client was told, up to now; what is told from now on waits in its outbox."""
-    last = event_log.last
+async def _missed(event_log: EventLog, sid: str, after: int, last: int) -> Backlog:
+    """What a client was told up to the number `last`; what is told later waits in its outbox."""
     while page := await event_log.after(sid, after, last):
         for event in page:
             yield event.encoded()

@@ -21,7 +21,7 @@ OURS = [*PACKAGED, ROOT / "mezzotint", ROOT / "bench", ROOT / "tests"]
 ALLOWED = {
     "engine": set(),
     "nodes": {"engine"},
-    "plugins": {"engine"},
+    "plugins": {"engine", "nodes"},
     "workflows": set(),
     "server": {"engine", "nodes", "plugins", "workflows"},
     "client": {"engine"},

@@ -1,7 +1,7 @@
 """Takes the pictures of the editor and of the page anew: docs/images/editor.png and page.png.
 
 It starts servers with a home of their own, and looks at them with Debian's Chromium, which must be installed as well as
-the extra 'dev': `.venv/bin/python tools/take_screenshots.py`.
+the extra 'dev': `.venv/bin/python tools/take_screenshots.py`, or with the name of one of them behind it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def main() -> None:
     )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        for name, show, option, size in shots:
+        for name, show, option, size in [shot for shot in shots if shot[0] in (sys.argv[1:] or [shot[0]])]:
             with tempfile.TemporaryDirectory() as home, serving(home, option) as url:
                 view = browser.new_page(viewport=size, color_scheme="light", reduced_motion="reduce")
                 view.set_default_timeout(PATIENCE_MS)

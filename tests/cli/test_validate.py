@@ -38,6 +38,7 @@ def test_json_says_the_same(mezzotint: Command, save: Save, sampling: Graph) -> 
         "outputs": ["4"],
         "problems": [],
         "warnings": [],
+        "upgrades": [],
     }
     sampling["3"]["inputs"]["steps"] = 0
     done = mezzotint("validate", save(sampling), "--json")

@@ -277,7 +277,7 @@ class TestSaving:
 
         with pytest.raises(Cancelled):
             save_image(torch.zeros(1, 2, 2, 3), ctx=Context(folders=folders, listener=Gone()))
-        assert list(folders.output.iterdir()) == []
+        assert list(folders.output.rglob("*")) == []
 
     def test_what_was_saved_loads_as_it_was(self, folders: Folders, ctx: Context) -> None:
         image = torch.from_numpy(noise()).float()[None] / 255

@@ -1,4 +1,4 @@
-"""The database of jobs: its transactions, its lock, its migrations, on SQLite; and on PostgreSQL where that is."""
+"""The database of jobs: its transactions, its lock, its migrations, on SQLite."""
 
 from __future__ import annotations
 

@@ -222,3 +222,31 @@ async def test_a_client_that_comes_back_is_told_what_it_missed_with_no_gap_and_n
 async def test_a_wrong_number_to_go_on_after_is_refused(server: Server) -> None:
     async with Client.of(server) as client, client.session.get("/ws?after=soon") as response:
         assert response.status == 400
+
+
+async def test_what_is_told_while_a_client_comes_back_is_told_once(client: Client, server: Server, salt: int) -> None:
+    """It connects again and again while a job is told of, each time from the last number that it heard."""
+    assert client.socket is not None
+    await client.socket.close()
+    prompt: dict[str, Any] = {"0": {"class_type": "SmallSum", "inputs": {"a": salt}}}
+    for number in range(1, 40):
+        prompt[str(number)] = {"class_type": "SmallSleep", "inputs": {"ticks": [str(number - 1), 0], "seconds": 0.0}}
+    prompt["0"]["inputs"]["a"] = 3
+    prompt["show"] = {"class_type": "SmallShow", "inputs": {"source": ["39", 0]}}
+    for number in range(1, 40):
+        prompt[str(number)]["inputs"]["salt"] = f"{salt} {number}"
+    job_id = await client.submit(prompt)
+    heard: list[int] = []
+    is_over = False
+    while not is_over:
+        address = f"ws://{server.address}/ws?clientId={client.sid}&after={heard[-1] if heard else 0}"
+        async with websockets.connect(address, max_size=None) as socket:
+            client.socket = socket
+            for _ in range(6):
+                message = await client.next()
+                heard += sequences([message])
+                is_over = message["type"] == "executing" and message["data"] == {"node": None, "prompt_id": job_id}
+                if is_over:
+                    break
+    kept = await client.get(f"/api/jobs/{job_id}/events")
+    assert heard == sequences(kept["events"])

@@ -1,0 +1,1 @@
+"""Node packs written for the de-facto class APIs: loading them, and the modules of the host that they import."""

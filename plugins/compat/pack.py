@@ -1,0 +1,157 @@
+"""One pack of custom nodes: importing it, and what it brings."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import runpy
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from mezzotint.engine.node import NodeSpec
+from mezzotint.plugins.code_version import code_version
+from mezzotint.plugins.hookimpl import hookimpl
+
+from .coroutine import finished
+from .importing import offer, told
+from .instances import Instances
+from .node_class import NodeClass
+from .surroundings import Surroundings, enter
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+log = logging.getLogger("mezzotint.plugins")
+_INSTANCES = Instances()
+
+
+class PackError(Exception):
+    """A pack brings no nodes."""
+
+
+class Pack:
+    """A pack that was imported; a plugin like any other.
+
+    Attributes:
+        classes: its node classes, by class_type.
+    """
+
+    def __init__(self, path: Path, module: ModuleType, host: Surroundings) -> None:
+        self.__name__ = path.stem
+        self.__file__ = module.__file__
+        if path.is_dir():
+            self.__path__ = [str(path)]
+        self._path, self._module, self._host = path, module, host
+        version = code_version(self)  # type: ignore[arg-type]
+        self.classes = [
+            NodeClass(name, cls, title, self.__name__, version, _INSTANCES) for name, cls, title in _found(module)
+        ]
+        for node in self.classes:
+            node.cls.RELATIVE_PYTHON_MODULE = f"custom_nodes.{self.__name__}"  # type: ignore[attr-defined]
+
+    @hookimpl
+    def register_nodes(self, register: Callable[[NodeSpec], NodeSpec]) -> None:
+        """Register the classes. A name that an earlier pack has is taken over; a built-in one is refused."""
+        for node in self.classes:
+            known = self._host.registry.get(node.node_type)
+            if known is not None and known.invocation is not None:
+                log.warning("the node %s of pack '%s' is replaced by that of '%s'", node.node_type, known.plugin,
+                            self.__name__)  # fmt: skip
+                self._host.registry.unregister(known)
+            try:
+                spec = node.spec()
+            except Exception as error:
+                log.warning("pack '%s': the inputs of %s cannot be told yet: %s", self.__name__, node.node_type, error)
+                spec = node.spec_without_inputs()
+            register(spec)
+
+    @hookimpl
+    def register_web_directory(self, register: Callable[[Path], None]) -> None:
+        """Register the scripts for editors that WEB_DIRECTORY or pyproject.toml names."""
+        named = getattr(self._module, "WEB_DIRECTORY", None) or _web_of_project(self._path)
+        if named and self._path.is_dir():
+            register((self._path / named).resolve())
+
+    @hookimpl
+    def register_routes(self, register: Callable[[web.RouteDef], None]) -> None:
+        """Register the routes that the pack added to `PromptServer.instance.routes` since the last pack did."""
+        from .shims.prompt_server import PromptServer
+
+        for route in PromptServer.instance.take_routes(self.__name__):
+            register(route)
+
+
+def pack_paths(folders: tuple[Path, ...]) -> Iterator[Path]:
+    """The packs that lie in the folders: folders with an `__init__.py` and Python files, but for disabled ones."""
+    for folder in folders:
+        for path in sorted(folder.iterdir()):
+            if path.name == "__pycache__" or path.name.startswith(".") or path.name.endswith(".disabled"):
+                continue
+            if path.suffix == ".py" or (path / "__init__.py").is_file():
+                yield path
+
+
+def prepare(paths: list[Path], host: Surroundings) -> None:
+    """Let packs find their host, and run the scripts that are to run before any of them is imported."""
+    enter(host)
+    offer()
+    for path in paths:
+        script = path / "prestartup_script.py"
+        if script.is_file():
+            try:
+                runpy.run_path(str(script))
+            except Exception:
+                log.exception("pack '%s': its prestartup_script.py failed", path.name)
+
+
+def import_pack(path: Path, host: Surroundings) -> Pack:
+    """Import a pack and read its classes.
+
+    Raises:
+        PackError: it brings no nodes. Whatever its code raises.
+    """
+    from .shims.prompt_server import PromptServer
+
+    name = str(path).replace(".", "_x_")
+    file = path / "__init__.py" if path.is_dir() else path
+    places = [str(path)] if path.is_dir() else None
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=places)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with PromptServer.instance.routes_of(path.stem):
+            spec.loader.exec_module(module)
+            return Pack(path, module, host)
+    except BaseException as error:
+        sys.modules.pop(name, None)
+        raise told(error) from error
+
+
+def _found(module: ModuleType) -> list[tuple[str, type, str | None]]:
+    """Class_type, class and title of the nodes of a pack."""
+    mappings = getattr(module, "NODE_CLASS_MAPPINGS", None)
+    if mappings is not None:
+        titles = getattr(module, "NODE_DISPLAY_NAME_MAPPINGS", None) or {}
+        return [(str(name), cls, titles.get(name)) for name, cls in mappings.items()]
+    entrypoint = getattr(module, "comfy_entrypoint", None)
+    if entrypoint is None:
+        raise PackError("it has neither NODE_CLASS_MAPPINGS nor comfy_entrypoint, so it brings no nodes")
+    extension = finished(entrypoint())
+    finished(extension.on_load())
+    schemas: list[Any] = [(cls, cls.GET_SCHEMA()) for cls in finished(extension.get_node_list())]
+    return [(schema.node_id, cls, schema.display_name) for cls, schema in schemas]
+
+
+def _web_of_project(path: Path) -> str | None:
+    try:
+        project = tomllib.loads((path / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    web = project.get("tool", {}).get("comfy", {}).get("web")
+    return web if isinstance(web, str) else None
