@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -62,6 +63,29 @@ async def test_one_request_tells_what_became_of_a_job(client: Client, chain: dic
     detail = await client.get(f"/api/jobs/{failed}")
     assert detail["status"] == "failed"
     assert detail["execution_error"]["exception_message"] == "too much\n"
+
+
+async def test_of_many_jobs_that_come_at_once_no_more_begin_than_there_is_room_for(client: Client, salt: int) -> None:
+    ids = await asyncio.gather(*(client.submit(sleeping(salt + number)) for number in range(5)))
+    statuses = [await status_of(client, job_id) for job_id in ids]
+    assert sorted(statuses) == ["in_progress"] * 2 + ["pending"] * 3
+    assert sorted(await waiting(client)) == sorted(
+        job_id for job_id, status in zip(ids, statuses, strict=True) if status == "pending"
+    )
+    assert (await client.post("/api/jobs/cancel", {"job_ids": ids}))[0] == 200
+    for job_id, status in zip(ids, statuses, strict=True):
+        if status == "in_progress":
+            await client.finished(job_id)
+        assert await status_of(client, job_id) == "cancelled"
+
+
+async def test_a_refused_submission_takes_nobodys_room(client: Client, chain: dict[str, Any]) -> None:
+    job_id, _ = await client.run(chain)
+    for _ in range(3):
+        async with client.session.post("/prompt", json={"prompt": chain, "prompt_id": job_id}) as response:
+            assert (response.status, (await response.json())["error"]["type"]) == (400, "invalid_prompt_id")
+    again, _ = await client.run(chain)
+    assert await status_of(client, again) == "completed"
 
 
 async def test_jobs_are_listed_by_status_and_in_parts(client: Client, chain: dict[str, Any], salt: int) -> None:
