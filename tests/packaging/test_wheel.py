@@ -69,7 +69,7 @@ def run(python: Path, *arguments: str, cwd: Path | None = None) -> str:
 
 
 def test_every_source_file_of_the_checkout_travels(checkout: Path, names: set[str]) -> None:
-    folders = ("engine", "nodes", "plugins", "server", "client", "cli", "workflows")
+    folders = ("engine", "nodes", "plugins", "server", "client", "cli", "workflows", "testing")
     files = [path for folder in folders for path in (checkout / folder).rglob("*") if path.is_file()]
     expected = {f"mezzotint/{path.relative_to(checkout).as_posix()}" for path in files if path.suffix != ".pyc"}
     assert expected - names == set()
