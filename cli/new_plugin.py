@@ -54,8 +54,8 @@ def template_words(name: str) -> dict[str, str]:
     """
     if not _WORD.fullmatch(name) or len(name) > MAX_LENGTH:
         raise NewPluginError(
-            f"'{name}' cannot be the name of a plugin: take a letter first, then lower-case letters and digits, with "
-            f"single hyphens between words, {MAX_LENGTH} at most; such as film-grain"
+            f"'{name}' cannot be the name of a plugin: take a lower-case letter first, then such letters and digits, "
+            f"with single hyphens between words, {MAX_LENGTH} characters at most; such as film-grain"
         )
     package = name.replace("-", "_")
     if keyword.iskeyword(package) or package in {*sys.stdlib_module_names, "mezzotint", "torch", "numpy", "pytest"}:
