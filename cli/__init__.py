@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import warnings
@@ -54,6 +55,8 @@ def _outcome(argv: Sequence[str] | None) -> int | str | None:
             f"Set {TRACEBACK_VARIABLE}=1 to see where.",
             FAILED,
         )
+    finally:
+        gc.enable()
     return 0
 
 
@@ -66,6 +69,8 @@ def _tell(text: str, code: int) -> int:
 
 def _prepare_process() -> None:
     """Keep what libraries say to themselves off the terminal, and any character printable on any terminal."""
+    # Until a host is there: what is imported stays, and looking for garbage in it takes a third of the time of a start.
+    gc.disable()
     for variable, value in _QUIET_LIBRARIES.items():
         os.environ.setdefault(variable, value)
     if not (sys.warnoptions or os.environ.get(TRACEBACK_VARIABLE)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def open_host(
             options[name] = options[name].expanduser().absolute()
     folders = tuple(path.expanduser().absolute() for path in options.pop("custom_nodes", None) or ())
     host = Host(Settings(plugins=named, custom_nodes=folders, **options))
+    gc.enable()  # see `_prepare_process`
     for plugin in host.plugins.found:
         if needs_plugins and plugin.problem and plugin.path in named:
             host.close()

@@ -114,14 +114,15 @@ class Workflow(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    nodes: dict[str, WorkflowNode] = Field(default_factory=dict)
+    # Plain defaults, each instance gets copies: a factory is looked into anew whenever a workflow is made.
+    nodes: dict[str, WorkflowNode] = {}
     ui: dict[str, Any] | None = None
-    extra: dict[str, Any] = Field(default_factory=dict)
-    problems: list[str] = Field(default_factory=list)
-    warnings: list[str] = Field(default_factory=list)
-    upgrades: list[str] = Field(default_factory=list)
-    controls: SkipValidation[dict[str, dict[str, str]]] = Field(default_factory=dict, repr=False)
-    places: SkipValidation[dict[str, dict[str, Place]]] = Field(default_factory=dict, repr=False)
+    extra: dict[str, Any] = {}
+    problems: list[str] = []
+    warnings: list[str] = []
+    upgrades: list[str] = []
+    controls: SkipValidation[dict[str, dict[str, str]]] = Field(default={}, repr=False)
+    places: SkipValidation[dict[str, dict[str, Place]]] = Field(default={}, repr=False)
 
     @classmethod
     def from_api(cls, document: Mapping[str, Any]) -> Workflow:

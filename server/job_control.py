@@ -8,7 +8,7 @@ from typing import Any, Literal
 from mezzotint.plugins.host import Host
 
 from .job import ENDED, Job
-from .job_queue import Entry, JobQueue
+from .job_queue import JobQueue
 from .job_store import JobStore
 from .submission import repeat_job
 from .worker import Worker
@@ -36,7 +36,17 @@ class JobControl:
         Raises:
             KnownJobError: its id is taken. DatabaseError: it could not be written.
         """
-        self._enter(await self._store.add(job))
+        begins = self._worker.keep_room()
+        try:
+            entry = await self._store.add(job, begins=begins)
+        except BaseException:
+            if begins:
+                self._worker.give_up_room()
+            raise
+        self._queue.put(entry)
+        if begins and not self._worker.use_room(entry):
+            await self._store.hand_back(entry.job_id)
+        self._worker.look()
 
     async def cancel(self, job_ids: Iterable[str]) -> list[str]:
         """Stop jobs that run, drop those that wait; returns the ids of those that did either."""
@@ -139,10 +149,6 @@ class JobControl:
         """Let no waiting job begin, or let them again; what runs goes on."""
         self._queue.is_paused = is_paused
         await self._store.set_paused(is_paused)
-        self._worker.look()
-
-    def _enter(self, entry: Entry) -> None:
-        self._queue.put(entry)
         self._worker.look()
 
     async def _require_waiting(self, job_id: str) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from .database import Database
 from .job import ENDED, Job, JobStatus
@@ -60,14 +61,19 @@ class JobStore:
         """What there is to do when the server begins. Blocks."""
         return self._database.read_now(_left_over)
 
-    async def add(self, job: Job) -> Entry:
+    async def add(self, job: Job, *, begins: bool = False) -> Entry:
         """A job was submitted; it outlasts a power cut once this returns.
+
+        Args:
+            begins: it is about to run, so that `start` need not be called: one commit less before its first step.
 
         Raises:
             KnownJobError: its id is taken.
         """
         self._arrival += 1
         row = {**_row(job), "arrival": self._arrival}
+        if begins:
+            row |= {"status": "in_progress", "start_time": now_ms(), "attempts": 1}
         await self._database.written(partial(_add, row), is_durable=True)
         return Entry(job.job_id, job.number, row["arrival"], job.client_id, job.is_fixed, job=job)
 
@@ -205,9 +211,10 @@ def _row(job: Job) -> dict[str, Any]:
 
 
 def _add(row: dict[str, Any], connection: Connection) -> None:
-    if connection.execute(select(jobs.c.id).where(jobs.c.id == row["id"])).first() is not None:
-        raise KnownJobError
-    connection.execute(insert(jobs), row)
+    try:
+        connection.execute(insert(jobs), row)
+    except IntegrityError:
+        raise KnownJobError from None
 
 
 def _updating(job_ids: Sequence[str], changes: Mapping[str, Any]) -> Callable[[Connection], None]:

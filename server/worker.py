@@ -65,6 +65,7 @@ class Worker:
         self._attempts: dict[str, JobAttempt] = {}
         self._stopped: set[str] = set()
         self._release = Release()
+        self._rooms_kept = 0
 
     def start(self) -> None:
         """Begin to take jobs."""
@@ -75,12 +76,30 @@ class Worker:
         """Start what may start: call it whenever the queue changed."""
         while not (self._is_stopping or self._queue.is_paused):
             entry = self._queue.next()
-            if entry is None or not self._has_room(entry):
+            if entry is None or not self._has_room(is_suspect=entry.is_suspect):
                 return
-            self._queue.take(entry)
-            task = asyncio.create_task(self._work(entry))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(entry)
+
+    def keep_room(self) -> bool:
+        """Whether a job that is submitted now may begin as soon as it is on disk. If so, nobody takes its place.
+
+        Then `use_room` or `give_up_room` is to be called.
+        """
+        is_free = not (self._is_stopping or self._queue.is_paused or self._queue.pending_count) and self._has_room()
+        self._rooms_kept += is_free
+        return is_free
+
+    def use_room(self, entry: Entry) -> bool:
+        """Begin the job that room was kept for, which the database has as begun; False when the worker stops."""
+        self._rooms_kept -= 1
+        if not self._is_stopping:
+            self._begin(entry, is_started=True)
+        return not self._is_stopping
+
+    def give_up_room(self) -> None:
+        """The job that room was kept for does not come."""
+        self._rooms_kept -= 1
+        self.look()
 
     async def stop(self, grace: float = 0.0) -> None:
         """Take no more jobs; let those that run finish within `grace` seconds, and hand back the rest.
@@ -124,16 +143,24 @@ class Worker:
         """What runs of a client's, the oldest first."""
         return [attempt for attempt in self._attempts.values() if attempt.job.client_id == client_id]
 
-    def _has_room(self, entry: Entry) -> bool:
+    def _has_room(self, *, is_suspect: bool = False) -> bool:
         """Whether a job may start beside those that run. One that the process died of runs alone."""
         running = self._queue.running.values()
-        if entry.is_suspect or any(other.is_suspect for other in running):
-            return not running
-        return len(running) < self._width
+        count = len(running) + self._rooms_kept
+        if is_suspect or any(other.is_suspect for other in running):
+            return not count
+        return count < self._width
 
-    async def _work(self, entry: Entry) -> None:
+    def _begin(self, entry: Entry, *, is_started: bool = False) -> None:
+        """Run a job from now on; `is_started`: the database knows."""
+        self._queue.take(entry)
+        task = asyncio.create_task(self._work(entry, is_started=is_started))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, entry: Entry, *, is_started: bool) -> None:
         try:
-            await self._run(entry)
+            await self._run(entry, is_started=is_started)
         except Exception:
             log.exception("job %s could not be run, which is a bug of the server", entry.job_id)
         self._stopped.discard(entry.job_id)
@@ -143,9 +170,10 @@ class Worker:
         await self._let_go()
         self.look()
 
-    async def _run(self, entry: Entry) -> None:
+    async def _run(self, entry: Entry, *, is_started: bool) -> None:
         rank = next(self._ranks)
-        await self._store.start(entry.job_id)
+        if not is_started:
+            await self._store.start(entry.job_id)
         record = await self._records.open(entry.job_id, is_resumed=entry.is_resumed, is_suspect=entry.is_suspect)
         try:
             job = entry.job or await restore_job(entry.job_id, self._store, self._host)
