@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-FOLDERS = ("engine", "nodes", "plugins", "server", "client", "cli", "workflows")
+FOLDERS = ("engine", "nodes", "plugins", "server", "client", "cli", "workflows", "testing")
 
 inside = find_packages(include=[pattern for folder in FOLDERS for pattern in (folder, f"{folder}.*")])
 

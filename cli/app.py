@@ -37,6 +37,7 @@ from .option import (
     ServerUrl,
     Token,
 )
+from .plugin_app import plugin_app
 from .plugin_commands import PluginGroup
 from .plugins_app import plugins_app
 
@@ -50,6 +51,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(plugins_app, name="plugins")
+app.add_typer(plugin_app, name="plugin")
 app.add_typer(jobs_app, name="jobs")
 
 

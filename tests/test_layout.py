@@ -13,7 +13,7 @@ import pytest
 import mezzotint
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("engine", "nodes", "plugins", "server", "client", "cli", "workflows")
+FOLDERS = ("engine", "nodes", "plugins", "server", "client", "cli", "workflows", "testing")
 PACKAGED = [ROOT / folder for folder in FOLDERS]
 OURS = [*PACKAGED, ROOT / "mezzotint", ROOT / "bench", ROOT / "tests"]
 
@@ -26,6 +26,7 @@ ALLOWED = {
     "server": {"engine", "nodes", "plugins", "workflows"},
     "client": {"engine"},
     "cli": {"engine", "nodes", "plugins", "workflows", "server", "client"},
+    "testing": {"engine", "nodes", "plugins", "workflows", "server"},
 }
 # A plugin says so by the hook marker and the specifications alone, wherever it lives.
 ALSO_ALLOWED = {"nodes": {"mezzotint.plugins.hookspecs", "mezzotint.plugins.hookimpl"}}

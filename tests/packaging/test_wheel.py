@@ -69,7 +69,7 @@ def run(python: Path, *arguments: str, cwd: Path | None = None) -> str:
 
 
 def test_every_source_file_of_the_checkout_travels(checkout: Path, names: set[str]) -> None:
-    folders = ("engine", "nodes", "plugins", "server", "client", "cli", "workflows")
+    folders = ("engine", "nodes", "plugins", "server", "client", "cli", "workflows", "testing")
     files = [path for folder in folders for path in (checkout / folder).rglob("*") if path.is_file()]
     expected = {f"mezzotint/{path.relative_to(checkout).as_posix()}" for path in files if path.suffix != ".pyc"}
     assert expected - names == set()
@@ -77,7 +77,8 @@ def test_every_source_file_of_the_checkout_travels(checkout: Path, names: set[st
 
 def test_nothing_else_travels(names: set[str]) -> None:
     assert {name.split("/")[0].removesuffix(".dist-info").split("-")[0] for name in names} == {"mezzotint"}
-    assert [name for name in names if "__pycache__" in name or name.endswith(".pyc") or "tests/" in name] == []
+    tests = [name for name in names if "tests/" in name and name.endswith(".py")]
+    assert [name for name in names if "__pycache__" in name or name.endswith(".pyc")] + tests == []
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,9 @@ def test_licences_and_the_command_are_in_the_metadata(wheel: Path, names: set[st
     (metadata,) = {name.split("/")[0] for name in names if ".dist-info/" in name}
     assert {f"{metadata}/licenses/LICENSE", f"{metadata}/licenses/NOTICE"} <= names
     with zipfile.ZipFile(wheel) as archive:
-        assert "mezzotint = mezzotint.cli:main" in archive.read(f"{metadata}/entry_points.txt").decode()
+        entry_points = archive.read(f"{metadata}/entry_points.txt").decode()
+        assert "mezzotint = mezzotint.cli:main" in entry_points
+        assert "[pytest11]\nmezzotint = mezzotint.testing.plugin" in entry_points
         assert "License-Expression: Apache-2.0" in archive.read(f"{metadata}/METADATA").decode()
 
 
