@@ -18,7 +18,7 @@ def vignette(image: Image, strength: Annotated[float, Field(ge=0, le=1), Widget(
 
     height, width = image.shape[1:3]
     gradient = PIL.Image.radial_gradient("L").resize((width, height), PIL.Image.Resampling.BILINEAR)
-    light = 1 - strength * torch.from_numpy(np.array(gradient, np.float32) / 255)
+    light = 1 - strength * torch.from_numpy(np.array(gradient, np.float32) / 255) ** 2
     dark = image.clone()  # what a node is given, it never changes
     dark[..., :3] *= light[..., None]  # a fourth channel is how opaque the picture is
     return dark
