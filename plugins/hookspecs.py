@@ -48,15 +48,16 @@ def register_nodes(register: Callable[[Callable[..., Any] | NodeSpec], NodeSpec]
 
 @hookspec
 def register_samplers(register: Register) -> None:
-    """Call `register(name, sampler)` with each sampler, a generator function of `nodes.samplers`. Return nothing.
+    """Call `register(name, sampler)` with each sampler, a generator function as `nodes.samplers` says. Return nothing.
 
-    Traits: "takes_single_steps", "renoises_mask_afresh", "discards_penultimate"; see `nodes.sampler_names`.
+    Further keyword arguments are handed to the sampler. Traits, which `nodes.sampler_names` explains:
+    "takes_single_steps", "renoises_mask_afresh", "discards_penultimate".
     """
 
 
 @hookspec
 def register_schedules(register: Register) -> None:
-    """Call `register(name, schedule)` with each schedule, a function of `nodes.schedules`. Return nothing."""
+    """Call `register(name, schedule)` with each schedule, a `nodes.schedules.ScheduleFunction`. Return nothing."""
 
 
 @hookspec
