@@ -119,7 +119,7 @@ class Run:
 
     def will_begin(self, step_id: str) -> None:
         if self.record is not None:
-            self.record.began(step_id)
+            self.record.began(step_id, self.plan.parents(step_id))
 
     def began(self, task: Task) -> None:
         self._mailbox.put(partial(self._announce, self.plan.steps[task.step_id], task.started_at))

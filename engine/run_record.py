@@ -40,8 +40,8 @@ class RunRecord(Protocol):
 
     finished: Mapping[str, dict[str, list[Any]] | None]
 
-    def began(self, step_id: str) -> None:
-        """A body of the step is about to be called."""
+    def began(self, step_id: str, parents: Iterable[str]) -> None:
+        """A body of the step is about to be called: the steps whose values it takes are done."""
 
     def claimed(self, step_id: str, ordinal: str) -> FileClaim | None:
         """The file that the step's save of that ordinal was to write in an earlier attempt, or in this."""

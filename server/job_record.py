@@ -82,11 +82,13 @@ class JobRecord:
         self._lock = threading.Lock()
         self._begun: dict[str, None] = {}
 
-    def began(self, step_id: str) -> None:
+    def began(self, step_id: str, parents: Iterable[str]) -> None:
         """Only of suspects is it kept before the step begins; of others `note` tells soon after."""
         if not self._is_suspect:
             return
         with self._lock:
+            for parent in parents:  # the loop may not have heard of their end yet
+                self._begun.pop(parent, None)
             self._begun[step_id] = None
             running = to_json([*self._begun])
         statement = update(jobs).where(jobs.c.id == self._job_id).values(running_steps=running)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ class Record:
         self.begun: list[str] = []
         self.others = others
 
-    def began(self, step_id: str) -> None:
+    def began(self, step_id: str, parents: Iterable[str]) -> None:
+        assert not {*parents} - {*self.begun}
         self.begun.append(step_id)
 
     def claimed(self, step_id: str, ordinal: str) -> FileClaim | None:

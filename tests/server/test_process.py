@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -16,12 +17,15 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from .serving import COMMAND, Client, Server, labels
+from .serving import COMMAND, PATIENCE_S, Client, Server, labels
 
 
-def refusal(*options: str) -> str:
+def refusal(*options: str, home: Path | None = None) -> str:
     """What the command says that does not serve."""
-    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=20, check=False)
+    environment = os.environ if home is None else {**os.environ, "MEZZOTINT_HOME": str(home)}
+    done = subprocess.run(
+        [*COMMAND, *options], capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=environment
+    )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     return done.stderr
@@ -33,25 +37,26 @@ def test_an_address_that_others_can_reach_is_refused() -> None:
     assert "--insecure" in said
 
 
-def test_a_port_that_is_taken_is_refused() -> None:
+def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert f"--port {port}: another program listens there" in refusal("--port", str(port))
+        assert f"--port {port}: another program listens there" in refusal("--port", str(port), home=tmp_path)
 
 
 def test_a_plugin_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "gone.py" in refusal("--port", "0", "--plugin", str(tmp_path / "gone.py"))
 
 
-def test_the_server_and_the_definitions_of_all_nodes_load_without_torch() -> None:
+def test_the_server_and_the_definitions_of_all_nodes_load_without_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from mezzotint.cli import serve; from mezzotint.plugins.host import Host\n"
-        "from mezzotint.server.app import make_app\n"
-        "with Host() as host:\n"
+        "import sys; from mezzotint.cli import serve; from mezzotint.plugins.host import Host, Settings\n"
+        "from pathlib import Path; from mezzotint.server.app import make_app\n"
+        "with Host(Settings(home=Path(sys.argv[1]))) as host:\n"
         "    make_app(host); [host.definitions[name] for name in host.definitions]\n"
         "    print({'torch', 'diffusers', 'transformers', 'PIL', 'scipy'} & sys.modules.keys())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert done.stdout.strip() == "set()"
 
 
