@@ -114,10 +114,14 @@ class JobRecord:
 
     def note(self, progress: Progress) -> None:
         """Keep how far the attempt is; nobody waits for it."""
-        if self._is_suspect:  # what has begun is known here before it is told
-            with self._lock:
-                progress = progress._replace(running=tuple(self._begun))
-        self._database.write(partial(_note, self._job_id, progress))
+        self._database.write(lambda connection: _note(self._job_id, self._as_known_now(progress), connection))
+
+    def _as_known_now(self, progress: Progress) -> Progress:
+        """Of suspects what has begun is known here before it is told: seen when it is written, else it might be old."""
+        if not self._is_suspect:
+            return progress
+        with self._lock:
+            return progress._replace(running=tuple(self._begun))
 
 
 def forget_records(connection: Connection, job_ids: Iterable[str]) -> None:
