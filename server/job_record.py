@@ -81,6 +81,7 @@ class JobRecord:
         self._records, self._database, self._job_id, self._is_suspect = records, database, job_id, is_suspect
         self._lock = threading.Lock()
         self._begun: dict[str, None] = {}
+        self._ended: set[str] = set()
 
     def began(self, step_id: str, parents: Iterable[str]) -> None:
         """Only of suspects is it kept before the step begins; of others `note` tells soon after."""
@@ -88,16 +89,19 @@ class JobRecord:
             return
         with self._lock:
             for parent in parents:  # the loop may not have heard of their end yet
-                self._begun.pop(parent, None)
+                self._end(parent)
             self._begun[step_id] = None
-            running = to_json([*self._begun])
-        statement = update(jobs).where(jobs.c.id == self._job_id).values(running_steps=running)
-        self._database.write(lambda connection: connection.execute(statement)).result()
+            progress = Progress(len(self._ended), tuple(self._begun), {})
+        self._database.write(partial(_note, self._job_id, progress)).result()
 
     def ended(self, step_id: str) -> None:
         """The step is not what the process dies of."""
         with self._lock:
-            self._begun.pop(step_id, None)
+            self._end(step_id)
+
+    def _end(self, step_id: str) -> None:
+        self._begun.pop(step_id, None)
+        self._ended.add(step_id)
 
     def claimed(self, step_id: str, ordinal: str) -> FileClaim | None:
         """The file of a save, if it is known."""

@@ -127,9 +127,7 @@ async def test_a_job_that_the_process_dies_of_is_set_aside_and_the_rest_finish(t
             assert (await client.finished(job_id))["status"]["completed"] is True
         detail = await client.get(f"/api/jobs/{fatal}")
     server.stop()
-    # Three of the step that it dies of. Before, it may have died of what looked like step 1, and that step 1 finished
-    # may have been written down by a later attempt only: each begins the count anew.
-    assert deaths in (3, 4, 5)
+    assert deaths in (3, 4)  # a step may have finished in the first attempt after what was last written down
     assert detail["status"] == "failed"
     assert "step 2 (CrashExit)" in detail["execution_error"]["exception_message"]
     assert [path.read_text() for path in (tmp_path / "output").glob("whole*")] != []
