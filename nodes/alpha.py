@@ -8,6 +8,7 @@ from mezzotint.engine.node import node
 
 from .image import resized
 from .latent import cycled
+from .mask import batched
 from .ports import Image, Mask
 from .resize import resize
 
@@ -36,7 +37,7 @@ def join_image_with_alpha(image: Image, alpha: Mask) -> Image:
     """
     import torch
 
-    count = max(len(image), len(_batched(alpha)))
+    count = max(len(image), len(batched(alpha)))
     mask = _fitted(alpha, image.shape[1], image.shape[2], count)
     return torch.cat([cycled(image[..., :3], count), (1 - mask).unsqueeze(-1).to(image)], -1)
 
@@ -103,8 +104,4 @@ def _unmultiplied(colours: Tensor, alpha: Tensor) -> Tensor:
 
 def _fitted(mask: Tensor, height: int, width: int, count: int) -> Tensor:
     """[count, height, width]."""
-    return cycled(resize(_batched(mask).unsqueeze(1), width, height, "bilinear").squeeze(1), count)
-
-
-def _batched(mask: Tensor) -> Tensor:
-    return mask.reshape(-1, *mask.shape[-2:])
+    return cycled(resize(batched(mask).unsqueeze(1), width, height, "bilinear").squeeze(1), count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,9 @@ from mezzotint.engine.widget import Widget
 
 from .ports import Image, Mask
 from .resize import MAX_RESOLUTION, require_memory
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Channel = Literal["red", "green", "blue", "alpha"]
 CHANNELS = ("red", "green", "blue", "alpha")
@@ -46,7 +49,7 @@ def mask_to_image(mask: Mask) -> Image:
     Returns:
         float32 [B, H, W, 3].
     """
-    return mask.reshape(-1, *mask.shape[-2:], 1).expand(-1, -1, -1, 3).clone()
+    return batched(mask).unsqueeze(-1).expand(-1, -1, -1, 3).clone()
 
 
 @node("InvertMask", category="mask")
@@ -71,3 +74,8 @@ def solid_mask(
 
     require_memory(f"a mask of {width}x{height}", height, width)
     return torch.full((1, height, width), value)
+
+
+def batched(mask: Tensor) -> Tensor:
+    """[B, H, W], of [H, W] too."""
+    return mask.reshape(-1, *mask.shape[-2:])

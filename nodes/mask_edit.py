@@ -11,6 +11,7 @@ from mezzotint.engine.widget import Widget
 
 from .composite import ramp
 from .latent import cycled
+from .mask import batched
 from .ports import Image, Mask
 from .resize import MAX_RESOLUTION
 
@@ -37,7 +38,7 @@ def image_color_to_mask(image: Image, color: Colour = 0) -> Mask:
 @node("CropMask", category="mask")
 def crop_mask(mask: Mask, x: Offset = 0, y: Offset = 0, width: Side = 512, height: Side = 512) -> Mask:
     """Cut a rectangle out of a mask; what would lie outside is left out, at least one pixel remains."""
-    mask = _batched(mask)
+    mask = batched(mask)
     x, y = min(x, mask.shape[2] - 1), min(y, mask.shape[1] - 1)
     return mask[:, y : y + height, x : x + width].clone()
 
@@ -47,8 +48,8 @@ def mask_composite(
     destination: Mask, source: Mask, x: Offset = 0, y: Offset = 0, operation: Operation = "multiply"
 ) -> Mask:
     """Combine a mask with another that lies on it with its corner at (x, y). `and`, `or`, `xor` round both first."""
-    result = _batched(destination).clone()
-    over = cycled(_batched(source), len(result)).to(result)
+    result = batched(destination).clone()
+    over = cycled(batched(source), len(result)).to(result)
     place = result[:, y : y + over.shape[1], x : x + over.shape[2]]
     over = over[:, : place.shape[1], : place.shape[2]]
     place.copy_(_combined(place, over, operation))
@@ -58,7 +59,7 @@ def mask_composite(
 @node("FeatherMask", category="mask")
 def feather_mask(mask: Mask, left: Margin = 0, top: Margin = 0, right: Margin = 0, bottom: Margin = 0) -> Mask:
     """Let a mask fade towards its edges, linearly over so many pixels."""
-    mask = _batched(mask)
+    mask = batched(mask)
     height, width = mask.shape[1:]
     down = ramp(height, top) * ramp(height, bottom).flip(0)
     across = ramp(width, left) * ramp(width, right).flip(0)
@@ -74,7 +75,7 @@ def grow_mask(
     tapered_corners: bool = True,
 ) -> Mask:
     """Let what is selected grow in all directions, or only along rows and columns with tapered corners, or shrink."""
-    grown = _batched(mask)
+    grown = batched(mask)
     if expand < 0:
         return 1 - _grown(1 - grown, -expand, is_tapered=tapered_corners)
     return _grown(grown, expand, is_tapered=tapered_corners)
@@ -106,8 +107,3 @@ def _grown(mask: Tensor, times: int, *, is_tapered: bool) -> Tensor:
         down = max_pool2d(mask, (3, 1), 1, (1, 0))
         mask = down.maximum(max_pool2d(mask, (1, 3), 1, (0, 1))) if is_tapered else max_pool2d(down, (1, 3), 1, (0, 1))
     return mask
-
-
-def _batched(mask: Tensor) -> Tensor:
-    """[B, H, W], of [H, W] too."""
-    return mask.reshape(-1, *mask.shape[-2:])
