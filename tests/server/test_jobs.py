@@ -128,6 +128,7 @@ async def test_waiting_jobs_are_moved_and_given_priorities(client: Client, chain
         assert (await client.post("/api/jobs/cancel", {"job_ids": first}))[0] == 400
     heard = await client.until("executing", node=None, prompt_id=third)
     assert [start["prompt_id"] for start in of_kind(heard, "execution_start")] == [first, third]
+    await client.finished(first)  # the two run side by side
     status, body = await client.post(f"/api/jobs/{first}/move", {"to": "front"})
     assert (status, body) == (409, {"error": "The job does not wait: it is completed"})
 
