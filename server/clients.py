@@ -27,7 +27,8 @@ class Connection:
         sid: the client's id. backlog: what is sent before all that is put, as fast as the client takes it.
 
     Attributes:
-        socket: what it is sent over. dropped_previews: how many were not sent, since the client was slow and a later one came.
+        socket: what it is sent over.
+        dropped_previews: how many were not sent, since the client was slow and a later one came.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What packs ask of the server that they are loaded into. `PromptServer.instance` passes it on; see `server/pack_link.py`."""
+"""What packs ask of the server that they are loaded into; `PromptServer.instance` passes it on."""
 
 from __future__ import annotations
 
