@@ -6,7 +6,7 @@ x = (1 - sigma) * x0 + sigma * noise). Input scaling, timesteps and the network'
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from .model_sampling import ModelSampling
+from .network_inputs import CONCAT, ItemInputs, as_keywords
+
+Steering = Callable[[Tensor, Tensor, Tensor, Mapping[str, Tensor]], Mapping[str, Any]]
+"""(sample, timestep, tokens, inputs) as the network takes them → further keyword arguments of the network."""
 
 MAX_LEVELS = 10_000
 """How many noise levels are remembered with their timestep on the device."""
@@ -60,6 +64,7 @@ class Denoiser:
         network: called as diffusers' U-Nets are. sampling: noise levels and prediction.
         device, dtype: where the network is and computes in. activations: for `estimate_nbytes`.
         conditioning_width: D of the conditioning it takes; None where any may do.
+        item_inputs: what it is given of the options of a conditioning's items; None where nothing.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class Denoiser:
         dtype: torch.dtype,
         activations: ActivationShape,
         conditioning_width: int | None = None,
+        item_inputs: ItemInputs | None = None,
     ) -> None:
         self.network = network
         self.sampling = sampling
@@ -77,6 +83,7 @@ class Denoiser:
         self.dtype = dtype
         self.activations = activations
         self.conditioning_width = conditioning_width
+        self.item_inputs = item_inputs
         self._levels: dict[float, _Level] = {}
 
     def predict(
@@ -84,7 +91,8 @@ class Denoiser:
         x: Tensor,
         sigma: float | Sequence[float] | Tensor,
         conditioning: Tensor,
-        options: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
+        steering: Steering | None = None,
     ) -> Tensor:
         """The predicted clean latent: one forward for the whole batch.
 
@@ -92,22 +100,34 @@ class Denoiser:
             x: float32 [B, C, h, w] on the device, at noise level `sigma`.
             sigma: one level for all, or one for each of the batch ([B]; a tensor lies on the CPU, since it is read).
             conditioning: cross-attention input [B, T, D] on the device, of any floating dtype.
-            options: further keyword arguments of the network.
+            inputs: further ones, named as from `ItemInputs`, [B, ...] on the device.
+            steering: says what else the network is given, when its other inputs are known.
 
         Returns:
             float32 [B, C, h, w] on the device; a new tensor.
         """
         if isinstance(sigma, float | int):
-            return self._predict(x, self._level(float(sigma)), conditioning, options)
+            return self._predict(x, self._level(float(sigma)), conditioning, inputs, steering)
         sigmas: Sequence[float] = sigma.tolist() if isinstance(sigma, Tensor) else sigma
-        if len(set(sigmas)) == 1:
-            return self._predict(x, self._level(sigmas[0]), conditioning, options)
-        return self._predict(x, self._made(sigmas), conditioning, options)
+        level = self._level(sigmas[0]) if len(set(sigmas)) == 1 else self._made(sigmas)
+        return self._predict(x, level, conditioning, inputs, steering)
 
-    def _predict(self, x: Tensor, level: _Level, conditioning: Tensor, options: Mapping[str, Any] | None) -> Tensor:
+    def _predict(
+        self,
+        x: Tensor,
+        level: _Level,
+        conditioning: Tensor,
+        inputs: Mapping[str, Tensor] | None,
+        steering: Steering | None,
+    ) -> Tensor:
         c_in, c_skip, c_out, timestep = level
-        model_input, context = _as(x * c_in, self.dtype), _as(conditioning, self.dtype)
-        output = self.network(model_input, timestep, context, return_dict=False, **(options or {}))[0]
+        model_input, tokens = _as(x * c_in, self.dtype), _as(conditioning, self.dtype)
+        keywords = as_keywords(inputs) if inputs else {}
+        if steering is not None:
+            keywords.update(steering(model_input, timestep, tokens, inputs or {}))
+        if inputs and CONCAT in inputs:
+            model_input = torch.cat([model_input, _as(inputs[CONCAT], self.dtype)], dim=1)
+        output = self.network(model_input, timestep, tokens, return_dict=False, **keywords)[0]
         return torch.addcmul(x * c_skip, _as(output, torch.float32), c_out)
 
     def _level(self, sigma: float) -> _Level:

@@ -18,8 +18,9 @@ from mezzotint.nodes.denoise import Denoise
 from mezzotint.nodes.guidance import BasicGuider, CFGGuider, guided
 from mezzotint.nodes.model_sampling import ModelSampling
 from mezzotint.nodes.noise_value import NoNoise, SeededNoise
-from mezzotint.nodes.prompts import ConditioningError, Prompts
+from mezzotint.nodes.prompts import Prompts
 from mezzotint.nodes.recipe import Recipe, Source
+from mezzotint.nodes.region import ConditioningError
 from mezzotint.nodes.sampler_value import DiffusersSampler, NamedSampler
 from mezzotint.nodes.schedules import DiscreteSigmas
 
@@ -119,7 +120,7 @@ def test_one_text_serves_a_whole_batch_and_several_texts_take_turns(context: Con
     assert (answer[1] - x).mean((1, 2, 3)).tolist() == pytest.approx([1.0, 5.0, 1.0, 5.0], abs=1e-6)
 
 
-@pytest.mark.parametrize("option", ["area", "mask", "control", "attention_mask", "gligen", "something_new"])
+@pytest.mark.parametrize("option", ["attention_mask", "gligen", "something_new"])
 def test_an_option_that_is_not_done_is_refused_by_name(context: Context, option: str) -> None:
     with pytest.raises(ConditioningError, match=f"'{option}'"):
         predictions(context, [item(1.0, **{option: 1})])
@@ -127,11 +128,11 @@ def test_an_option_that_is_not_done_is_refused_by_name(context: Context, option:
 
 def test_prompts_are_prepared_once_for_all_steps_of_a_batch(denoiser: Any) -> None:
     prompts = Prompts(([item(1.0)], [item(5.0)]))
-    ready = prompts.ready(2, denoiser)
-    assert prompts.ready(2, denoiser) is ready
+    ready = prompts.ready((2, 4, 2, 2), denoiser)
+    assert prompts.ready((2, 4, 2, 2), denoiser) is ready
     assert ready.joined is not None
     assert ready.joined.flatten().tolist() == [1.0, 1.0, 5.0, 5.0]
-    assert prompts.ready(1, denoiser) is not ready
+    assert prompts.ready((1, 4, 2, 2), denoiser) is not ready
 
 
 def test_options_of_other_families_of_models_change_nothing(context: Context) -> None:

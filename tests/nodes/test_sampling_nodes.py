@@ -27,7 +27,7 @@ from mezzotint.nodes.latent import empty_latent_image, latent_from_batch, set_la
 from mezzotint.nodes.model_sampling import model_sampling
 from mezzotint.nodes.noise import initial_noise
 from mezzotint.nodes.noise_levels import NoiseLevelError
-from mezzotint.nodes.prompts import ConditioningError
+from mezzotint.nodes.region import ConditioningError
 
 SEED = 2**63 + 5
 PROMPT = "a red apple"
