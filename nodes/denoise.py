@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mezzotint.engine.errors import OutOfMemoryError
 from mezzotint.engine.request import Request
 
-from .network_inputs import Control, NetworkCall
-from .prompts import Item, Prompts, ReadyPrompts
+from .control import Control, ControlledForward
+from .prompts import Item, Prompts, ReadyPrompts, joined
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mezzotint.engine.context import Context
 
-    from .denoiser import Denoiser
+    from .denoiser import Denoiser, Steering
+    from .network_call import NamedTensors
     from .ports import Conditioning
     from .recipe import Recipe
 
@@ -91,17 +92,13 @@ def _predictions(requests: Sequence[Denoise], denoiser: Denoiser, context: Conte
     return _weighed(requests, prompts, denoiser, context)
 
 
-def _plain(
-    request: Denoise, tokens: Tensor, inputs: Mapping[str, Tensor] | None, denoiser: Denoiser
-) -> Sequence[Tensor]:
+def _plain(request: Denoise, tokens: Tensor, inputs: NamedTensors, denoiser: Denoiser) -> Sequence[Tensor]:
     """The usual case, with little ceremony: after each forward this runs with the processor's caches cold."""
     import torch
 
     x, count = request.x, request.x.shape[0]
     times = tokens.shape[0] // count
     repeated = x.expand(times, *x.shape[1:]) if count == 1 else torch.cat([x] * times)
-    if inputs is None:
-        return denoiser.predict(repeated, request.sigma, tokens).split_with_sizes([count] * times)
     return denoiser.predict(repeated, request.sigma, tokens, inputs).split_with_sizes([count] * times)
 
 
@@ -167,27 +164,20 @@ def _forward(batch: list[_Evaluation], denoiser: Denoiser, context: Context) -> 
 
     counts = [evaluation.request.x.shape[0] for evaluation in batch]
     x = torch.cat([evaluation.x for evaluation in batch])
-    tokens = torch.cat([evaluation.item.tokens for evaluation in batch])
+    tokens, inputs = joined([evaluation.item for evaluation in batch])
     sigmas = [e.request.sigma for e, count in zip(batch, counts, strict=True) for _ in range(count)]
-    inputs = {name: torch.cat([e.item.inputs[name] for e in batch]) for name in batch[0].item.inputs}
-    if batch[0].control is not None:
-        denoised = denoiser.predict(x, sigmas, tokens, inputs, _steering(batch, batch[0].control, counts, context))
-    elif inputs:
-        denoised = denoiser.predict(x, sigmas, tokens, inputs)
-    else:
-        denoised = denoiser.predict(x, sigmas, tokens)
-    return denoised.split_with_sizes(counts)
+    if batch[0].control is None:
+        return denoiser.predict(x, sigmas, tokens, inputs).split_with_sizes(counts)
+    steering = _steering(batch[0], batch[0].control, counts, context)
+    return denoiser.predict(x, sigmas, tokens, inputs, steering=steering).split_with_sizes(counts)
 
 
-def _steering(
-    batch: list[_Evaluation], control: Control, counts: Sequence[int], context: Context
-) -> Callable[[Tensor, Tensor, Tensor, Mapping[str, Tensor]], Mapping[str, Any]]:
+def _steering(evaluation: _Evaluation, control: Control, counts: Sequence[int], context: Context) -> Steering:
     latents = [k for count in counts for k in range(count)]
-    box, shape = batch[0].item.box, batch[0].request.x.shape
+    box, (height, width) = evaluation.item.box, evaluation.request.x.shape[-2:]
 
-    def steer(sample: Tensor, timestep: Tensor, tokens: Tensor, inputs: Mapping[str, Tensor]) -> Mapping[str, Any]:
-        call = NetworkCall(sample, timestep, tokens, inputs, latents, box, (shape[-2], shape[-1]))
-        return control.inputs(call, context)
+    def steer(x: Tensor, timestep: Tensor, tokens: Tensor, inputs: NamedTensors) -> Mapping[str, Any]:
+        return control.options(ControlledForward(x, timestep, tokens, inputs, latents, box, (height, width)), context)
 
     return steer
 

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from .model_sampling import ModelSampling
-from .network_inputs import CONCAT, ItemInputs, as_keywords
+from .network_call import NamedTensors, NetworkCall, Target, UNetCall
 
-Steering = Callable[[Tensor, Tensor, Tensor, Mapping[str, Tensor]], Mapping[str, Any]]
-"""(sample, timestep, tokens, inputs) as the network takes them → further keyword arguments of the network."""
-
+Steering = Callable[[Tensor, Tensor, Tensor, NamedTensors], Mapping[str, Any]]
+"""(x, timestep, tokens, inputs), all as the network takes them → further keyword arguments of the network."""
 MAX_LEVELS = 10_000
 """How many noise levels are remembered with their timestep on the device."""
+TEXT_ONLY = UNetCall()
+NOTHING: Mapping[str, Any] = {}
 
 
 class _Level(NamedTuple):
@@ -61,10 +62,10 @@ class Denoiser:
     """A diffusion network on its device.
 
     Args:
-        network: called as diffusers' U-Nets are. sampling: noise levels and prediction.
+        network: of the diffusion model. sampling: noise levels and prediction.
         device, dtype: where the network is and computes in. activations: for `estimate_nbytes`.
         conditioning_width: D of the conditioning it takes; None where any may do.
-        item_inputs: what it is given of the options of a conditioning's items; None where nothing.
+        call: how the network is called; as a U-Net that takes nothing but text, if not said.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Denoiser:
         dtype: torch.dtype,
         activations: ActivationShape,
         conditioning_width: int | None = None,
-        item_inputs: ItemInputs | None = None,
+        call: NetworkCall = TEXT_ONLY,
     ) -> None:
         self.network = network
         self.sampling = sampling
@@ -83,15 +84,20 @@ class Denoiser:
         self.dtype = dtype
         self.activations = activations
         self.conditioning_width = conditioning_width
-        self.item_inputs = item_inputs
+        self.call = call
         self._levels: dict[float, _Level] = {}
+
+    def inputs(self, options: Mapping[str, Any], target: Target) -> NamedTensors:
+        """What the network takes of a conditioning's item beside its tokens: `NetworkCall.inputs`."""
+        return self.call.inputs(options, target)
 
     def predict(
         self,
         x: Tensor,
         sigma: float | Sequence[float] | Tensor,
         conditioning: Tensor,
-        inputs: Mapping[str, Tensor] | None = None,
+        inputs: NamedTensors = NOTHING,
+        options: Mapping[str, Any] = NOTHING,
         steering: Steering | None = None,
     ) -> Tensor:
         """The predicted clean latent: one forward for the whole batch.
@@ -100,34 +106,34 @@ class Denoiser:
             x: float32 [B, C, h, w] on the device, at noise level `sigma`.
             sigma: one level for all, or one for each of the batch ([B]; a tensor lies on the CPU, since it is read).
             conditioning: cross-attention input [B, T, D] on the device, of any floating dtype.
-            inputs: further ones, named as from `ItemInputs`, [B, ...] on the device.
-            steering: says what else the network is given, when its other inputs are known.
+            inputs: what the network takes beside, by `inputs`; [B, ...] each, on the device, of any dtype.
+            options: further keyword arguments of the network. steering: gives more of them for this one forward.
 
         Returns:
             float32 [B, C, h, w] on the device; a new tensor.
         """
         if isinstance(sigma, float | int):
-            return self._predict(x, self._level(float(sigma)), conditioning, inputs, steering)
+            return self._predict(x, self._level(float(sigma)), conditioning, inputs, options, steering)
         sigmas: Sequence[float] = sigma.tolist() if isinstance(sigma, Tensor) else sigma
-        level = self._level(sigmas[0]) if len(set(sigmas)) == 1 else self._made(sigmas)
-        return self._predict(x, level, conditioning, inputs, steering)
+        if len(set(sigmas)) == 1:
+            return self._predict(x, self._level(sigmas[0]), conditioning, inputs, options, steering)
+        return self._predict(x, self._made(sigmas), conditioning, inputs, options, steering)
 
     def _predict(
         self,
         x: Tensor,
         level: _Level,
         conditioning: Tensor,
-        inputs: Mapping[str, Tensor] | None,
+        inputs: NamedTensors,
+        options: Mapping[str, Any],
         steering: Steering | None,
     ) -> Tensor:
         c_in, c_skip, c_out, timestep = level
-        model_input, tokens = _as(x * c_in, self.dtype), _as(conditioning, self.dtype)
-        keywords = as_keywords(inputs) if inputs else {}
+        model_input, context = _as(x * c_in, self.dtype), _as(conditioning, self.dtype)
+        further = {name: _as(tensor, self.dtype) for name, tensor in inputs.items()} if inputs else inputs
         if steering is not None:
-            keywords.update(steering(model_input, timestep, tokens, inputs or {}))
-        if inputs and CONCAT in inputs:
-            model_input = torch.cat([model_input, _as(inputs[CONCAT], self.dtype)], dim=1)
-        output = self.network(model_input, timestep, tokens, return_dict=False, **keywords)[0]
+            options = {**options, **steering(model_input, timestep, context, further)}
+        output = self.call.forward(self.network, model_input, timestep, context, further, options)
         return torch.addcmul(x * c_skip, _as(output, torch.float32), c_out)
 
     def _level(self, sigma: float) -> _Level:

@@ -6,12 +6,13 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .network_inputs import CONCAT, Control, item_inputs_of
-from .region import Box, ConditioningError, box_of, weight_map
+from .network_call import CONCAT, ConditioningError, NamedTensors, Target, for_each
+from .region import Box, box_of, weight_map
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .control import Control
     from .denoiser import Denoiser
     from .ports import Conditioning
     from .schedules import ModelSigmas
@@ -24,13 +25,13 @@ WEIGHING = frozenset(
 )  # fmt: skip
 """Options of a conditioning's item that say how much it counts, when and where, and what steers it."""
 
-FOR_SOME_NETWORKS = frozenset(
+FOR_NETWORKS = frozenset(
     {
         "pooled_output", "guidance", "width", "height", "crop_w", "crop_h", "target_width", "target_height",
         "aesthetic_score", "concat_latent_image", "concat_mask",
     }
 )  # fmt: skip
-"""Options for networks that have an input for them; others leave them alone."""
+"""Options that networks read which have an input for them (`network_call`), and others leave alone."""
 
 
 class Item(NamedTuple):
@@ -38,7 +39,8 @@ class Item(NamedTuple):
 
     Attributes:
         column: which conditioning it belongs to. tokens: [B, T, D], a text for each latent of the batch.
-        inputs: of the network, [B, ...] each. box: the part of the latent that is evaluated; None for all of it.
+        inputs: what the network takes beside, [B, ...] each.
+        box: the part of the latent that is evaluated; None for all of it.
         strength: how much it counts, while sigma is from `low` to `high`. weight: strength for each cell of the box,
             [1 or B, 1, h, w], where that differs. control: what steers it, or None.
         shapes: what it must agree in with others to be one forward with them.
@@ -46,7 +48,7 @@ class Item(NamedTuple):
 
     column: int
     tokens: Tensor
-    inputs: Mapping[str, Tensor]
+    inputs: NamedTensors
     box: Box | None
     strength: float
     weight: Tensor | None
@@ -67,12 +69,13 @@ class ReadyPrompts(NamedTuple):
 
     Attributes:
         items: all evaluations. joined: their tokens [items * B, T, D] where each conditioning is one item that always
-            counts everywhere, all of one shape: then they can be one forward as they are. inputs: likewise; or None.
+            counts everywhere, all of one shape: then they can be one forward as they are.
+        inputs: theirs, joined likewise.
     """
 
     items: Sequence[Item]
-    joined: Tensor | None = None
-    inputs: Mapping[str, Tensor] | None = None
+    joined: Tensor | None
+    inputs: NamedTensors
 
 
 class Prompts:
@@ -107,8 +110,6 @@ class Prompts:
 
 
 def _ready(conditionings: Sequence[Conditioning], shape: Sequence[int], denoiser: Denoiser) -> ReadyPrompts:
-    import torch
-
     drafts = [
         _draft(column, tokens, options, shape, denoiser)
         for column, conditioning in enumerate(conditionings)
@@ -116,11 +117,19 @@ def _ready(conditionings: Sequence[Conditioning], shape: Sequence[int], denoiser
     ]
     items = [_item(draft, shape, denoiser) for draft in _steered(_paired(drafts, len(conditionings)))]
     is_one_each = [item.column for item in items] == [*range(len(conditionings))]
-    is_of_one_shape = len({item.shapes for item in items}) == 1
-    if not (is_one_each and is_of_one_shape and all(item.is_plain for item in items)):
-        return ReadyPrompts(items)
+    if is_one_each and len({item.shapes for item in items}) == 1 and all(item.is_plain for item in items):
+        return ReadyPrompts(items, *joined(items))
+    return ReadyPrompts(items, None, {})
+
+
+def joined(items: Sequence[Item]) -> tuple[Tensor, NamedTensors]:
+    """The tokens and inputs of items of equal shapes, along the batch."""
+    import torch
+
+    if len(items) == 1:
+        return items[0].tokens, items[0].inputs
     inputs = {name: torch.cat([item.inputs[name] for item in items]) for name in items[0].inputs}
-    return ReadyPrompts(items, torch.cat([item.tokens for item in items]), inputs or None)
+    return torch.cat([item.tokens for item in items]), inputs
 
 
 class _Draft(NamedTuple):
@@ -135,13 +144,10 @@ class _Draft(NamedTuple):
 
 def _draft(column: int, tokens: Tensor, options: Mapping[str, Any], shape: Sequence[int], denoiser: Denoiser) -> _Draft:
     _require_width(tokens, denoiser.conditioning_width)
-    reader = item_inputs_of(denoiser)
-    read = reader.options if reader else frozenset()
-    if unknown := options.keys() - WEIGHING - FOR_SOME_NETWORKS - read:
+    if unknown := options.keys() - WEIGHING - FOR_NETWORKS:
         names = ", ".join(f"'{name}'" for name in sorted(unknown))
         raise ConditioningError(
-            f"a conditioning carries {names}, which sampling with this model does not know; leave out the node that "
-            f"sets it"
+            f"a conditioning carries {names}, which sampling does not know; leave out the node that sets it"
         )
     return _Draft(column, tokens, options, options, box_of(options, shape))
 
@@ -194,36 +200,27 @@ def _steered(drafts: Sequence[_Draft]) -> list[_Draft]:
 
 
 def _item(draft: _Draft, shape: Sequence[int], denoiser: Denoiser) -> Item:
-    options, box, device = draft.options, draft.box, denoiser.device
-    tokens = _for_each(draft.tokens.to(device), shape[0])
-    inputs = _inputs(draft.text, box, shape, denoiser)
+    options, box, sampling = draft.options, draft.box, denoiser.sampling
+    target = Target(tuple(shape), draft.column, sampling, denoiser.device)
+    tokens = for_each(draft.tokens.to(target.device), shape[0])
+    inputs = dict(denoiser.inputs(draft.text, target))
+    if box is not None and CONCAT in inputs:
+        inputs[CONCAT] = box.of(inputs[CONCAT])
     strength = float(options.get("strength", 1.0))
     weight = weight_map(options, box, shape)
-    low, high = _range(options, denoiser.sampling.sigmas)
-    size = None if box is None else box[2:]
+    low, high = _range(options, sampling.sigmas)
     return Item(
         draft.column,
         tokens,
         inputs,
         box,
         strength,
-        weight if weight is None else weight.to(device) * strength,
+        None if weight is None else weight.to(target.device) * strength,
         low,
         high,
         options.get("control"),
-        (tokens.shape[1:], size, tuple(sorted((name, tensor.shape[1:]) for name, tensor in inputs.items()))),
+        (tokens.shape[1:], box and box[2:], *((name, tensor.shape[1:]) for name, tensor in inputs.items())),
     )
-
-
-def _inputs(options: Mapping[str, Any], box: Box | None, shape: Sequence[int], denoiser: Denoiser) -> dict[str, Tensor]:
-    reader = item_inputs_of(denoiser)
-    if reader is None:
-        return {}
-    made = reader(options, shape)
-    inputs = {name: _for_each(tensor.to(denoiser.device), shape[0]) for name, tensor in made.items()}
-    if box is not None and CONCAT in inputs:
-        inputs[CONCAT] = box.of(inputs[CONCAT])
-    return inputs
 
 
 def _range(options: Mapping[str, Any], levels: ModelSigmas) -> tuple[float, float]:
@@ -231,13 +228,3 @@ def _range(options: Mapping[str, Any], levels: ModelSigmas) -> tuple[float, floa
     start, end = options.get("start_percent", 0.0), options.get("end_percent", 1.0)
     low = 0.0 if end >= 1 else levels.percent_to_sigma(end)
     return low, math.inf if start <= 0 else levels.percent_to_sigma(start)
-
-
-def _for_each(tensor: Tensor, count: int) -> Tensor:
-    """Entries for each latent of a batch, [count, ...]; fewer are repeated from the first."""
-    given = len(tensor)
-    if given == count:
-        return tensor
-    if given == 1:
-        return tensor.expand(count, *tensor.shape[1:])
-    return tensor.repeat(-(-count // given), *[1] * (tensor.ndim - 1))[:count]

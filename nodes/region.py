@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mezzotint.engine.errors import MezzotintError
+from .network_call import ConditioningError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,10 +19,6 @@ SMALLEST_BOUNDS = 8
 """The smallest side of an area that is cut out by the bounds of a mask."""
 PERCENTAGE = "percentage"
 """What an area in shares of the picture begins with."""
-
-
-class ConditioningError(MezzotintError):
-    """A conditioning asks for something that is not done."""
 
 
 class Box(NamedTuple):

@@ -166,42 +166,32 @@ def test_half_precision_networks_take_and_give_float32() -> None:
     assert {tensor.dtype for tensor in (network.given[0][0], network.given[0][2])} == {torch.float16}
 
 
-class Open(Echo):
-    """A network that takes any arguments and remembers them."""
+def test_options_reach_the_network() -> None:
+    class Optional(Echo):
+        def forward(self, *args: Any, hint: str = "", **options: Any) -> tuple[Tensor]:
+            assert hint == "yes"
+            return super().forward(*args, **options)
 
-    def forward(self, *args: Any, return_dict: bool, **more: Any) -> tuple[Tensor]:
-        self.more = more
-        self.shape = args[0].shape
-        return super().forward(args[0][:, :8], *args[1:], return_dict=return_dict)
-
-
-def test_inputs_reach_the_network_by_name_and_channels_beside_the_latent() -> None:
-    network = Open()
-    denoiser = denoiser_of(network, DiscreteSigmas.from_config())
     x, conditioning = noised_latent()
-    sizes, pooled, mask = torch.ones(2, 6), torch.ones(2, 4), torch.ones(2, 5, 8, 8)
-    inputs = {"added.sizes": sizes, "added.pooled": pooled, "concat": mask}
-    denoised = denoiser.predict(x, 1.0, conditioning, inputs)
-    assert network.more == {"added": {"sizes": sizes, "pooled": pooled}}
-    assert network.shape == (2, 13, 8, 8)
-    assert torch.equal(denoised, denoiser_of(Echo(), DiscreteSigmas.from_config()).predict(x, 1.0, conditioning))
+    denoiser_of(Optional(), DiscreteSigmas.from_config()).predict(x, 1.0, conditioning, options={"hint": "yes"})
 
 
-def test_what_steers_is_told_what_the_network_is_given() -> None:
-    network = Open()
-    denoiser = denoiser_of(network, DiscreteSigmas.from_config())
-    x, conditioning = noised_latent()
-    given: list[Any] = []
+def test_what_steers_is_told_what_the_network_is_given_and_gives_more() -> None:
+    class Open(Echo):
+        def forward(self, *args: Any, residual: str = "", **more: Any) -> tuple[Tensor]:
+            assert residual == "yes"
+            return super().forward(*args, **more)
 
-    def steer(*call: Any) -> dict[str, Any]:
-        given.extend(call)
+    network, steered = Open(), []
+
+    def steer(*given: Any) -> dict[str, Any]:
+        steered.extend(given)
         return {"residual": "yes"}
 
-    denoiser.predict(x, 3.0, conditioning, {"hint": x}, steer)
-    sample, timestep, tokens, inputs = given
-    assert network.more["residual"] == "yes"
-    assert inputs["hint"] is x
-    assert all(torch.equal(*pair) for pair in zip((sample, timestep, tokens), network.given[0], strict=True))
+    x, conditioning = noised_latent()
+    denoiser_of(network, DiscreteSigmas.from_config()).predict(x, 3.0, conditioning, steering=steer)
+    assert all(torch.equal(*pair) for pair in zip(steered[:3], network.given[0], strict=True))
+    assert steered[3] == {}
 
 
 def test_a_network_records_no_gradients_and_its_weights_can_be_trained_on(

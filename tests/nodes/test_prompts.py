@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,12 +11,13 @@ from torch import Tensor
 
 from mezzotint import Context
 from mezzotint.engine.residency import Loaded, Residency
+from mezzotint.nodes.control import ControlledForward
 from mezzotint.nodes.denoise import Denoise
 from mezzotint.nodes.denoiser import Steering
 from mezzotint.nodes.model_sampling import ModelSampling
-from mezzotint.nodes.network_inputs import CONCAT, NetworkCall
+from mezzotint.nodes.network_call import CONCAT, Target, for_each
 from mezzotint.nodes.recipe import Recipe, Source
-from mezzotint.nodes.region import Box, ConditioningError, weight_map
+from mezzotint.nodes.region import Box, weight_map
 from mezzotint.nodes.schedules import DiscreteSigmas
 
 MODEL = Recipe("model", Source("checkpoints", "toy", "0"))
@@ -27,24 +28,26 @@ SIZE = 16
 class Toy:
     """Predicts x, plus the sum of the tokens, plus ten times the mean of what it was shown: the crop can be told."""
 
-    item_inputs: Any = None
-
     def __init__(self) -> None:
+        self.reads: Callable[[Mapping[str, Any], Target], dict[str, Tensor]] = lambda options, target: {}
         self.sampling = ModelSampling(DiscreteSigmas.from_config(), "epsilon", 4, 8, 1.0, 0.0, {})
         self.device = torch.device("cpu")
         self.conditioning_width = None
         self.shapes: list[tuple[int, ...]] = []
+
+    def inputs(self, options: Mapping[str, Any], target: Target) -> dict[str, Tensor]:
+        return self.reads(options, target)
 
     def predict(
         self,
         x: Tensor,
         sigma: float | Sequence[float],
         tokens: Tensor,
-        inputs: Mapping[str, Tensor] | None = None,
+        inputs: Mapping[str, Tensor],
         steering: Steering | None = None,
     ) -> Tensor:
         self.shapes.append(tuple(x.shape))
-        given = dict(inputs or {})
+        given = dict(inputs)
         if steering:
             given.update(steering(x, torch.zeros(1), tokens, given))
         assert all(len(tensor) == len(x) for tensor in given.values())
@@ -166,18 +169,15 @@ def test_an_area_that_the_negative_has_too_is_evaluated_once(context: Context) -
 # further inputs of the network
 
 
-class Sized:
+def sized(options: Mapping[str, Any], target: Target) -> dict[str, Tensor]:
     """Inputs from the size and a picture, as networks for inpainting have them."""
-
-    options = frozenset({"width", "hint"})
-
-    def __call__(self, options: Mapping[str, Any], shape: Sequence[int]) -> Mapping[str, Tensor]:
-        hint = options.get("hint", torch.zeros(1, 1, *shape[-2:]))
-        return {"added.width": torch.tensor([[float(options.get("width", shape[-1] * 8))]]), CONCAT: hint}
+    picture = options.get("concat_latent_image", torch.zeros(1, 1, *target.shape[-2:]))
+    width = torch.tensor([[float(options.get("width", target.size[1]))]])
+    return {name: for_each(tensor, target.shape[0]) for name, tensor in (("width", width), (CONCAT, picture))}
 
 
 def test_options_become_inputs_of_the_network_for_each_latent(context: Context, toy: Toy) -> None:
-    toy.item_inputs = Sized()
+    toy.reads = sized
     x = x_of(2)
     first, second = answered(context, [item(1.0, width=1000)], [item(1.0)], x=x)
     common = x + 1 + 10 * x.mean((1, 2, 3), keepdim=True)
@@ -187,22 +187,15 @@ def test_options_become_inputs_of_the_network_for_each_latent(context: Context, 
 
 
 def test_a_picture_beside_the_latent_is_cut_with_it(context: Context, toy: Toy) -> None:
-    toy.item_inputs = Sized()
+    toy.reads = sized
     hint = torch.rand(1, 1, SIZE, SIZE)
     box = Box(0, 4, 8, 8)
-    (answer,) = answered(context, [item(1.0, width=0, hint=hint, area=area(box))])
+    (answer,) = answered(context, [item(1.0, width=0, concat_latent_image=hint, area=area(box))])
     torch.testing.assert_close(box.of(answer), shown(x_of(), box, 1.0 + float(box.of(hint).sum())))
 
 
-def test_an_option_that_a_network_reads_is_known_there_alone(context: Context, toy: Toy) -> None:
-    with pytest.raises(ConditioningError, match="'hint', which sampling with this model does not know"):
-        answered(context, [item(1.0, hint=torch.zeros(1, 1, SIZE, SIZE))])
-    toy.item_inputs = Sized()
-    answered(context, [item(1.0, hint=torch.zeros(1, 1, SIZE, SIZE))])
-
-
 def test_requests_with_inputs_are_merged_as_they_are_alone(context: Context, toy: Toy) -> None:
-    toy.item_inputs = Sized()
+    toy.reads = sized
     requests = [Denoise(MODEL, x_of(batch), SIGMA, ([item(1.0, width=batch)],)) for batch in (1, 2)]
     together = Denoise.answer(requests, context)
     assert toy.shapes == [(3, 4, SIZE, SIZE)]
@@ -218,12 +211,12 @@ class Hint:
 
     def __init__(self, value: float, above: float = 0.0) -> None:
         self.value, self.above = value, above
-        self.calls: list[NetworkCall] = []
+        self.calls: list[ControlledForward] = []
 
     def is_active(self, sigma: float, sampling: ModelSampling) -> bool:
         return sigma > self.above
 
-    def inputs(self, call: NetworkCall, context: Context) -> Mapping[str, Any]:
+    def options(self, call: ControlledForward, context: Context) -> Mapping[str, Any]:
         self.calls.append(call)
         return {"residual": torch.tensor([[self.value + k] for k in call.latents])}
 
@@ -264,4 +257,4 @@ def test_what_steers_an_area_is_told_which(context: Context) -> None:
     hint, box = Hint(100.0), Box(4, 0, 8, 8)
     answered(context, [item(1.0, control=hint, area=area(box))])
     (call,) = hint.calls
-    assert (call.box, call.size, tuple(call.sample.shape)) == (box, (SIZE, SIZE), (1, 4, 8, 8))
+    assert (call.box, call.size, tuple(call.x.shape)) == (box, (SIZE, SIZE), (1, 4, 8, 8))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mezzotint.nodes.region import Box, ConditioningError, box_of, weight_map
+from mezzotint.nodes.network_call import ConditioningError
+from mezzotint.nodes.region import Box, box_of, weight_map
 
 SHAPE = (2, 4, 24, 40)
 
