@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MODULES = (
     "checkpoints",
     "conditioning",
+    "conditioning_scope",
+    "inpainting",
     "sampling",
     "sampler_parts",
     "noise_levels",
