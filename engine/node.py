@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from .constraint import adapter
 from .errors import DeclarationError
 from .port import ANY, COMBO, WIDGET_PORTS, are_compatible
 from .widget import Choices, Widget
@@ -89,14 +90,7 @@ class InputSpec:
     @cached_property
     def adapter(self) -> TypeAdapter[Any] | None:
         """What checks the constraints. Making it raises whatever pydantic raises when they do not fit the type."""
-        if not (self.limits or self.constraints):
-            return None
-        from pydantic import Field, TypeAdapter
-
-        limits: dict[str, Any] = {**self.limits}
-        kinds: Any = Union[tuple(_TYPES.get(port, Any) for port in self.port.split(","))]  # noqa: UP007
-        constrained: Any = Annotated[(kinds, *(self.constraints or (Field(**limits),)))]
-        return TypeAdapter(constrained)
+        return adapter(self.port, self.limits, self.constraints)
 
     def read(self, value: Any) -> Any:
         """A constant as this input's type: what a workflow says, coerced as existing editors expect, within the limits.
@@ -214,7 +208,6 @@ _WORDS = {
     ANY: "any value",
 }
 _ALSO_FITS = {"INT": "FLOAT", "STRING": COMBO}
-_TYPES: dict[str, type] = {port: kind for kind, port in WIDGET_PORTS.items()}
 _READERS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": _finite, "STRING": str, "BOOLEAN": bool}
 
 
