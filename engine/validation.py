@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import MezzotintError
+from .input_spec import InputError, InputSpec
 from .link_graph import LinkGraph
-from .node import InputError, InputSpec, NodeSpec
+from .node import NodeSpec
 from .port import ANY
 from .registry import Registry, closest
 from .sentence import list_of, short, suggestion
@@ -63,7 +64,7 @@ class Problem:
         return f"{place}: {self.reason}{end}" if place else f"{self.reason}{end}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CheckedNode:
     """A node whose inputs are sorted into coerced literals and links.
 
@@ -163,12 +164,16 @@ class _Validator:
         for sentence in self.workflow.problems:
             self.is_rejected = True
             self.report(None, "missing_node_type", sentence.rstrip("."))
-        for node_id, node in self.workflow.nodes.items():
-            if node.class_type not in self.registry:
+        unknown = {node_type for node_type in self.node_types() if node_type not in self.registry}
+        for node_id, node in self.workflow.nodes.items() if unknown else ():
+            if node.class_type in unknown:
                 self.is_rejected = True
                 hint = self.who_provides(node)
                 reason = f"there is no node type '{node.class_type}'; {hint}"
                 self.report(node_id, "missing_node_type", reason, given=node.class_type)
+
+    def node_types(self) -> set[str]:
+        return {node.class_type for node in self.workflow.nodes.values()}
 
     def who_provides(self, node: WorkflowNode) -> str:
         """What helps when a node type is not there."""
@@ -182,8 +187,9 @@ class _Validator:
     def wanted(self, targets: Iterable[str] | None) -> list[str]:
         if targets is not None:
             return [*self.found(dict.fromkeys(targets))]
-        specs = ((node_id, self.registry.get(node.class_type)) for node_id, node in self.workflow.nodes.items())
-        sinks = [node_id for node_id, spec in specs if spec is not None and spec.is_sink]
+        specs = map(self.registry.get, self.node_types())
+        ends = {spec.name for spec in specs if spec is not None and spec.is_sink}
+        sinks = [node_id for node_id, node in self.workflow.nodes.items() if node.class_type in ends]
         if not sinks and not self.is_rejected:
             self.report(None, "prompt_no_outputs", "the workflow has no output node, so there is nothing to run; "
                         "add one, such as SaveImage or PreviewImage")  # fmt: skip
@@ -240,14 +246,16 @@ class _Validator:
 
     def spec_of(self, node_id: str, node_type: str) -> NodeSpec | None:
         """The node as it declares itself now, asked once for all of its type."""
-        if node_type not in self._specs:
-            try:
-                self._specs[node_type] = self.registry.current(node_type)
-            except Exception as error:
-                self._specs[node_type] = self.registry.get(node_type)
-                reason = f"what inputs it has cannot be told: {type(error).__name__}: {error}"
-                self.report(node_id, "exception_during_validation", reason)
-        return self._specs[node_type]
+        if node_type in self._specs:
+            return self._specs[node_type]
+        try:
+            spec = self.registry.current(node_type)
+        except Exception as error:
+            spec = self.registry.get(node_type)
+            reason = f"what inputs it has cannot be told: {type(error).__name__}: {error}"
+            self.report(node_id, "exception_during_validation", reason)
+        self._specs[node_type] = spec
+        return spec
 
     def check(self, node_id: str) -> Iterable[Link]:
         """Sort a node's inputs; returns the links that lead to nodes, so that these are checked in turn."""
@@ -259,8 +267,9 @@ class _Validator:
         before, followed = len(self.problems), []
         for name, raw in node.inputs.items():
             given = spec.inputs.get(name)
-            link = as_link(raw)
-            if link is None:
+            if given is not None and type(raw) in given.plain_types:
+                checked.literals[name] = raw
+            elif (link := as_link(raw)) is None:
                 self.take_literal(checked, name, given, raw)
             elif given is not None or spec.takes_extra:
                 checked.literals.pop(name, None)

@@ -13,7 +13,8 @@ import pytest
 from pydantic import Field
 
 from mezzotint.engine.folders import Folders
-from mezzotint.engine.node import InputSpec, NodeSpec, node
+from mezzotint.engine.input_spec import InputSpec
+from mezzotint.engine.node import NodeSpec, node
 from mezzotint.engine.port import Lazy, Port
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.request import Need, Requests
