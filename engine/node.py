@@ -95,8 +95,12 @@ class NodeSpec:
         return any(given.is_list for given in self.inputs.values())
 
     @cached_property
-    def has_lazy_input(self) -> bool:
-        return any(given.is_lazy for given in self.inputs.values())
+    def lazy_inputs(self) -> frozenset[str]:
+        return frozenset(name for name, given in self.inputs.items() if given.is_lazy)
+
+    @cached_property
+    def raw_link_inputs(self) -> frozenset[str]:
+        return frozenset(name for name, given in self.inputs.items() if given.is_raw_link)
 
     @cached_property
     def versioned_inputs(self) -> tuple[tuple[str, Callable[[str], str]], ...]:

@@ -15,6 +15,7 @@ from .input_spec import InputError, InputSpec
 from .link_graph import LinkGraph
 from .node import NodeSpec
 from .port import ANY
+from .problem import Problem
 from .registry import Registry, closest
 from .sentence import list_of, short, suggestion
 from .state_links import find_rivals
@@ -30,39 +31,6 @@ SHOWN_CIRCLE = 12
 """How many nodes of a circle a sentence lists."""
 MAX_SUGGESTIONS, MAX_SEARCHED = 50, 2000
 """How often a misspelt name is looked up, and among how many: bounds the time that a bad document takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with a workflow.
-
-    Attributes:
-        code: the wire's name of the kind (`"value_bigger_than_max"`). reason: the rest of the sentence.
-        given: the offending value. dependent_outputs: ids of the output nodes that cannot run because of it.
-        models: the models folder in which a named file is missing, if that is the problem.
-        details: further facts for the wire (`received_type`, `linked_node`, `cycle_nodes`).
-    """
-
-    code: str
-    reason: str
-    node_id: str | None = None
-    node_type: str = ""
-    title: str = ""
-    input_name: str | None = None
-    given: Any = None
-    dependent_outputs: tuple[str, ...] = ()
-    models: str | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        place = ""
-        if self.node_id is not None:
-            name = f"{self.node_type} “{self.title}”" if self.title not in ("", self.node_type) else self.node_type
-            place = f"Node {self.node_id} ({name})" if name else f"Node {self.node_id}"
-        if self.input_name is not None:
-            place += f", input '{self.input_name}'"
-        end = "" if self.reason.endswith("?") else "."
-        return f"{place}: {self.reason}{end}" if place else f"{self.reason}{end}"
 
 
 @dataclass(slots=True)
@@ -231,8 +199,10 @@ class _Validator:
 
     def find_rivals(self) -> None:
         """Report where two inputs want the same consumed state."""
+        if not self.has_state:
+            return
         checked = {node_id: self.checked[node_id] for node_id in self.workflow.nodes if node_id in self.checked}
-        for rival in find_rivals(checked, self.spec_behind) if self.has_state else ():
+        for rival in find_rivals(checked, self.spec_behind):
             self.report_link(rival.node_id, rival.name, rival.link, rival.reason)
 
     def blame(self, graph: LinkGraph, wanted: list[str]) -> set[str]:
@@ -273,8 +243,20 @@ class _Validator:
         if spec is None:
             return ()
         checked = CheckedNode(node_id, spec, dict(spec.defaults), {}, {})
-        before, followed = len(self.problems), []
-        for name, raw in node.inputs.items():
+        before = len(self.problems)
+        followed = self.sort_inputs(checked, node.inputs)
+        for name in spec.required if not self.is_trusted else ():
+            if name not in node.inputs:
+                self.report_missing(node_id, spec, spec.inputs[name])
+        if spec.check is not None and not self.is_trusted and len(self.problems) == before:
+            self.ask_node(checked, spec.check)
+        self.checked[node_id] = checked
+        return followed
+
+    def sort_inputs(self, checked: CheckedNode, inputs: Mapping[str, Any]) -> list[Link]:
+        """Sort what a document gives into literals and links; returns the links that lead to nodes."""
+        node_id, spec, followed = checked.node_id, checked.spec, []
+        for name, raw in inputs.items():
             given = spec.inputs.get(name)
             if given is not None and type(raw) in given.plain_types:
                 checked.literals[name] = raw
@@ -286,12 +268,6 @@ class _Validator:
                     checked.links[name] = link
                 if link.node_id in self.workflow.nodes:
                     followed.append(link)
-        for name in spec.required if not self.is_trusted else ():
-            if name not in node.inputs:
-                self.report_missing(node_id, spec, spec.inputs[name])
-        if spec.check is not None and not self.is_trusted and len(self.problems) == before:
-            self.ask_node(checked, spec.check)
-        self.checked[node_id] = checked
         return followed
 
     def take_literal(self, checked: CheckedNode, name: str, given: InputSpec | None, raw: Any) -> None:
@@ -343,8 +319,10 @@ class _Validator:
             self.report_link(node_id, name, link, f"it is linked to output {link.slot} of node {link.node_id} "
                              f"({spec.name}), which has {has}")  # fmt: skip
             return False
-        received = spec.outputs[link.slot].port
-        self.has_state = self.has_state or spec.outputs[link.slot].is_consumed
+        output = spec.outputs[link.slot]
+        received = output.port
+        if output.is_consumed:
+            self.has_state = True
         if given is not None and not self.is_trusted and not given.accepts(received):
             self.report_link(node_id, name, link, f"it takes {given.port}, but output {link.slot} of node "
                              f"{link.node_id} ({spec.name}) gives {received}; link an output of type {given.port}",
