@@ -41,9 +41,26 @@ MODULES = (
     "primitive",
     "maths",
     "logic",
+    "training.picture_nodes",
+    "training.noise_nodes",
+    "training.network_nodes",
+    "training.loop_nodes",
+    "training.train_nodes",
+    "training.save_nodes",
 )
 """The modules that hold nodes, in the order of the menu."""
-VALUE_MODULES = ("recipe", "lora_patch", "sampler_value", "noise_value", "guidance")
+VALUE_MODULES = (
+    "recipe",
+    "lora_patch",
+    "sampler_value",
+    "noise_value",
+    "guidance",
+    "training.picture_set",
+    "training.noise_process",
+    "training.network_plan",
+    "training.optimiser_plan",
+    "training.sample_plan",
+)
 """The modules whose classes, all marked by `@value_type`, a value on disk may be of."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -64,7 +64,7 @@ def begin_training(
 def _process(made: Made) -> NoiseProcess | None:
     if "unet" not in made.networks:
         return None
-    config = made.networks["vae"].config if "vae" in made.networks else {}
+    config: Any = made.networks["vae"].config if "vae" in made.networks else {}
     scale, shift = config.get("scaling_factor"), config.get("shift_factor")
     return NoiseProcess.from_config(made.scheduler_config, float(scale or 1.0), float(shift or 0.0))
 

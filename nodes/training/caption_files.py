@@ -1,7 +1,7 @@
-"""Where the captions of a folder of pictures are: `metadata.jsonl`, `captions.jsonl`, `metadata.csv`, or a .txt beside each.
+"""Where the captions of a folder of pictures are: a .txt beside each, or a table of all.
 
-The first two and the third are those of the `datasets` library's image folders: a `file_name` and a `text` or `caption` in
-each row. A .txt beside a picture, of its name, wins over a row.
+A table is `metadata.jsonl`, `captions.jsonl` or `metadata.csv`, with a `file_name` and a `text` or `caption` in each
+row (the image folders of the `datasets` library). A .txt wins over a row.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Training checkpoints: all that a training needs to go on as if it had never stopped. Safetensors, no pickle.
 
-A file appears whole or not at all. What the networks were before training is not in it: the workflow makes that again, and
-a fingerprint of the plan tells when a checkpoint belongs to another training.
+A file appears whole or not at all. What the networks were before training is not in it: the workflow makes that again,
+and a fingerprint of the plan tells when a checkpoint belongs to another training.
 """
 
 from __future__ import annotations

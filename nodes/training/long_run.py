@@ -73,8 +73,8 @@ class LongRun:
                 batch()
                 if state.skipped - skipped >= MAX_SKIPPED_TOGETHER:
                     raise NotANumberError(
-                        f"the losses of {MAX_SKIPPED_TOGETHER} batches in a row are no numbers: the weights are spoilt; "
-                        f"go back to an earlier checkpoint with a lower learning rate"
+                        f"the losses of {MAX_SKIPPED_TOGETHER} batches in a row are no numbers: the weights are lost. "
+                        f"Go back to an earlier checkpoint with a lower learning rate"
                     )
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise told_out_of_memory(error, self.batch_size) from error

@@ -1,7 +1,7 @@
 """Losses: one number for each sample of a batch, float32 [B], for weights and means to be taken of.
 
-    Huber(d) = sqrt(d^2 + c^2) - c, scaled by 2 c     (pseudo-Huber, as diffusers' training scripts have it)
-    KL(N(m, s^2) || N(0, 1)) = (m^2 + s^2 - 1 - log s^2) / 2
+Huber(d) = sqrt(d^2 + c^2) - c, scaled by 2 c     (pseudo-Huber, as diffusers' training scripts have it)
+KL(N(m, s^2) || N(0, 1)) = (m^2 + s^2 - 1 - log s^2) / 2
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def new_diffusion_networks(
     text_width: Annotated[int, Field(ge=32, le=4096, multiple_of=32)] = 128,
     text_layers: Annotated[int, Field(ge=1, le=48)] = 2,
     tokens: Annotated[int, Field(ge=4, le=512, description="Length of a prompt, with its two ends.")] = 20,
-    vocabulary: Annotated[int, Field(ge=300, le=100_000, description="Size of the tokeniser, at most.")] = 2000,
+    vocabulary: Annotated[int, Field(ge=514, le=100_000, description="Size of the tokeniser, at most.")] = 2000,
     seed: Annotated[int, Field(ge=0, le=2**63)] = 0,
 ) -> Networks:
     """Begin a text-to-image model from nothing: a U-Net and a text encoder with random weights, for latents of a VAE.
@@ -123,7 +123,7 @@ def training_optimiser(
     optimiser: OptimiserName = "adamw",
     learning_rate: Annotated[float, Field(gt=0, le=10), Widget(step=0.00001, round=0.0000001)] = 1e-4,
     weight_decay: Small = 0.01,
-    rate_schedule: Annotated[RateSchedule, Field(description="What the learning rate does over the steps.")] = "constant",
+    rate_schedule: Annotated[RateSchedule, Field(description="The learning rate over the steps.")] = "constant",
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0,
     steps: Annotated[int, Field(ge=1, le=100_000_000, description="Where the schedule ends.")] = 1000,
     ema_decay: Annotated[
@@ -144,5 +144,3 @@ def training_optimiser(
 
 def _numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
-
-

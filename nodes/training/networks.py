@@ -77,14 +77,17 @@ def _copy_borrowed(plan: NetworkPlan, ctx: Context, made: Made) -> None:
 
 def _copied(recipe: Recipe, ctx: Context, kind: type, what: str) -> Any:
     """A borrowed object whose network is a copy of its own."""
+    if recipe.patches:
+        raise TrainingError(f"the {what} '{recipe.source.name}' carries changes, such as a LoRA; train it without them")
     with ctx.models.borrow(recipe) as borrowed:
         if type(borrowed) is not kind:
             raise TrainingError(
                 f"the {what} '{recipe.source.name}' is of a family ({type(borrowed).__name__}) that cannot be trained "
                 f"here yet; use one of Stable Diffusion 1 or 2, or one made by New Diffusion Networks"
             )
-        shallow = copy.copy(borrowed)
-        object.__setattr__(shallow, "network", copy.deepcopy(borrowed.network))
+        original: Any = borrowed
+        shallow = copy.copy(original)
+        object.__setattr__(shallow, "network", copy.deepcopy(original.network))
         return shallow
 
 
@@ -152,7 +155,8 @@ def _add_lora(network: Any, lora: LoraPlan) -> None:
             "training a LoRA needs the package peft, which is not installed; install mezzotint with its extra "
             "'training': pip install 'mezzotint[training]'"
         ) from None
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets), init_lora_weights=True)
+    alpha: Any = lora.alpha  # peft divides by the rank and takes any number
+    config = LoraConfig(r=lora.rank, lora_alpha=alpha, target_modules=list(lora.targets), init_lora_weights=True)
     try:
         inject_adapter_in_model(config, network, adapter_name=ADAPTER)
     except ValueError as error:
@@ -160,9 +164,8 @@ def _add_lora(network: Any, lora: LoraPlan) -> None:
 
 
 def _checkpoint_activations(network: Any) -> None:
-    enable = getattr(network, "enable_gradient_checkpointing", None) or getattr(
-        network, "gradient_checkpointing_enable", None
-    )
+    names = ("enable_gradient_checkpointing", "activation_checkpointing_enable", "gradient_checkpointing_enable")
+    enable = next((getattr(network, name) for name in names if hasattr(network, name)), None)
     if enable is None:
         raise TrainingError("this network cannot compute its activations twice; turn gradient checkpointing off")
     enable()

@@ -7,7 +7,9 @@ from typing import Any
 
 from .state import TrainingError
 
-START, END = "<|startoftext|>", "<|endoftext|>"
+START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
+SMALLEST_VOCABULARY = 2 * 256 + 2
+"""The bytes within words and at their ends, and the ends of a prompt."""
 MAX_GROUPS = 32
 
 
@@ -93,9 +95,31 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int) -> tuple[str, int]
     Returns:
         its JSON, and how many tokens it has.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    import json
 
-    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END, continuing_subword_prefix=""))
+    from tokenizers import pre_tokenizers, trainers
+
+    learner = _tokenizer({}, [])
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, initial_alphabet=alphabet, end_of_word_suffix=WORD_END, show_progress=False
+    )
+    learner.train_from_iterator(captions, trainer)
+    learnt = json.loads(learner.to_str())["model"]["merges"]
+    merges = [(one, other) for one, other in learnt[: vocabulary - SMALLEST_VOCABULARY]]
+    # All bytes, within words and at their ends, whether the captions have them or not: a prompt may.
+    words = [*alphabet, *(f"{letter}{WORD_END}" for letter in alphabet), *(one + other for one, other in merges)]
+    tokens = [*dict.fromkeys(words), START, END]
+    tokenizer = _tokenizer({token: index for index, token in enumerate(tokens)}, merges)
+    tokenizer.add_special_tokens([START, END])
+    return tokenizer.to_str(), len(tokens)
+
+
+def _tokenizer(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Any:
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    named: Any = {"vocab": vocabulary, "merges": merges, "unk_token": END} if vocabulary else {}
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix=WORD_END, continuing_subword_prefix="", **named))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
@@ -104,12 +128,4 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int) -> tuple[str, int]
         [pre_tokenizers.Split(words, behavior="removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary - 2,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(captions, trainer)
-    tokenizer.add_special_tokens([START, END])
-    return tokenizer.to_str(), tokenizer.get_vocab_size()
+    return tokenizer

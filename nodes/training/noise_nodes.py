@@ -23,7 +23,7 @@ def noise_process(
     beta_start: Beta = 0.00085,
     beta_end: Beta = 0.012,
     timesteps: TrainingSteps = 1000,
-    zero_terminal_snr: Annotated[bool, Field(description="Nothing of the picture is left at the last timestep.")] = False,
+    zero_terminal_snr: Annotated[bool, Field(description="The last timestep is nothing but noise.")] = False,
     prediction: Annotated[Prediction, Field(description="What the network is to say of a noisy latent.")] = "epsilon",
 ) -> Process:
     """Say how noise is added for training: beta from start to end (cosine has its own), and what is predicted."""

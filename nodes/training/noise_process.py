@@ -2,8 +2,8 @@
 
     q(x_t | x_0) = N(alpha_t x_0, sigma_t^2 I),  alpha_t^2 = prod (1 - beta),  sigma_t^2 = 1 - alpha_t^2
 
-Ho et al. 2020, equation 4; v and its inverse from Salimans and Ho 2022, appendix D; signal-to-noise weights from Hang et
-al. 2023 (min-SNR). `x_t`, `noise` and outputs are float tensors [B, C, h, w], timesteps int64 [B].
+Ho et al. 2020, equation 4; v and its inverse from Salimans and Ho 2022, appendix D; signal-to-noise weights from Hang
+et al. 2023 (min-SNR). `x_t`, `noise` and outputs are float tensors [B, C, h, w], timesteps int64 [B].
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class NoiseProcess:
     """How much noise there is at each timestep, and what the network predicts.
 
     Attributes:
-        config: pairs of name and value of a diffusers scheduler configuration, sorted: `beta_schedule`, `beta_start`, ...
+        config: pairs of name and value of a diffusers scheduler configuration, sorted: `beta_schedule`, ...
         prediction: what the network's output is. scaling_factor, shift_factor: the model sees (latent - shift) * scale.
     """
 

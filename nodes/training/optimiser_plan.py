@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from torch import nn, optim
 
 OptimiserName = Literal["adamw", "adam", "sgd", "adafactor"]
-RateSchedule = Literal[
-    "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
-]
+RateSchedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
 
 
 @value_type("mezzotint.OptimiserPlan")

@@ -143,7 +143,7 @@ def training_pictures_from_images(
         raise TrainingDataError(f"there are {len(images)} pictures and {len(lines)} captions; give one line for each")
     height, width = images.shape[1:3]
     if height != width or height % 8:
-        raise TrainingDataError(f"the pictures are {width}×{height}; crop them to squares whose side is a multiple of 8")
+        raise TrainingDataError(f"the pictures are {width}×{height}; crop them to squares with a side in steps of 8")
     pixels = (images[..., :3].float().clamp(0, 1) * 255).round().to(torch.uint8)
     return PictureSet(tuple(lines), height, pixels=pixels, flip=flip, dropout=caption_dropout)
 

@@ -1,7 +1,7 @@
 """Pictures with captions: where they are and how they are made ready. Reading is left to whoever needs one.
 
-A picture is ready as uint8 [3, size, size]: upright, on white where it is transparent, scaled so that its shorter side is
-`size` (Lanczos), and cropped. Which part is cropped and whether it is mirrored is drawn by the caller's generator.
+A picture is ready as uint8 [3, size, size]: upright, on white where it is transparent, scaled so that its shorter side
+is `size` (Lanczos), and cropped. Which part is cropped and whether it is mirrored is drawn by the caller's generator.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class PictureSet:
     """Pictures and their captions.
 
     Attributes:
-        captions: of each picture. size: its side when ready, in pixels. folder, names: the files, where `pixels` is None.
+        captions: of each picture. size: its side when ready, in pixels. folder, names: the files, if `pixels` is None.
         pixels: the pictures themselves, uint8 [N, size, size, 3]. crop: which square of a longer picture.
         flip: whether half of them, by chance, are mirrored. dropout: the share of captions that training leaves out.
         skipped: sentences about what was left out.
@@ -138,7 +138,8 @@ class LatentSet:
         import torch
 
         views = self.samples.shape[1]
-        return self.samples[index, int(torch.randint(views, (1,), generator=generator))]
+        latent: Tensor = self.samples[index, int(torch.randint(views, (1,), generator=generator))]
+        return latent
 
     def caption(self, index: int, generator: torch.Generator) -> str:
         """The caption of a picture, or an empty one by chance. Draws once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,6 +31,8 @@ def draw_samples(state: TrainingState, plan: SamplePlan, side: int, ctx: Context
     Args:
         side: of the pictures, in pixels.
     """
+    from ..samplers import euler_step
+
     sigmas = _sigmas(state)
     unet, vae = part_of(state.networks, "unet", "drawing"), autoencoder_of(state)
     cells = side // vae.downscale
@@ -44,9 +47,7 @@ def draw_samples(state: TrainingState, plan: SamplePlan, side: int, ctx: Context
         ).to(state.device)
         levels = _levels(sigmas, plan.steps)
         x = sigmas.start(noise, torch.zeros_like(noise), levels[0])
-        from ..samplers import euler_step
-
-        for level, following in zip(levels, levels[1:], strict=False):
+        for level, following in pairwise(levels):
             ctx.check()
             denoised = _denoised(unet, sigmas, x, level, context, plan.cfg)
             x = euler_step(x, denoised, level, following)
@@ -86,21 +87,30 @@ def _denoised(unet: Any, sigmas: DiscreteSigmas, x: Tensor, sigma: float, contex
 @contextmanager
 def drawing(state: TrainingState) -> Iterator[None]:
     """Networks for use: with their averaged weights where those are kept, without dropout and gradients."""
-    parameters = list(state.parameters())
-    if state.average is not None:
-        state.average.store(parameters)
-        state.average.copy_to(parameters)
     was_training = {part: network.training for part, network in state.networks.items()}
     for network in state.networks.values():
         network.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), weights_for_use(state):
             yield
     finally:
         for part, network in state.networks.items():
             network.train(was_training[part])
-        if state.average is not None:
-            state.average.restore(parameters)
+
+
+@contextmanager
+def weights_for_use(state: TrainingState, averaged: bool = True) -> Iterator[None]:
+    """The averaged weights in place of the latest ones, where an average is kept and wanted."""
+    if state.average is None or not averaged:
+        yield
+        return
+    parameters = list(state.parameters())
+    state.average.store(parameters)
+    state.average.copy_to(parameters)
+    try:
+        yield
+    finally:
+        state.average.restore(parameters)
 
 
 def autoencoder_of(state: TrainingState) -> Autoencoder:

@@ -36,7 +36,7 @@ class TrainingState:
         networks: by part, all that the model has, those that are not trained too. process: None for an autoencoder.
         tokenizer, layout: of the text encoder, if there is one. scheduler_config: of diffusers, for saving.
         average: the EMA of what is trained, if it is kept (`diffusers.training_utils.EMAModel`).
-        generator: on the CPU; all that is drawn by chance comes from it. order: of the data; None before the first batch.
+        generator: on the CPU; all that is drawn by chance comes from it. order: of the data; None before a first batch.
         step: optimiser steps done. pending: batches of the current one. losses, rates: of each optimiser step.
         skipped: batches left out because their loss was no number.
     """

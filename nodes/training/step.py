@@ -1,7 +1,7 @@
 """The parts of a training step, each a function that changes a `TrainingState` in place.
 
-The nodes of the loop as a graph and the fused node call the same ones, in the same order: batch, timesteps, noise, output,
-loss, optimiser. So they draw the same random numbers and give the same weights.
+The nodes of the loop as a graph and the fused node call the same ones, in the same order: batch, timesteps, noise,
+output, loss, optimiser. So they draw the same random numbers and give the same weights.
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ def optimise(state: TrainingState, loss: Tensor, on_nan: OnNan = "stop") -> floa
 def _take_nan(state: TrainingState, value: float, on_nan: OnNan) -> None:
     if on_nan == "stop":
         raise NotANumberError(
-            f"the loss of step {state.step + 1} is {value}; the weights are those of the step before. Lower the learning "
-            f"rate, clip gradients, train in bfloat16 or float32 in place of float16, or set on_nan to skip"
+            f"the loss of step {state.step + 1} is {value}; the weights are those of the step before. Lower the "
+            f"learning rate, clip gradients, train in bfloat16 or float32 in place of float16, or set on_nan to skip"
         )
     state.skipped += 1
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 FOLDER = "training"
 
 
-def _below(name: str) -> str:
+def below_the_folder(name: str) -> str:
+    """Refuses before anything runs a name that would leave its folder."""
     try:
         return require_below(name) if name else name
     except OutputError as error:
@@ -33,11 +34,11 @@ def _below(name: str) -> str:
 
 Name = Annotated[
     str,
-    AfterValidator(_below),
+    AfterValidator(below_the_folder),
     Field(description="Of the folder in output/training for checkpoints, samples and the curve; none when empty."),
 ]
 Steps = Annotated[int, Field(ge=0, le=100_000_000, description="Optimiser steps at which the training ends.")]
-Every = Annotated[int, Field(ge=0, le=1_000_000, description="Optimiser steps between checkpoints; 0 for the end only.")]
+Every = Annotated[int, Field(ge=0, le=1_000_000, description="Optimiser steps between checkpoints; 0: at the end.")]
 Resume = Annotated[bool, Field(description="Go on from the last checkpoint in the folder, if there is one.")]
 Weight = Annotated[float, Field(ge=0, le=1000), Widget(step=0.01, round=0.0000001)]
 Samples = Annotated[SamplePlan, Port("TRAINING_SAMPLES")]
