@@ -1,4 +1,4 @@
-"""Pictures with captions: found, made ready, gone through in an order that its seed decides, and what is wrong with them."""
+"""Pictures with captions: found, made ready, gone through in the order of a seed; and what may be wrong with them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_captions_may_stand_in_a_table(pictures: Path, context: Context, name: s
 def test_a_table_with_a_row_that_says_nothing_is_told(pictures: Path, context: Context) -> None:
     put(pictures, "a.png", None)
     (pictures / "metadata.jsonl").write_text('{"file": "a.png"}')
-    with pytest.raises(TrainingDataError, match="row 1 of 'metadata.jsonl' has no file_name with a text or caption"):
+    with pytest.raises(TrainingDataError, match=r"row 1 of 'metadata.jsonl' has no file_name with a text or caption"):
         load_training_pictures("set", 16, ctx=context)
 
 
@@ -89,7 +89,7 @@ def test_an_unreadable_picture_and_a_missing_caption(pictures: Path, context: Co
     put(pictures, "torn.png")
     (pictures / "torn.png").write_bytes((pictures / "torn.png").read_bytes()[:40])
     if on_error == "stop":
-        with pytest.raises(TrainingDataError, match="'silent.png' has no caption; write one into 'silent.txt'"):
+        with pytest.raises(TrainingDataError, match=r"'silent.png' has no caption; write one into 'silent.txt'"):
             load_training_pictures("set", 16, on_error=on_error, ctx=context)
         return
     loaded = load_training_pictures("set", 16, on_error=on_error, ctx=context)
@@ -179,7 +179,7 @@ def test_stored_latents_are_those_of_the_encoder(embedded: Any, model_context: C
     assert stored.samples.shape == (3, 2, 8, 8, 8)
     with model_context.models.borrow(embedded.VAE) as vae, torch.inference_mode():
         expected = vae.encode(shapes.pixels[1:2].float() / 255)
-    assert torch.allclose(stored.samples[1, 0], expected[0], atol=1e-5)
+    assert torch.allclose(stored.samples[1, 0], expected[0], rtol=1e-4, atol=1e-4)
     assert stored.captions == shapes.captions
 
 

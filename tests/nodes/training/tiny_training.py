@@ -15,12 +15,12 @@ from mezzotint.nodes.training.new_configs import (
     train_tokenizer,
     unet_config,
 )
+from mezzotint.nodes.training.noise_nodes import noise_process
 from mezzotint.nodes.training.picture_set import LatentSet
 from mezzotint.nodes.training.state import TrainingState
 
 CAPTIONS = ("a red circle", "a blue star", "a green ring", "one yellow bar", "a pink cross")
-SCHEDULE = {"_class_name": "DDIMScheduler", "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012,
-            "num_train_timesteps": 1000, "prediction_type": "v_prediction"}  # fmt: skip
+SCHEDULE = dict(noise_process(prediction="v_prediction").config)
 
 Begin = Callable[..., TrainingState]
 
