@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MODULES = (
     "checkpoints",
+    "lora",
     "conditioning",
     "sampling",
     "sampler_parts",
@@ -40,7 +41,7 @@ MODULES = (
     "logic",
 )
 """The modules that hold nodes, in the order of the menu."""
-VALUE_MODULES = ("recipe", "sampler_value", "noise_value", "guidance")
+VALUE_MODULES = ("recipe", "lora_patch", "sampler_value", "noise_value", "guidance")
 """The modules whose classes, all marked by `@value_type`, a value on disk may be of."""
 
 
