@@ -19,6 +19,8 @@ MODULES = (
     "checkpoints",
     "lora",
     "conditioning",
+    "conditioning_scope",
+    "inpainting",
     "sampling",
     "sampler_parts",
     "noise_levels",
