@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,6 +38,8 @@ class Server:
         )
         self.said: list[str] = []
         self.address = self._address()
+        self._hearing = threading.Thread(target=self._hear)
+        self._hearing.start()
 
     def _address(self) -> str:
         assert self.process.stderr is not None
@@ -46,6 +49,12 @@ class Server:
             if found:
                 return found[1]
         raise AssertionError("".join(self.said))
+
+    def _hear(self) -> None:
+        """Take what it says, since a pipe that nobody reads fills up and stops who writes to it."""
+        assert self.process.stderr is not None
+        with self.process.stderr:
+            self.said.extend(self.process.stderr)
 
     @property
     def url(self) -> str:
@@ -60,9 +69,7 @@ class Server:
     def ended(self) -> int:
         """Wait until it ends by itself; returns its exit code."""
         code = self.process.wait(PATIENCE_S)
-        assert self.process.stderr is not None
-        self.said.extend(self.process.stderr)
-        self.process.stderr.close()
+        self._hearing.join()
         return code
 
 
