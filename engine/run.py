@@ -15,7 +15,7 @@ from . import event as events
 from .answer import Answers, Parked
 from .batch import Batches
 from .context import Prompt
-from .errors import Cancelled, GraphError
+from .errors import Cancelled, CircleError, GraphError
 from .event_stream import EventStream, OnEvent
 from .failure import failure_facts, first_error
 from .invocation import pick
@@ -386,7 +386,7 @@ class Run:
             waiting = [step_id for step_id in waiting if step_id in self._parked] or waiting
             stuck = self.plan.steps[(waiting or sorted(self.state.suspended))[0]]
             self._drop(stuck.id)
-            self._fail(stuck, GraphError("it waits for itself: a sub-graph made while running closed a circle"))
+            self._fail(stuck, CircleError("it waits for itself: a sub-graph made while running closed a circle"))
             self._settle()
         elif self.state.is_finished and self._finished is not None and not self._finished.done():
             self._finished.set_result(None)
