@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
+from .consumed_state import take
 from .context import Place, Prompt
 from .errors import GraphError
 from .expansion import Expand
@@ -38,7 +40,11 @@ class Answers:
 
     def bound(self, step: Step) -> Bound:
         """The values of a step's inputs, lazy ones apart."""
-        return bind(step.spec, *present(step, self._slot))
+        return bind(step.spec, *present(step, partial(self._taken, step)))
+
+    def _taken(self, step: Step, source: str, slot: int) -> list[Any]:
+        """The values of an output for a step, which takes consumed state away."""
+        return take(self._slot(source, slot), source, step.id)
 
     def known(self, step: Step, done: Container[str]) -> dict[str, list[Any]]:
         """The inputs of a step whose values are there."""
@@ -70,7 +76,7 @@ class Answers:
 
         def answer() -> dict[str, list[Any]]:
             literals = {name: [step.literals[name]] for name in names if name in step.literals}
-            linked = {name: self._slot(*link) for name, link in links.items()}
+            linked = {name: self._taken(step, *link) for name, link in links.items()}
             return {**{name: [] for name in names}, **literals, **linked}
 
         return [link.node_id for link in links.values()], answer
@@ -87,7 +93,7 @@ class Answers:
 
         def answer() -> Slots:
             return tuple(
-                [unwrap_value(value)] if link is None else self._slot(*link)
+                [unwrap_value(value)] if link is None else self._taken(step, *link)
                 for link, value in zip(links, request.result, strict=True)
             )
 

@@ -36,9 +36,11 @@ class Flights:
     def close(self, key: Key | None, owner: object, value: StepValue | None) -> None:
         """Say that it is there, or (None) that it will not come: then those who wait compute it themselves.
 
-        Nothing happens unless `owner` is who opened the flight.
+        Nothing happens unless `owner` is who opened the flight. Consumed state is of one run: nobody else gets it.
         """
         if key is None or key not in self._flights or self._flights[key][0] is not owner:
             return
-        for landed in self._flights.pop(key)[1]:
-            landed(value)
+        waiting = self._flights.pop(key)[1]
+        shared = None if value is not None and value.holds_state else value
+        for landed in waiting:
+            landed(shared)

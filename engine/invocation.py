@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, Protocol
 
 from .blocked import Blocked
+from .consumed_state import holds_state
 from .context import Context
 from .current_job import CURRENT_JOB
 from .errors import GraphError
@@ -74,6 +75,9 @@ def calls(spec: NodeSpec, bound: Bound) -> list[dict[str, Any]]:
 
     Call k takes item k of each mapped list, or the last item of a shorter one; a list input takes its whole list.
     An empty list maps to no calls.
+
+    Raises:
+        GraphError: one consumed state for several calls.
     """
     mapped = bound
     whole: Bound = {}
@@ -84,6 +88,12 @@ def calls(spec: NodeSpec, bound: Bound) -> list[dict[str, Any]]:
     if lengths <= {1}:
         return [{**whole, **{name: values[0] for name, values in mapped.items()}}]
     count = 0 if 0 in lengths else max(lengths)
+    for name, values in mapped.items():
+        if len(values) < count and holds_state(values):
+            raise GraphError(
+                f"'{name}' is state that one call changes in place, and lists make {count} calls; give the node single "
+                f"values beside it, or a list of {count} states"
+            )
     return [
         {**whole, **{name: values[min(k, len(values) - 1)] for name, values in mapped.items()}} for k in range(count)
     ]

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
+from .consumed_state import holds_state, holds_untaken_state
 from .value_type import nbytes
 
 ENTRY_NBYTES = 400
@@ -28,6 +29,16 @@ class StepValue:
     def __post_init__(self) -> None:
         if not self.total_nbytes:
             self.total_nbytes = ENTRY_NBYTES + sum(nbytes(values) for values in self.outputs)
+
+    @property
+    def holds_state(self) -> bool:
+        """Whether consumed state is or was among the outputs: such a value is of this run alone."""
+        return any(holds_state(values) for values in self.outputs)
+
+    @property
+    def holds_untaken_state(self) -> bool:
+        """Whether there is state that nobody took yet."""
+        return any(holds_untaken_state(values) for values in self.outputs)
 
 
 class MemoryCache:

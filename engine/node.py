@@ -220,12 +220,13 @@ _READERS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": _finite, "STRI
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """One output of a node: its name, its port type, and whether it is a list of values."""
+    """One output of a node: its name, its port type, whether it is a list of values, whether consumed state."""
 
     name: str
     port: str
     is_list: bool = False
     tooltip: str | None = None
+    is_consumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,7 @@ class NodeSpec:
     context_parameter: str | None = None
     uses_id: bool = False
     autograd: bool = False
+    cached: bool = True
     takes_extra: bool = False
     is_deprecated: bool = False
     is_experimental: bool = False
@@ -330,6 +332,7 @@ def node(
     fingerprint: Callable[..., Any] | None = None,
     uses_id: bool = False,
     autograd: bool = False,
+    cached: bool = True,
     output_names: tuple[str, ...] = (),
     deprecated: bool = False,
     experimental: bool = False,
@@ -352,7 +355,7 @@ def node(name: Any = None, /, **options: Any) -> Any:
         fingerprint: a function of any of the inputs, by name (linked ones are None), whose value stands for what lies
             outside: a file's hash, the hour. An equal value reuses the result; NaN never does.
         uses_id: two nodes with equal inputs are still two (a random source, say).
-        autograd: gradients are recorded in the body; everywhere else they are off.
+        autograd: gradients are recorded in the body, and nowhere else. cached: False for values of no use later.
         output_names: names of the outputs, in order, where they differ from those of the NamedTuple or port.
         deprecated, experimental: shown as such in editors. aliases: further words to find it by.
         was: names that it had before; workflows that have them get the new one.
@@ -391,8 +394,5 @@ def _caller_namespace() -> dict[str, Any] | None:
 
 def nodes_in(*modules: ModuleType) -> list[Callable[..., Any]]:
     """The functions of these modules that `@node` marks, in the order of their source."""
-    found: list[Callable[..., Any]] = []
-    for module in modules:
-        functions = (value for value in vars(module).values() if inspect.isfunction(value))
-        found.extend(f for f in functions if hasattr(f, "__node__") and f.__module__ == module.__name__)
-    return found
+    functions = ((value, module.__name__) for module in modules for value in vars(module).values())
+    return [f for f, home in functions if inspect.isfunction(f) and hasattr(f, "__node__") and f.__module__ == home]

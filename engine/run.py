@@ -373,9 +373,9 @@ class Run:
 
     def _let_go(self, step_id: str) -> None:
         """Free a value that nobody waits for. One without a key stays, since computed again it might differ."""
-        is_wanted = step_id in self.plan.wanted or self._coroutines
+        is_wanted = step_id in self.plan.wanted or self._coroutines or self.values[step_id].holds_untaken_state
         if self.plan.steps[step_id].key is not None and not is_wanted:
-            self.values.pop(step_id, None)
+            del self.values[step_id]
             self.state.free(step_id)
 
     def _settle(self) -> None:

@@ -16,6 +16,7 @@ from .node import InputError, InputSpec, NodeSpec
 from .port import ANY
 from .registry import Registry, closest
 from .sentence import list_of, short, suggestion
+from .state_links import find_rivals
 from .widget import Choices
 from .workflow import Link, Workflow, WorkflowNode, as_link, unwrap_value
 
@@ -119,6 +120,7 @@ def check_inputs(
     validator.find_unknown_types()
     for node_id in nodes:
         validator.check(node_id)
+    validator.find_rivals()
     return Validation(validator.problems, [], validator.checked, validator.is_rejected)
 
 
@@ -128,7 +130,7 @@ class _Validator:
         self.known: FindSpec = lambda node_id: None
         self.problems: list[Problem] = []
         self.checked: dict[str, CheckedNode] = {}
-        self.is_rejected = self.is_trusted = False
+        self.is_rejected = self.is_trusted = self.has_state = False
         self._specs: dict[str, NodeSpec | None] = {}
         self._choices: dict[int, list[str]] = {}
         self._suggestions_left = MAX_SUGGESTIONS
@@ -140,6 +142,7 @@ class _Validator:
             self.is_rejected = True
         graph = self.visit(wanted)
         self.find_circles(graph)
+        self.find_rivals()
         if not self.problems:
             return Validation([], wanted, {node_id: self.checked[node_id] for node_id in graph.parents_first()})
         blamed = self.blame(graph, wanted)
@@ -220,6 +223,12 @@ class _Validator:
             reason = f"the links form a circle, {' → '.join(shown)}; remove one of them"
             self.report(circle[0], "dependency_cycle", reason, details={"cycle_nodes": circle})
 
+    def find_rivals(self) -> None:
+        """Report where two inputs want the same consumed state."""
+        checked = {node_id: self.checked[node_id] for node_id in self.workflow.nodes if node_id in self.checked}
+        for rival in find_rivals(checked, self.spec_behind) if self.has_state else ():
+            self.report_link(rival.node_id, rival.name, rival.link, rival.reason)
+
     def blame(self, graph: LinkGraph, wanted: list[str]) -> set[str]:
         """The wanted nodes that cannot run, noting in each problem which ones it concerns."""
         blamed: set[str] = set()
@@ -297,9 +306,13 @@ class _Validator:
 
     def port_behind(self, link: Link) -> str:
         """The port type of the output that a working link leads to."""
-        source = self.workflow.nodes.get(link.node_id)
-        spec = self.known(link.node_id) if source is None else self.spec_of(link.node_id, source.class_type)
+        spec = self.spec_behind(link.node_id)
         return spec.outputs[link.slot].port if spec is not None else ANY
+
+    def spec_behind(self, node_id: str) -> NodeSpec | None:
+        """The node that a link leads to: of the workflow, or known otherwise."""
+        source = self.workflow.nodes.get(node_id)
+        return self.known(node_id) if source is None else self.spec_of(node_id, source.class_type)
 
     def report_missing(self, node_id: str, spec: NodeSpec, given: InputSpec) -> None:
         undeclared = [name for name in self.workflow.nodes[node_id].inputs if name not in spec.inputs]
@@ -309,9 +322,8 @@ class _Validator:
         self.report(node_id, "required_input_missing", reason, input_name=given.name)
 
     def link_works(self, node_id: str, name: str, given: InputSpec | None, link: Link) -> bool:
-        source = self.workflow.nodes.get(link.node_id)
-        spec = self.known(link.node_id) if source is None else self.spec_of(link.node_id, source.class_type)
-        if source is None and spec is None:
+        spec = self.spec_behind(link.node_id)
+        if spec is None and link.node_id not in self.workflow.nodes:
             near = suggestion(self.near(link.node_id, self.workflow.nodes), "link it to a node of the workflow")
             self.report_link(node_id, name, link, f"it is linked to node '{link.node_id}', which is not there; {near}")
             return False
@@ -323,6 +335,7 @@ class _Validator:
                              f"({spec.name}), which has {has}")  # fmt: skip
             return False
         received = spec.outputs[link.slot].port
+        self.has_state = self.has_state or spec.outputs[link.slot].is_consumed
         if given is not None and not self.is_trusted and not given.accepts(received):
             self.report_link(node_id, name, link, f"it takes {given.port}, but output {link.slot} of node "
                              f"{link.node_id} ({spec.name}) gives {received}; link an output of type {given.port}",
@@ -332,16 +345,10 @@ class _Validator:
         return True
 
     def report_link(
-        self,
-        node_id: str,
-        name: str,
-        link: object,
-        reason: str,
-        code: str = "bad_linked_input",
-        details: Mapping[str, Any] | None = None,
+        self, node_id: str, name: str, link: object, reason: str, code: str = "bad_linked_input", **facts: Any
     ) -> None:
         given = list(link) if isinstance(link, tuple) else link
-        self.report(node_id, code, reason, input_name=name, given=given, details=details or {})
+        self.report(node_id, code, reason, input_name=name, given=given, **facts)
 
     def read_literal(self, node_id: str, given: InputSpec, raw: Any, literals: dict[str, Any]) -> None:
         if isinstance(raw, list):

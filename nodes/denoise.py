@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mezzotint.engine.errors import OutOfMemoryError
 from mezzotint.engine.request import Request
 
-from .prompts import Prompts, ReadyPrompts
+from .prompts import Item, Prompts, ReadyPrompts, joined, shape_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mezzotint.engine.context import Context
 
     from .denoiser import Denoiser
+    from .network_call import NamedTensors
     from .ports import Conditioning
     from .recipe import Recipe
 
@@ -79,20 +80,20 @@ def what_is_sampled(shape: Sequence[int], downscale: int) -> str:
 
 
 def _predictions(requests: Sequence[Denoise], denoiser: Denoiser) -> list[Sequence[Tensor]]:
-    prompts = [request.prompts.ready(request.x.shape[0], denoiser) for request in requests]
+    prompts = [request.prompts.ready(request.x.shape, denoiser) for request in requests]
     if len(requests) == 1 and prompts[0].joined is not None:
-        return [_plain(requests[0], prompts[0].joined, denoiser)]
+        return [_plain(requests[0], prompts[0].joined, prompts[0].inputs, denoiser)]
     return _weighed(requests, prompts, denoiser)
 
 
-def _plain(request: Denoise, tokens: Tensor, denoiser: Denoiser) -> Sequence[Tensor]:
+def _plain(request: Denoise, tokens: Tensor, inputs: NamedTensors, denoiser: Denoiser) -> Sequence[Tensor]:
     """The usual case, with little ceremony: after each forward this runs with the processor's caches cold."""
     import torch
 
     x, count = request.x, request.x.shape[0]
     times = tokens.shape[0] // count
     repeated = x.expand(times, *x.shape[1:]) if count == 1 else torch.cat([x] * times)
-    return denoiser.predict(repeated, request.sigma, tokens).split_with_sizes([count] * times)
+    return denoiser.predict(repeated, request.sigma, tokens, inputs).split_with_sizes([count] * times)
 
 
 # several requests, or items that are weighed
@@ -103,8 +104,7 @@ class _Evaluation(NamedTuple):
 
     request: Denoise
     slot: tuple[int, int]
-    tokens: Tensor
-    weight: float
+    item: Item
 
 
 def _weighed(
@@ -113,7 +113,7 @@ def _weighed(
     parts: dict[tuple[int, int], list[tuple[Tensor, float]]] = {}
     for batch in _batches(_evaluations(requests, prompts)):
         for evaluation, denoised in zip(batch, _forward(batch, denoiser), strict=True):
-            parts.setdefault(evaluation.slot, []).append((denoised, evaluation.weight))
+            parts.setdefault(evaluation.slot, []).append((denoised, evaluation.item.strength))
     return [
         [_mean(parts.get((row, column), ()), request.x) for column in range(len(request.prompts.conditionings))]
         for row, request in enumerate(requests)
@@ -125,14 +125,14 @@ def _evaluations(requests: Sequence[Denoise], prompts: Sequence[ReadyPrompts]) -
     for row, (request, ready) in enumerate(zip(requests, prompts, strict=True)):
         for item in ready.items:
             if item.strength != 0 and item.low <= request.sigma <= item.high:
-                yield _Evaluation(request, (row, item.column), item.tokens, item.strength)
+                yield _Evaluation(request, (row, item.column), item)
 
 
 def _batches(evaluations: Iterable[_Evaluation]) -> Iterable[list[_Evaluation]]:
-    """Those that can be one forward: equal numbers of tokens."""
+    """Those that can be one forward: equal numbers of tokens, and equal further inputs."""
     batches: dict[Any, list[_Evaluation]] = {}
     for evaluation in evaluations:
-        batches.setdefault(evaluation.tokens.shape[1:], []).append(evaluation)
+        batches.setdefault(shape_of(evaluation.item), []).append(evaluation)
     return batches.values()
 
 
@@ -142,9 +142,9 @@ def _forward(batch: list[_Evaluation], denoiser: Denoiser) -> Sequence[Tensor]:
 
     counts = [evaluation.request.x.shape[0] for evaluation in batch]
     x = torch.cat([evaluation.request.x for evaluation in batch])
-    tokens = torch.cat([evaluation.tokens for evaluation in batch])
+    tokens, inputs = joined([evaluation.item for evaluation in batch])
     sigmas = [e.request.sigma for e, count in zip(batch, counts, strict=True) for _ in range(count)]
-    return denoiser.predict(x, sigmas, tokens).split_with_sizes(counts)
+    return denoiser.predict(x, sigmas, tokens, inputs).split_with_sizes(counts)
 
 
 def _mean(parts: Sequence[tuple[Tensor, float]], x: Tensor) -> Tensor:

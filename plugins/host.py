@@ -136,6 +136,14 @@ class Host:
             return [f"'{inline}' was not run, since {what}; read it, then: mezzotint plugins allow {inline}"]
         return list(plugin.problems)
 
+    def rewritten(self, submission: dict[str, Any]) -> dict[str, Any]:
+        """What is submitted to a server, as the packs' handlers of prompts leave it."""
+        if not self.settings.custom_nodes:
+            return submission
+        from .compat.shims.prompt_server import PromptServer
+
+        return PromptServer.instance.rewritten(submission)
+
     def close(self) -> None:
         """Finish what is being written, stop the threads and let go of the plugins."""
         if self._reloader is not None:

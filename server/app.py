@@ -155,6 +155,10 @@ def make_app(
     app.on_startup.append(_start)
     app.on_shutdown.append(partial(_stop, grace))
     app.on_cleanup.append(_close)
+    if host.settings.custom_nodes:
+        from .pack_link import link_packs
+
+        link_packs(app)
     return app
 
 

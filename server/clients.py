@@ -27,6 +27,7 @@ class Connection:
         sid: the client's id. backlog: what is sent before all that is put, as fast as the client takes it.
 
     Attributes:
+        socket: what it is sent over.
         dropped_previews: how many were not sent, since the client was slow and a later one came.
     """
 
@@ -37,8 +38,8 @@ class Connection:
         transport: asyncio.BaseTransport | None,
         backlog: Backlog | None = None,
     ) -> None:
-        self.sid = sid
-        self._socket, self._transport, self._backlog = socket, transport, backlog
+        self.sid, self.socket = sid, socket
+        self._transport, self._backlog = transport, backlog
         self._greeting: str | None = None
         self._outbox = Outbox()
         self._takes_metadata = False
@@ -73,16 +74,16 @@ class Connection:
         """Send what is put until the outbox or the connection is closed."""
         with contextlib.suppress(ConnectionError, RuntimeError):  # the client left
             if self._greeting is not None:
-                await self._socket.send_str(self._greeting)
+                await self.socket.send_str(self._greeting)
             if self._backlog is not None:
                 async for text in self._backlog:
-                    await self._socket.send_str(text)
+                    await self.socket.send_str(text)
             while (payload := await self._outbox.get()) is not None:
                 if isinstance(payload, str):
-                    await self._socket.send_str(payload)
+                    await self.socket.send_str(payload)
                 else:
-                    await self._socket.send_bytes(payload)
-            await self._socket.close(code=WSCloseCode.GOING_AWAY, message=b"The server stops.")
+                    await self.socket.send_bytes(payload)
+            await self.socket.close(code=WSCloseCode.GOING_AWAY, message=b"The server stops.")
 
     def close(self) -> None:
         """Disconnect once everything is sent."""
@@ -109,6 +110,11 @@ class Clients:
     def dropped_previews(self) -> int:
         """How many previews were not sent to slow clients, those that left included."""
         return self._dropped_before + sum(connection.dropped_previews for connection in self._writers.values())
+
+    @property
+    def sockets(self) -> dict[str, web.WebSocketResponse]:
+        """The sockets by the id of their client."""
+        return {sid: connection.socket for sid, connection in self._by_sid.copy().items()}
 
     def join(self, connection: Connection) -> asyncio.Task[None]:
         """Take up a connection; returns the task that sends."""

@@ -32,10 +32,15 @@ log = logging.getLogger("mezzotint.server")
 
 @dataclass(slots=True)
 class Telling:
-    """Messages on their way: `is_stored` once they may be sent."""
+    """Messages on their way: to a client, or to all; `is_stored` once they may be sent.
+
+    Attributes:
+        has_owner: they are of a job of the client `sid`; None is a job without one.
+    """
 
     frames: Sequence[AnyFrame]
-    job: Job | None
+    sid: str | None
+    has_owner: bool
     is_stored: bool
 
 
@@ -72,7 +77,11 @@ class EventLog:
 
     def tell_all(self, frame: AnyFrame) -> None:
         """Tell everybody something that is not kept."""
-        self._telling.append(Telling([frame], None, is_stored=True))
+        self.pass_on(frame, None)
+
+    def pass_on(self, frame: AnyFrame, sid: str | None) -> None:
+        """Tell a client, or everybody, something that is not kept, after all that was said before."""
+        self._telling.append(Telling([frame], sid, has_owner=False, is_stored=True))
         self._deliver()
 
     def tell(
@@ -85,7 +94,7 @@ class EventLog:
         loop = asyncio.get_running_loop()
         kept = [frame for frame in frames if isinstance(frame, Frame) and frame.is_kept]
         done = loop.create_future()
-        telling = Telling(frames, job, is_stored=not kept and also is None)
+        telling = Telling(frames, job.client_id, has_owner=True, is_stored=not kept and also is None)
         self._telling.append(telling)
         if telling.is_stored:
             done.set_result(None)
@@ -137,10 +146,12 @@ class EventLog:
             for frame in telling.frames:
                 if isinstance(frame, Frame) and frame.sequence is not None:
                     self._delivered = frame.sequence
-                if telling.job is None:
+                if telling.has_owner:
+                    self._clients.tell_owner(telling.sid, frame)
+                elif telling.sid is None:
                     self._clients.tell_all(frame)
                 else:
-                    self._clients.tell_owner(telling.job.client_id, frame)
+                    self._clients.tell(telling.sid, frame)
 
 
 def _row(job: Job, frame: Frame) -> dict[str, Any]:

@@ -106,7 +106,20 @@ class Preview:
         return ("preview", self.job_id) if isinstance(self.picture, PreviewPicture) else None
 
 
-AnyFrame = Frame | Preview
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of a plugin, as it is sent. No later one takes its place."""
+
+    payload: str | bytes
+    topic: Hashable | None = None
+    is_for_all: bool = False
+
+    def encoded(self) -> str | bytes:
+        """The message."""
+        return self.payload
+
+
+AnyFrame = Frame | Preview | Message
 
 
 def encoded(kind: str, data_text: str, sequence: int | None) -> str:

@@ -86,6 +86,11 @@ class JobQueue:
         """Let numbers that the server gives begin here."""
         self._counter = number
 
+    @property
+    def upcoming_number(self) -> int:
+        """The number that the next job gets that names none."""
+        return self._counter
+
     def next_number(self, *, front: bool = False) -> int:
         """The number of a job that names none: counts up from 0; negative for one that goes to the front."""
         number = self._counter

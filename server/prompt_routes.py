@@ -22,7 +22,7 @@ async def post_prompt(request: web.Request) -> web.Response:
     """Queue a workflow. The answer comes once it is checked and on disk."""
     host, queue = request.app[HOST], request.app[QUEUE]
     try:
-        job = await read_job(await read_object(request), host, queue)
+        job = await read_job(host.rewritten(await read_object(request)), host, queue)
         await request.app[CONTROL].submit(job)
     except PromptRejectedError as rejected:
         return json_answer(rejected.shape, status=400)

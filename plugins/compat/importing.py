@@ -38,9 +38,11 @@ class NotOfferedError(ImportError):
 
 def refusal(name: str) -> str:
     """Why a module or a name of one is not there."""
+    is_internal = name.startswith("comfy.") and name.rpartition(".")[0] not in OFFERED.keys() - {"comfy"}
+    what = "the model internals of the host" if is_internal else "the host"
     return (
-        f"'{name}' belongs to the model internals of the host that the pack was written for, which Mezzotint does not "
-        f"offer; docs/packs.md lists what it does"
+        f"'{name}' belongs to {what} that the pack was written for, and Mezzotint does not offer it; docs/packs.md "
+        f"lists what it does"
     )
 
 

@@ -173,7 +173,7 @@ def test_options_reach_the_network() -> None:
             return super().forward(*args, **options)
 
     x, conditioning = noised_latent()
-    denoiser_of(Optional(), DiscreteSigmas.from_config()).predict(x, 1.0, conditioning, {"hint": "yes"})
+    denoiser_of(Optional(), DiscreteSigmas.from_config()).predict(x, 1.0, conditioning, options={"hint": "yes"})
 
 
 def test_a_network_records_no_gradients_and_its_weights_can_be_trained_on(

@@ -42,7 +42,10 @@ class Gaussian:
         self.sigmas: list[float] = []
         self.is_broken = False
 
-    def predict(self, x: Tensor, sigma: float, tokens: Tensor) -> Tensor:
+    def inputs(self, options: Any, target: Any) -> dict[str, Tensor]:
+        return {}
+
+    def predict(self, x: Tensor, sigma: float, tokens: Tensor, inputs: Any = None) -> Tensor:
         self.sigmas.append(sigma)
         alpha = self.sampling.sigmas.alpha(sigma)
         mean = tokens[:, 0, 0].view(-1, 1, 1, 1)
@@ -357,7 +360,7 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.slow
 def test_twenty_steps_cost_little_beside_the_model(toy: Toy, one_thread: None) -> None:
     class Instant(Gaussian):
-        def predict(self, x: Tensor, sigma: float, tokens: Tensor) -> Tensor:
+        def predict(self, x: Tensor, sigma: float, tokens: Tensor, inputs: Any = None) -> Tensor:
             return x
 
     toy.denoiser = Instant(toy.sampling)
