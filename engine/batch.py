@@ -1,4 +1,5 @@
-"""Batches: quick steps handed to a lane together, since a hop between threads costs more than they do.
+"""Batches: steps handed to a lane together. Quick ones, since a hop between threads costs more than they do; and all
+plain ones of a lane with one thread, which so knows in which order they go.
 
 A batch holds ready steps and the steps that will be ready as soon as others of the batch are done. Of those that may
 come next, the most urgent does.
@@ -33,13 +34,13 @@ class Batches:
         self._under_way: set[str] = set()
 
     def make(self, ready: list[Step]) -> list[list[Task]]:
-        """The batches for steps that are ready to run: one for each slow step, quick ones together."""
+        """The batches for steps that are ready to run."""
         if len(ready) > 1:
             ready.sort(key=lambda step: self._plan.urgency.get(step.id, LEAST_URGENT))
-        quick = [step for step in ready if self._is_quick(step)]
-        batches = [[self._task(step)] for step in ready if not self._is_quick(step)]
-        for lane in {step.spec.lane for step in quick}:
-            chosen = [step for step in quick if step.spec.lane == lane]
+        together = [step for step in ready if self._is_for_batches(step)]
+        batches = [[self._task(step)] for step in ready if not self._is_for_batches(step)]
+        for lane in {step.spec.lane for step in together}:
+            chosen = [step for step in together if step.spec.lane == lane]
             batches.extend(self._filled(chosen[at : at + MAX_LENGTH]) for at in range(0, len(chosen), MAX_LENGTH))
         return batches
 
@@ -80,10 +81,11 @@ class Batches:
         task.urgency = self._plan.urgency.get(step.id, LEAST_URGENT)
         return task
 
-    def _is_quick(self, step: Step) -> bool:
-        return step.spec.kind == "plain" and self._engine.is_quick(step.spec)
+    def _is_for_batches(self, step: Step) -> bool:
+        spec = step.spec
+        return spec.kind == "plain" and (self._engine.is_quick(spec) or not self._engine.lanes[spec.lane].is_pool)
 
     def _may_join(self, step: Step, first: Step) -> bool:
-        if step.spec.lane != first.spec.lane or not self._is_quick(step):
+        if step.spec.lane != first.spec.lane or not self._is_for_batches(step):
             return False
         return step.key is None or not (step.key in self._engine.memory or step.key in self._engine.flights)

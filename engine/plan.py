@@ -67,6 +67,10 @@ class Plan:
     def parents(self, step_id: str) -> tuple[str, ...]:
         return self.steps[step_id].parents
 
+    def shown_again(self, reused: Iterable[str]) -> list[str]:
+        """Those of the steps whose value is there already that show again what they made."""
+        return [step_id for step_id in reused if self.steps[step_id].spec.is_shown_again]
+
     def expand(self, parent: Step, expansion: Expand, registry: Registry) -> list[Step]:
         """Take up the graph that a step replaces itself by; returns its steps.
 

@@ -81,7 +81,7 @@ class Run:
         reused = tuple(step.id for step in steps if step.id in self._earlier or self.engine.holds(step.key))
         self.events.begin(len(steps), reused, self.prompt.workflow.upgrades)
         if not self.is_cancelled:
-            self._apply(self.state.require(self.plan.targets))
+            self._apply(self.state.require([*self.plan.targets, *self.plan.shown_again(reused)]))
         self._settle()
         self._mailbox.look_now_and_then()
         try:
