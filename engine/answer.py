@@ -108,8 +108,8 @@ def present(step: Step, slot: Callable[[str, int], list[Any]]) -> tuple[dict[str
     """
     spec = step.spec
     literals, links = step.literals, step.links
-    if spec.has_lazy_input:
-        lazy = {name for name, given in spec.inputs.items() if given.is_lazy}
+    lazy = spec.lazy_inputs
+    if lazy:
         links = {name: link for name, link in links.items() if name not in lazy}
         if spec.invocation is None:
             literals = {name: value for name, value in literals.items() if name not in lazy}

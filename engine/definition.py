@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .node import MISSING, InputSpec, NodeSpec
+from .input_spec import MISSING, InputSpec
+from .node import NodeSpec
 from .port import COMBO
 from .registry import Registry
 

@@ -187,7 +187,7 @@ def invoke(spec: NodeSpec, bound: Bound, run: Calls) -> Generator[Request, Any, 
 
 def _add_services(spec: NodeSpec, arguments: dict[str, Any], run: Calls, index: int) -> Context | None:
     """Give a call what it gets beside its values; returns its context, if it takes one."""
-    if spec.has_lazy_input:
+    if spec.lazy_inputs:
         arguments.update(run.lazy_inputs(index))
     if spec.context_parameter is None:
         return None

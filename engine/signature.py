@@ -29,7 +29,8 @@ from .consumed_state import is_consumed
 from .context import Context
 from .errors import DeclarationError
 from .expansion import Expand
-from .node import BodyKind, Declaration, InputError, InputSpec, NodeSpec, OutputSpec
+from .input_spec import InputError, InputSpec
+from .node import BodyKind, Declaration, NodeSpec, OutputSpec
 from .port import ANY, COMBO, WIDGET_PORTS, Lazy, Port, port_name
 from .widget import Choices, Widget
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from mezzotint.engine.node import MISSING, InputSpec, NodeSpec, nodes_in
+from mezzotint.engine.input_spec import MISSING, InputSpec
+from mezzotint.engine.node import NodeSpec, nodes_in
 from mezzotint.engine.registry import Registry
 from mezzotint.nodes import (
     alpha,
