@@ -30,6 +30,10 @@ class StepValue:
         if not self.total_nbytes:
             self.total_nbytes = ENTRY_NBYTES + sum(nbytes(values) for values in self.outputs)
 
+    def at(self, slot: int) -> list[Any]:
+        """The values of an output; None alone where there is no such output."""
+        return self.outputs[slot] if slot < len(self.outputs) else [None]
+
     @property
     def holds_state(self) -> bool:
         """Whether consumed state is or was among the outputs: such a value is of this run alone."""

@@ -246,7 +246,7 @@ class Run:
         return Task(self, step.id, step.spec, calls.invoke, context, self.engine.is_quick(step.spec))
 
     def _slot(self, step_id: str, slot: int) -> list[Any]:
-        return self.values[step_id].outputs[slot]
+        return self.values[step_id].at(slot)
 
     # requests of generator bodies
 
