@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Any
 
+from .constraint import adapter
 from .port import ANY, COMBO, WIDGET_PORTS, are_compatible
 from .widget import Choices, Widget
 
@@ -76,14 +77,7 @@ class InputSpec:
     @cached_property
     def adapter(self) -> TypeAdapter[Any] | None:
         """What checks the constraints. Making it raises whatever pydantic raises when they do not fit the type."""
-        if not (self.limits or self.constraints):
-            return None
-        from pydantic import Field, TypeAdapter
-
-        limits: dict[str, Any] = {**self.limits}
-        kinds: Any = Union[tuple(_TYPES.get(port, Any) for port in self.port.split(","))]  # noqa: UP007
-        constrained: Any = Annotated[(kinds, *(self.constraints or (Field(**limits),)))]
-        return TypeAdapter(constrained)
+        return adapter(self.port, self.limits, self.constraints)
 
     @cached_property
     def plain_types(self) -> frozenset[type]:
@@ -208,7 +202,6 @@ _WORDS = {
     ANY: "any value",
 }
 _ALSO_FITS = {"INT": "FLOAT", "STRING": COMBO}
-_TYPES: dict[str, type] = {port: kind for kind, port in WIDGET_PORTS.items()}
 _PLAIN_TYPES: dict[str, frozenset[type]] = {
     "INT": frozenset({int}),
     "STRING": frozenset({str}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,9 +67,9 @@ class Plan:
     def parents(self, step_id: str) -> tuple[str, ...]:
         return self.steps[step_id].parents
 
-    def shown_again(self, reused: Iterable[str]) -> list[str]:
-        """Those of the steps whose value is there already that show again what they made."""
-        return [step_id for step_id in reused if self.steps[step_id].spec.is_shown_again]
+    def shown_again(self, holds: Callable[[Key | None], bool]) -> list[str]:
+        """The steps that show again what they made, of those whose value `holds` says is there already."""
+        return [step.id for step in self.steps.values() if step.spec.is_shown_again and holds(step.key)]
 
     def expand(self, parent: Step, expansion: Expand, registry: Registry) -> list[Step]:
         """Take up the graph that a step replaces itself by; returns its steps.

@@ -7,12 +7,14 @@ x = (1 - sigma) * x0 + sigma * noise). Input scaling, timesteps and the network'
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from .lora_keys import DENOISER
 from .model_sampling import ModelSampling
 from .network_call import NamedTensors, NetworkCall, Target, UNetCall
 
@@ -86,6 +88,17 @@ class Denoiser:
         self.conditioning_width = conditioning_width
         self.call = call
         self._levels: dict[float, _Level] = {}
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """What adapters change, by its name in `lora_keys`."""
+        return {DENOISER: self.network}
+
+    def with_networks(self, networks: Mapping[str, nn.Module]) -> Denoiser:
+        """One like this with other networks."""
+        made = copy(self)
+        made.network = networks[DENOISER]
+        return made
 
     def inputs(self, options: Mapping[str, Any], target: Target) -> NamedTensors:
         """What the network takes of a conditioning's item beside its tokens: `NetworkCall.inputs`."""
