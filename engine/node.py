@@ -91,16 +91,16 @@ class NodeSpec:
         return replace(self, **changes)
 
     @cached_property
-    def has_list_input(self) -> bool:
-        return any(given.is_list for given in self.inputs.values())
+    def list_inputs(self) -> tuple[str, ...]:
+        return tuple(name for name, given in self.inputs.items() if given.is_list)
 
     @cached_property
-    def lazy_inputs(self) -> frozenset[str]:
-        return frozenset(name for name, given in self.inputs.items() if given.is_lazy)
+    def lazy_inputs(self) -> tuple[str, ...]:
+        return tuple(name for name, given in self.inputs.items() if given.is_lazy)
 
     @cached_property
-    def raw_link_inputs(self) -> frozenset[str]:
-        return frozenset(name for name, given in self.inputs.items() if given.is_raw_link)
+    def raw_link_inputs(self) -> tuple[str, ...]:
+        return tuple(name for name, given in self.inputs.items() if given.is_raw_link)
 
     @cached_property
     def versioned_inputs(self) -> tuple[tuple[str, Callable[[str], str]], ...]:
