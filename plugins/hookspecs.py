@@ -14,7 +14,6 @@ from .hookimpl import hookspec
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     import typer
     from aiohttp import web
