@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import GraphError, WorkflowError
+from .errors import CircleError, GraphError, UnknownNodeError, WorkflowError
 from .expansion import Expand
 from .key import Key, step_key
 from .link_graph import LinkGraph
@@ -14,6 +14,8 @@ from .node import NodeSpec
 from .registry import Registry
 from .validation import CheckedNode, Validation, check_inputs
 from .workflow import Link, Workflow, as_link
+
+LEAST_URGENT = 3
 
 
 @dataclass(slots=True)
@@ -44,6 +46,10 @@ class Plan:
     Args:
         fingerprints: what `NodeSpec.fingerprint` gave, by node id.
         sink_salt: enters the keys of output nodes: a run into another folder must write again.
+
+    Attributes:
+        urgency: which of several ready steps goes first, the lowest: people see its value soonest. 0 for output nodes,
+            1 for what feeds one, 2 for what feeds that; the rest, which are not in it, are `LEAST_URGENT`.
     """
 
     def __init__(
@@ -55,9 +61,15 @@ class Plan:
         self._fingerprints = fingerprints or {}
         self._sink_salt = sink_salt
         self._make(validation.nodes.values(), None, self.steps)
+        self.urgency: dict[str, int] = {}
+        self._note_urgency(self.steps)
 
     def parents(self, step_id: str) -> tuple[str, ...]:
         return self.steps[step_id].parents
+
+    def shown_again(self, holds: Callable[[Key | None], bool]) -> list[str]:
+        """The steps that show again what they made, of those whose value `holds` says is there already."""
+        return [step.id for step in self.steps.values() if step.spec.is_shown_again and holds(step.key)]
 
     def expand(self, parent: Step, expansion: Expand, registry: Registry) -> list[Step]:
         """Take up the graph that a step replaces itself by; returns its steps.
@@ -75,6 +87,7 @@ class Plan:
             if known is not None and (known.parent_id != parent.id or known.key is None or known.key != step.key):
                 raise GraphError(f"the graph of the expansion uses the id '{step.id}', which is taken; use ctx.graph()")
         self.steps.update(made)
+        self._note_urgency(made)
         for step in made.values():
             step.display_id = self._display_id(expansion.graph[step.id].get("override_display_id"), parent)
         return [made[node_id] for node_id in nodes]
@@ -86,14 +99,15 @@ class Plan:
             raise GraphError(f"the graph of the expansion is wrong: {error}") from None
         validation = check_inputs(nodes, registry, self._spec, is_trusted=expansion.is_trusted)
         if validation.problems:
-            raise GraphError("the graph of the expansion is wrong: " + " ".join(map(str, validation.problems)))
+            kind = UnknownNodeError if validation.is_rejected else GraphError
+            raise kind("the graph of the expansion is wrong: " + " ".join(map(str, validation.problems)))
         for value in expansion.result:
             self._check_result(value, validation.nodes)
         result = (link for link in map(as_link, expansion.result) if link is not None)
         links = [*result, *(link for node in validation.nodes.values() for link in node.links.values())]
         if any(link.node_id == parent.id for link in links):
-            raise GraphError(f"the graph of the expansion closed a circle: it links to node '{parent.id}', which it "
-                             "stands for; link to what that node is linked to")  # fmt: skip
+            raise CircleError(f"the graph of the expansion closed a circle: it links to node '{parent.id}', which it "
+                              "stands for; link to what that node is linked to")  # fmt: skip
         return {node_id: validation.nodes[node_id] for node_id in nodes}
 
     def _check_result(self, value: Any, nodes: Mapping[str, CheckedNode]) -> None:
@@ -119,32 +133,35 @@ class Plan:
             step = made.get(step_id) or self.steps.get(step_id)
             return step.key if step is not None else None
 
+        display_id, parent_id, real_id = (parent.display_id, parent.id, parent.real_id) if parent else (None,) * 3
         for node in nodes:
-            spec, node_id = node.spec, node.node_id
+            spec, node_id, links = node.spec, node.node_id, node.links
             # Fingerprints are taken before the run, so what an expansion brings has none and is not reused.
             is_unknown = parent is not None and spec.fingerprint is not None
             named = {**node.ignored, **node.literals} if node.ignored else node.literals
-            if raw := raw_links(spec, node.links):  # the body gets the link, and so another id is another value
+            if raw := raw_links(spec, links):  # the body gets the link, and so another id is another value
                 named = {**named, **{f"{name} link": link for name, link in raw.items()}}
-            made[node_id] = Step(
-                node_id,
+            key = step_key(
                 spec,
-                node.literals,
-                node.links,
-                step_key(
-                    spec,
-                    named,
-                    node.links,
-                    key_of,
-                    fingerprint=float("nan") if is_unknown else self._fingerprints.get(node_id),
-                    node_id=node_id,
-                    salt=self._sink_salt if spec.is_sink else "",
-                ),
-                _strong_parents(node),
-                parent.display_id if parent else node_id,
-                parent.id if parent else None,
-                parent.real_id if parent else node_id,
+                named,
+                links,
+                key_of,
+                fingerprint=float("nan") if is_unknown else self._fingerprints.get(node_id),
+                node_id=node_id,
+                salt=self._sink_salt if spec.is_sink else "",
             )
+            parents = _strong_parents(spec, links)
+            made[node_id] = Step(
+                node_id, spec, node.literals, links, key, parents, display_id or node_id, parent_id, real_id or node_id
+            )
+
+    def _note_urgency(self, steps: Mapping[str, Step]) -> None:
+        """Note which of these are close to an output node."""
+        level = [step_id for step_id, step in steps.items() if step.spec.is_sink]
+        for links in range(LEAST_URGENT):
+            level = [step_id for step_id in level if self.urgency.get(step_id, LEAST_URGENT) > links]
+            self.urgency.update(dict.fromkeys(level, links))
+            level = [parent for step_id in level for parent in self.steps[step_id].parents]
 
     def _spec(self, step_id: str) -> NodeSpec | None:
         step = self.steps.get(step_id)
@@ -153,24 +170,24 @@ class Plan:
 
 def raw_links(spec: NodeSpec, links: Mapping[str, Link]) -> dict[str, list[Any]]:
     """The links that the body is given as they are."""
-    return {name: [*link] for name, link in links.items() if name in spec.inputs and spec.inputs[name].is_raw_link}
+    raw = spec.raw_link_inputs
+    return {name: [*link] for name, link in links.items() if name in raw} if raw else {}
 
 
-def _strong_parents(node: CheckedNode) -> tuple[str, ...]:
-    inputs = node.spec.inputs
-    names = (name for name in node.links if name not in inputs or not inputs[name].is_lazy)
-    return tuple(dict.fromkeys(node.links[name].node_id for name in names))
+def _strong_parents(spec: NodeSpec, links: Mapping[str, Link]) -> tuple[str, ...]:
+    lazy = spec.lazy_inputs
+    return tuple(dict.fromkeys([link.node_id for name, link in links.items() if name not in lazy]))
 
 
 def _parents_first(nodes: Mapping[str, CheckedNode]) -> list[CheckedNode]:
     """The nodes of an expansion in topological order.
 
     Raises:
-        GraphError: they form a circle.
+        CircleError: they form a circle.
     """
     edges = [(link.node_id, node.node_id) for node in nodes.values() for link in node.links.values()]
     graph = LinkGraph(nodes, [edge for edge in edges if edge[0] in nodes])
     circle = next(graph.circles(), None)
     if circle is not None:
-        raise GraphError(f"the graph of the expansion forms a circle: {' → '.join([*circle, circle[0]])}")
+        raise CircleError(f"the graph of the expansion forms a circle: {' → '.join([*circle, circle[0]])}")
     return [nodes[node_id] for node_id in graph.parents_first()]

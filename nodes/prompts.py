@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mezzotint.engine.errors import MezzotintError
+from .network_call import CONCAT, ConditioningError, NamedTensors, Target, for_each
+from .region import Box, box_of, weight_map
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .control import Control
     from .denoiser import Denoiser
     from .ports import Conditioning
     from .schedules import ModelSigmas
 
-WEIGHING = frozenset({"strength", "start_percent", "end_percent"})
-"""Options of a conditioning's item that say how much it counts, and when."""
-
-NOT_READ = frozenset(
+WEIGHING = frozenset(
     {
-        "pooled_output", "guidance", "width", "height", "crop_w", "crop_h", "target_width", "target_height",
-        "aesthetic_score",
+        "strength", "start_percent", "end_percent", "area", "mask", "mask_strength", "set_area_to_bounds",
+        "control", "control_apply_to_uncond",
     }
 )  # fmt: skip
-"""Options that only networks with an input for them read; those that can be loaded today have none."""
+"""Options of a conditioning's item that say how much it counts, when and where, and what steers it."""
 
-
-class ConditioningError(MezzotintError):
-    """A conditioning asks for something that is not done."""
+FOR_NETWORKS = frozenset(
+    {
+        "pooled_output", "guidance", "width", "height", "crop_w", "crop_h", "target_width", "target_height",
+        "aesthetic_score", "concat_latent_image", "concat_mask",
+    }
+)  # fmt: skip
+"""Options that networks read which have an input for them (`network_call`), and others leave alone."""
 
 
 class Item(NamedTuple):
@@ -36,19 +39,29 @@ class Item(NamedTuple):
 
     Attributes:
         column: which conditioning it belongs to. tokens: [B, T, D], a text for each latent of the batch.
-        strength: how much it counts, while sigma is from `low` to `high`.
+        inputs: what the network takes beside, [B, ...] each.
+        box: the part of the latent that is evaluated; None for all of it.
+        strength: how much it counts, while sigma is from `low` to `high`. weight: strength for each cell of the box,
+            [1 or B, 1, h, w], where that differs. control: what steers it, or None.
+        shapes: what it must agree in with others to be one forward with them.
     """
 
     column: int
     tokens: Tensor
+    inputs: NamedTensors
+    box: Box | None
     strength: float
+    weight: Tensor | None
     low: float
     high: float
+    control: Control | None
+    shapes: Hashable
 
     @property
     def is_plain(self) -> bool:
-        """Whether it counts at every noise level."""
-        return self.strength != 0 and self.low <= 0 and self.high == math.inf
+        """Whether it counts alike at every noise level and place, and nothing steers it."""
+        counts_always = self.strength != 0 and self.low <= 0 and self.high == math.inf
+        return counts_always and self.box is None and self.weight is None and self.control is None
 
 
 class ReadyPrompts(NamedTuple):
@@ -56,11 +69,13 @@ class ReadyPrompts(NamedTuple):
 
     Attributes:
         items: all evaluations. joined: their tokens [items * B, T, D] where each conditioning is one item that always
-            counts, all of one length: then they can be one forward as they are.
+            counts everywhere, all of one shape: then they can be one forward as they are.
+        inputs: theirs, joined likewise.
     """
 
     items: Sequence[Item]
     joined: Tensor | None
+    inputs: NamedTensors
 
 
 class Prompts:
@@ -77,39 +92,64 @@ class Prompts:
 
     @property
     def evaluations(self) -> int:
-        """How many evaluations of the network one prediction takes, at most."""
+        """How many evaluations of the network one prediction takes, at most, apart from those of small areas."""
         return sum(len(conditioning) for conditioning in self.conditionings)
 
-    def ready(self, count: int, denoiser: Denoiser) -> ReadyPrompts:
-        """For a batch of `count` latents.
+    def ready(self, shape: Sequence[int], denoiser: Denoiser) -> ReadyPrompts:
+        """For latents of the shape [B, C, h, w].
 
         Raises:
-            ConditioningError: an item has an option that is not known, or is of another text encoder.
+            ConditioningError: an item has an option that is not known, is of another text encoder, or has an area
+                outside the latent.
         """
         key, ready = self._latest
-        if ready is None or key != (count, denoiser.device):
-            ready = _ready(self.conditionings, count, denoiser)
-            self._latest = (count, denoiser.device), ready
+        if ready is None or key != (shape, denoiser.device):
+            ready = _ready(self.conditionings, shape, denoiser)
+            self._latest = (shape, denoiser.device), ready
         return ready
 
 
-def _ready(conditionings: Sequence[Conditioning], count: int, denoiser: Denoiser) -> ReadyPrompts:
-    import torch
-
-    levels, device = denoiser.sampling.sigmas, denoiser.device
-    for conditioning in conditionings:
-        for tokens, _ in conditioning:
-            _require_width(tokens, denoiser.conditioning_width)
-    items = [
-        _item(column, _for_each(tokens.to(device), count), options, levels)
+def _ready(conditionings: Sequence[Conditioning], shape: Sequence[int], denoiser: Denoiser) -> ReadyPrompts:
+    drafts = [
+        _draft(column, tokens, options, shape, denoiser)
         for column, conditioning in enumerate(conditionings)
         for tokens, options in conditioning
     ]
+    items = [_item(draft, shape, denoiser) for draft in _steered(_paired(drafts, len(conditionings)))]
     is_one_each = [item.column for item in items] == [*range(len(conditionings))]
-    is_of_one_length = len({item.tokens.shape for item in items}) == 1
-    if is_one_each and is_of_one_length and all(item.is_plain for item in items):
-        return ReadyPrompts(items, torch.cat([item.tokens for item in items]))
-    return ReadyPrompts(items, None)
+    if is_one_each and len({item.shapes for item in items}) == 1 and all(item.is_plain for item in items):
+        return ReadyPrompts(items, *joined(items))
+    return ReadyPrompts(items, None, {})
+
+
+def joined(items: Sequence[Item]) -> tuple[Tensor, NamedTensors]:
+    """The tokens and inputs of items of equal shapes, along the batch."""
+    import torch
+
+    if len(items) == 1:
+        return items[0].tokens, items[0].inputs
+    inputs = {name: torch.cat([item.inputs[name] for item in items]) for name in items[0].inputs}
+    return torch.cat([item.tokens for item in items]), inputs
+
+
+class _Draft(NamedTuple):
+    """An item as it was given. text: what says its options that are for the network alone; see `_paired`."""
+
+    column: int
+    tokens: Tensor
+    options: Mapping[str, Any]
+    text: Mapping[str, Any]
+    box: Box | None
+
+
+def _draft(column: int, tokens: Tensor, options: Mapping[str, Any], shape: Sequence[int], denoiser: Denoiser) -> _Draft:
+    _require_width(tokens, denoiser.conditioning_width)
+    if unknown := options.keys() - WEIGHING - FOR_NETWORKS:
+        names = ", ".join(f"'{name}'" for name in sorted(unknown))
+        raise ConditioningError(
+            f"a conditioning carries {names}, which sampling does not know; leave out the node that sets it"
+        )
+    return _Draft(column, tokens, options, options, box_of(options, shape))
 
 
 def _require_width(tokens: Tensor, width: int | None) -> None:
@@ -120,29 +160,71 @@ def _require_width(tokens: Tensor, width: int | None) -> None:
         )
 
 
-def _item(column: int, tokens: Tensor, options: Mapping[str, Any], levels: ModelSigmas) -> Item:
-    unknown = options.keys() - WEIGHING - NOT_READ
-    if unknown:
-        names = ", ".join(f"'{name}'" for name in sorted(unknown))
-        raise ConditioningError(
-            f"a conditioning carries {names}, which sampling does not know yet; it can do without areas, masks, "
-            f"control nets and the like: leave out the node that sets it"
-        )
-    start, end = options.get("start_percent", 0.0), options.get("end_percent", 1.0)
+def _paired(drafts: Sequence[_Draft], columns: int) -> list[_Draft]:
+    """With a counterpart in every conditioning for each area: what lies smallest around it there says the text.
+
+    So an area of the positive prompt is guided away from what the negative prompt predicts for that very area.
+    """
+    paired = list(drafts)
+    for draft in drafts:
+        for column in range(columns):
+            if draft.box is None or column == draft.column:
+                continue
+            around = [other for other in paired if other.column == column and _encloses(other.box, draft.box)]
+            if not around:
+                continue
+            smallest = min(around, key=lambda other: _cells(other.box))
+            if smallest.box != draft.box:
+                paired.append(draft._replace(column=column, tokens=smallest.tokens, text=smallest.text))
+    return sorted(paired, key=lambda draft: draft.column)
+
+
+def _encloses(box: Box | None, other: Box) -> bool:
+    return box is None or box.encloses(other)
+
+
+def _cells(box: Box | None) -> float:
+    return math.inf if box is None else box.height * box.width
+
+
+def _steered(drafts: Sequence[_Draft]) -> list[_Draft]:
+    """What steers the first conditioning steers the others, where it says so and they have nothing of their own."""
+    first = (draft.options for draft in drafts if draft.column == 0)
+    control = next((options.get("control") for options in first if options.get("control_apply_to_uncond")), None)
+    return [
+        draft
+        if control is None or draft.column == 0 or draft.options.get("control")
+        else draft._replace(options={**draft.options, "control": control})
+        for draft in drafts
+    ]
+
+
+def _item(draft: _Draft, shape: Sequence[int], denoiser: Denoiser) -> Item:
+    options, box, sampling = draft.options, draft.box, denoiser.sampling
+    target = Target(tuple(shape), draft.column, sampling, denoiser.device)
+    tokens = for_each(draft.tokens.to(target.device), shape[0])
+    inputs = dict(denoiser.inputs(draft.text, target))
+    if box is not None and CONCAT in inputs:
+        inputs[CONCAT] = box.of(inputs[CONCAT])
+    strength = float(options.get("strength", 1.0))
+    weight = weight_map(options, box, shape)
+    low, high = _range(options, sampling.sigmas)
     return Item(
-        column,
+        draft.column,
         tokens,
-        strength=float(options.get("strength", 1.0)),
-        low=0.0 if end >= 1 else levels.percent_to_sigma(end),
-        high=math.inf if start <= 0 else levels.percent_to_sigma(start),
+        inputs,
+        box,
+        strength,
+        None if weight is None else weight.to(target.device) * strength,
+        low,
+        high,
+        options.get("control"),
+        (tokens.shape[1:], box and box[2:], *((name, tensor.shape[1:]) for name, tensor in inputs.items())),
     )
 
 
-def _for_each(tokens: Tensor, count: int) -> Tensor:
-    """Tokens for each latent of a batch, [count, T, D]; fewer are repeated from the first."""
-    given = len(tokens)
-    if given == count:
-        return tokens
-    if given == 1:
-        return tokens.expand(count, -1, -1)
-    return tokens.repeat(-(-count // given), 1, 1)[:count]
+def _range(options: Mapping[str, Any], levels: ModelSigmas) -> tuple[float, float]:
+    """The noise levels between which an item counts."""
+    start, end = options.get("start_percent", 0.0), options.get("end_percent", 1.0)
+    low = 0.0 if end >= 1 else levels.percent_to_sigma(end)
+    return low, math.inf if start <= 0 else levels.percent_to_sigma(start)

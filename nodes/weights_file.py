@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +28,12 @@ class WeightsHeader:
 
     Attributes:
         elements: how many numbers there are of each type, by the format's names.
+        shapes: of the tensors, by name. metadata: texts by name, of a file alone.
     """
 
     elements: Counter[str]
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dtype(self) -> str:
@@ -74,14 +77,16 @@ def _read_header(path: Path) -> WeightsHeader:
         if nbytes < 8 or header_nbytes > min(MAX_HEADER_NBYTES, nbytes - 8):
             raise ValueError(f"of {nbytes} bytes, its header should take {header_nbytes}")
         header = json.loads(file.read(header_nbytes))
-    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-    wanted_nbytes = 8 + header_nbytes + max((entry["data_offsets"][1] for entry in tensors), default=0)
+    metadata = header.pop("__metadata__", {})
+    tensors: dict[str, Any] = header
+    wanted_nbytes = 8 + header_nbytes + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
     if nbytes != wanted_nbytes:
         raise ValueError(f"it has {nbytes} bytes, and its header speaks of {wanted_nbytes}")
+    shapes = {name: tuple(entry["shape"]) for name, entry in tensors.items()}
     elements: Counter[str] = Counter()
-    for entry in tensors:
-        elements[entry["dtype"]] += math.prod(entry["shape"])
-    return WeightsHeader(elements)
+    for name, entry in tensors.items():
+        elements[entry["dtype"]] += math.prod(shapes[name])
+    return WeightsHeader(elements, shapes, metadata)
 
 
 def read_headers(paths: Sequence[Path]) -> WeightsHeader:
@@ -90,7 +95,9 @@ def read_headers(paths: Sequence[Path]) -> WeightsHeader:
     Raises:
         ModelFileError: as for `read_header`.
     """
-    return WeightsHeader(sum((read_header(path).elements for path in paths), Counter()))
+    headers = [read_header(path) for path in paths]
+    shapes = {name: shape for header in headers for name, shape in header.shapes.items()}
+    return WeightsHeader(sum((header.elements for header in headers), Counter()), shapes)
 
 
 def read_weights(paths: Sequence[Path], device: str, dtype: dtype) -> dict[str, Tensor]:
@@ -109,3 +116,18 @@ def read_weights(paths: Sequence[Path], device: str, dtype: dtype) -> dict[str, 
         except (SafetensorError, OSError) as error:
             raise ModelFileError(f"'{path}' is damaged ({error}); fetch it again") from None
     return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+
+
+def read_some_weights(path: Path, names: Collection[str]) -> dict[str, Tensor]:
+    """Some tensors of a safetensors file, on the CPU, as they are.
+
+    Raises:
+        ModelFileError: the file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"'{path}' is damaged ({error}); fetch it again") from None

@@ -88,12 +88,15 @@ class GaussianDenoiser:
     def device(self) -> torch.device:
         return self.mean.device
 
+    def inputs(self, options: Mapping[str, Any], target: Any) -> Mapping[str, Tensor]:
+        return {}  # nothing of a conditioning is read
+
     def predict(
         self,
         x: Tensor,
         sigma: float | Sequence[float],
         conditioning: Tensor,
-        options: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """The expected clean latent of x [B, C, h, w] at a noise level, or at one for each of the batch."""
         import torch

@@ -33,6 +33,10 @@ class PackValue(Recipe):
             raise AttributeError(name)
         raise AttributeError(refusal(f"{self.CALLED}.{name}"))
 
+    @property
+    def weights(self) -> Any:
+        return self.plain.weights
+
     def clone(self) -> Self:
         """A copy, which may be changed."""
         return replace(self)

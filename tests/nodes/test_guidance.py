@@ -37,7 +37,10 @@ class Sums:
         self.most = most
         self.batches: list[int] = []
 
-    def predict(self, x: Tensor, sigma: float | Sequence[float], tokens: Tensor) -> Tensor:
+    def inputs(self, options: Any, target: Any) -> dict[str, Tensor]:
+        return {}
+
+    def predict(self, x: Tensor, sigma: float | Sequence[float], tokens: Tensor, inputs: Any = None) -> Tensor:
         assert len(x) == len(tokens)
         assert isinstance(sigma, float) or len(sigma) == len(x)
         if len(x) > self.most:
@@ -119,7 +122,7 @@ def test_one_text_serves_a_whole_batch_and_several_texts_take_turns(context: Con
     assert (answer[1] - x).mean((1, 2, 3)).tolist() == pytest.approx([1.0, 5.0, 1.0, 5.0], abs=1e-6)
 
 
-@pytest.mark.parametrize("option", ["area", "mask", "control", "attention_mask", "gligen", "something_new"])
+@pytest.mark.parametrize("option", ["attention_mask", "gligen", "something_new"])
 def test_an_option_that_is_not_done_is_refused_by_name(context: Context, option: str) -> None:
     with pytest.raises(ConditioningError, match=f"'{option}'"):
         predictions(context, [item(1.0, **{option: 1})])
@@ -127,11 +130,11 @@ def test_an_option_that_is_not_done_is_refused_by_name(context: Context, option:
 
 def test_prompts_are_prepared_once_for_all_steps_of_a_batch(denoiser: Any) -> None:
     prompts = Prompts(([item(1.0)], [item(5.0)]))
-    ready = prompts.ready(2, denoiser)
-    assert prompts.ready(2, denoiser) is ready
+    ready = prompts.ready((2, 4, 8, 8), denoiser)
+    assert prompts.ready((2, 4, 8, 8), denoiser) is ready
     assert ready.joined is not None
     assert ready.joined.flatten().tolist() == [1.0, 1.0, 5.0, 5.0]
-    assert prompts.ready(1, denoiser) is not ready
+    assert prompts.ready((1, 4, 8, 8), denoiser) is not ready
 
 
 def test_options_of_other_families_of_models_change_nothing(context: Context) -> None:

@@ -37,7 +37,10 @@ class Counting:
         self.batches: list[int] = []
         self.seconds = 0.0
 
-    def predict(self, x: Tensor, sigma: float | Sequence[float], tokens: Tensor) -> Tensor:
+    def inputs(self, options: Any, target: Any) -> dict[str, Tensor]:
+        return {}
+
+    def predict(self, x: Tensor, sigma: float | Sequence[float], tokens: Tensor, inputs: Any = None) -> Tensor:
         self.batches.append(len(x))
         time.sleep(self.seconds)
         return self.denoiser.predict(x, sigma, tokens)

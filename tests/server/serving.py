@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -38,23 +38,22 @@ class Server:
         )
         self.said: list[str] = []
         self.address = self._address()
-        self._hearing = threading.Thread(target=self._hear)
-        self._hearing.start()
+        # Nobody may leave the pipe to fill: who says more than it holds waits until somebody listens.
+        self._listening = threading.Thread(target=lambda: [*self._lines()], daemon=True)
+        self._listening.start()
 
-    def _address(self) -> str:
+    def _lines(self) -> Iterator[str]:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.said.append(line)
+            yield line
+
+    def _address(self) -> str:
+        for line in self._lines():
             found = re.search(r"Listening on http://(\S+)", line)
             if found:
                 return found[1]
         raise AssertionError("".join(self.said))
-
-    def _hear(self) -> None:
-        """Take what it says, since a pipe that nobody reads fills up and stops who writes to it."""
-        assert self.process.stderr is not None
-        with self.process.stderr:
-            self.said.extend(self.process.stderr)
 
     @property
     def url(self) -> str:
@@ -69,7 +68,9 @@ class Server:
     def ended(self) -> int:
         """Wait until it ends by itself; returns its exit code."""
         code = self.process.wait(PATIENCE_S)
-        self._hearing.join()
+        self._listening.join(PATIENCE_S)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
         return code
 
 
