@@ -36,8 +36,8 @@ from .widget import Choices, Widget
 
 _OPTIONS: dict[str, type | tuple[type, ...]] = {
     "title": str, "category": str, "version": int, "sink": bool, "lane": str, "fingerprint": object,
-    "quick_fingerprint": bool, "uses_id": bool, "autograd": bool, "cached": bool, "output_names": (tuple, list), "deprecated": bool, "experimental": bool,
-    "aliases": (tuple, list), "was": (tuple, list), "upgrades": dict,
+    "quick_fingerprint": bool, "uses_id": bool, "autograd": bool, "cached": bool, "output_names": (tuple, list),
+    "deprecated": bool, "experimental": bool, "aliases": (tuple, list), "was": (tuple, list), "upgrades": dict,
 }  # fmt: skip
 _LANES = ("cpu", "device")
 
