@@ -20,6 +20,10 @@ PATCHED_NBYTES = 8_000_000
 
 Kind = Literal["model", "clip", "vae"]
 Options = tuple[tuple[str, Any], ...]
+FOR_DRIVER = "sampling."
+"""What the names of options begin with that a model's network is not told: the sampling driver reads them."""
+DIFFERENTIAL = f"{FOR_DRIVER}differential_diffusion"
+"""The option of a model whose masks let go of cells one after the other; its value is the strength, 0..1."""
 
 
 @value_type("mezzotint.Source")
@@ -93,8 +97,9 @@ class Recipe:
         return load_recipe(self, residency)
 
     def configure(self, loaded: Any) -> Any:
-        """The network with the recipe's options, by its `with_options`."""
-        return loaded.with_options(dict(self.options)) if self.options else loaded
+        """The network with the recipe's options, by its `with_options`; those for the driver are not told."""
+        options = {name: value for name, value in self.options if not name.startswith(FOR_DRIVER)}
+        return loaded.with_options(options) if options else loaded
 
 
 @dataclass(frozen=True, slots=True)
