@@ -5,42 +5,68 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from mezzotint.engine.errors import ModelFileError
 
 if TYPE_CHECKING:
-    from torch import Tensor, dtype
+    from torch import Tensor
 
 SAFE_SUFFIXES = frozenset({".safetensors", ".sft"})
 PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl"})
 MAX_HEADER_NBYTES = 100_000_000
-DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+}  # fmt: skip
 """Floating types by the name that the format has for them, and that torch has."""
 
 
-@dataclass(frozen=True, slots=True)
+class TensorInfo(NamedTuple):
+    """A tensor in a file. dtype: by the format's name. start, stop: where its bytes lie, from the file's start."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
 class WeightsHeader:
-    """What a safetensors file holds, without reading it.
+    """What safetensors files hold, without reading it.
 
     Attributes:
-        elements: how many numbers there are of each type, by the format's names.
+        tensors: by name. metadata: what the file says beside.
     """
 
-    elements: Counter[str]
+    tensors: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def elements(self) -> Counter[str]:
+        """How many numbers there are of each type, by the format's names."""
+        elements: Counter[str] = Counter()
+        for tensor in self.tensors.values():
+            elements[tensor.dtype] += math.prod(tensor.shape)
+        return elements
 
     @property
     def dtype(self) -> str:
-        """The floating type of most numbers, by torch's name; float32 where there is none that torch computes in."""
+        """The floating type of most numbers, by torch's name; float32 where there is none that torch knows."""
         floats = Counter({name: count for name, count in self.elements.items() if name in DTYPES})
         return DTYPES[floats.most_common(1)[0][0]] if floats else "float32"
 
     def count(self) -> int:
         """How many numbers there are."""
         return self.elements.total()
+
+    def below(self, prefix: str) -> WeightsHeader:
+        """The tensors whose names begin with `prefix`."""
+        return WeightsHeader({name: tensor for name, tensor in self.tensors.items() if name.startswith(prefix)})
 
 
 def pickle_refused(path: Path) -> ModelFileError:
@@ -74,14 +100,16 @@ def _read_header(path: Path) -> WeightsHeader:
         if nbytes < 8 or header_nbytes > min(MAX_HEADER_NBYTES, nbytes - 8):
             raise ValueError(f"of {nbytes} bytes, its header should take {header_nbytes}")
         header = json.loads(file.read(header_nbytes))
-    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-    wanted_nbytes = 8 + header_nbytes + max((entry["data_offsets"][1] for entry in tensors), default=0)
+    metadata = header.pop("__metadata__", {})
+    begin = 8 + header_nbytes
+    tensors = {
+        name: TensorInfo(entry["dtype"], tuple(entry["shape"]), *(begin + offset for offset in entry["data_offsets"]))
+        for name, entry in header.items()
+    }
+    wanted_nbytes = max((tensor.stop for tensor in tensors.values()), default=begin)
     if nbytes != wanted_nbytes:
         raise ValueError(f"it has {nbytes} bytes, and its header speaks of {wanted_nbytes}")
-    elements: Counter[str] = Counter()
-    for entry in tensors:
-        elements[entry["dtype"]] += math.prod(entry["shape"])
-    return WeightsHeader(elements)
+    return WeightsHeader(tensors, metadata if isinstance(metadata, dict) else {})
 
 
 def read_headers(paths: Sequence[Path]) -> WeightsHeader:
@@ -90,22 +118,21 @@ def read_headers(paths: Sequence[Path]) -> WeightsHeader:
     Raises:
         ModelFileError: as for `read_header`.
     """
-    return WeightsHeader(sum((read_header(path).elements for path in paths), Counter()))
+    return WeightsHeader({name: tensor for path in paths for name, tensor in read_header(path).tensors.items()})
 
 
-def read_weights(paths: Sequence[Path], device: str, dtype: dtype) -> dict[str, Tensor]:
-    """The tensors of safetensors files by name, on a device; floating ones as `dtype`.
+def read_tensors(path: Path, device: str, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+    """Tensors of a safetensors file by name, on a device, as they are stored; all of them when no names are given.
+
+    On the CPU nothing is copied: they lie in the file, which is mapped into memory and read where they are used.
 
     Raises:
-        ModelFileError: a file is damaged.
+        ModelFileError: the file is damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
-    weights: dict[str, Any] = {}
-    for path in paths:
-        try:
-            weights |= load_file(path, device=device)
-        except (SafetensorError, OSError) as error:
-            raise ModelFileError(f"'{path}' is damaged ({error}); fetch it again") from None
-    return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"'{path}' is damaged ({error}); fetch it again") from None

@@ -1,0 +1,44 @@
+"""The two text encoders of SDXL as one: their tokens side by side, and what the second makes of the whole text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .text_encoder import TextEncoder
+
+
+@dataclass(frozen=True, eq=False)
+class DualTextEncoder:
+    """What SDXL was trained with (Podell et al. 2023, section 2.1).
+
+    Attributes:
+        first: OpenAI's CLIP, `"l"`. second: OpenCLIP, `"g"`, whose pooled output is projected.
+    """
+
+    first: TextEncoder
+    second: TextEncoder
+
+    def with_options(self, options: Mapping[str, Any]) -> DualTextEncoder:
+        """The same encoders with the options of a recipe, each. Raises what `TextEncoder.with_options` does."""
+        return DualTextEncoder(self.first.with_options(options), self.second.with_options(options))
+
+    def encode(self, text: str) -> list[Any]:
+        """The conditioning of a prompt, read by both: [1, T, D of the first + D of the second], pooled [1, P]."""
+        return self.encode_each(text, text)
+
+    def encode_each(self, first: str, second: str) -> list[Any]:
+        """As `encode`, with a text for each; where one takes fewer chunks, empty ones follow."""
+        count = max(len(self.first.tokenize(first)), len(self.second.tokenize(second)))
+        ((tokens, _),) = self.first.encode(first, count)
+        ((other, options),) = self.second.encode(second, count)
+        return [[_side_by_side(tokens, other), options]]
+
+
+def _side_by_side(first: Tensor, second: Tensor) -> Tensor:
+    length = min(first.shape[1], second.shape[1])
+    return torch.cat([first[:, :length], second[:, :length]], dim=-1)
