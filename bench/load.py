@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import re
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +16,7 @@ import psutil
 import websockets
 
 from .figure import Figure, figure
+from .serving import serving
 
 CLIENTS, PROMPTS = 50, 2_000
 PATIENCE_S = 300.0
@@ -153,29 +148,10 @@ async def _watch(process: psutil.Process, peak: list[int]) -> None:
         await asyncio.sleep(0.1)
 
 
-@contextmanager
-def _server() -> Iterator[tuple[str, int]]:
-    """A server in a process of its own: its `host:port` and its process id."""
-    with tempfile.TemporaryDirectory() as home:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mezzotint", "serve", "--port", "0", "--log-level", "warning"],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "MEZZOTINT_HOME": home},
-        )
-        assert process.stderr is not None
-        found = next(match for line in process.stderr if (match := re.search(r"Listening on http://(\S+)", line)))
-        try:
-            yield found[1], process.pid
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.communicate()
-
-
 def server_load() -> Iterator[Figure]:
     """The figures of a server with many clients."""
-    with _server() as (address, process_id):
-        found = asyncio.run(load(address, process_id, clients=CLIENTS, prompts=PROMPTS))
+    with tempfile.TemporaryDirectory() as home, serving(home) as server:
+        found = asyncio.run(load(*server, clients=CLIENTS, prompts=PROMPTS))
     lost = sum(len(user.submitted.keys() ^ {*user.ended}) for user in found.users)
     waits = found.waits
     yield figure(f"{CLIENTS} clients, {PROMPTS:,} prompts: ends lost or foreign", lost, "", at_most=0, digits=0)

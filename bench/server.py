@@ -4,48 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from .figure import Figure, figure, median
+from .serving import serving
 
 SOCKET = "/ws?clientId=bench"
+NODES = ("--plugin", str(Path(__file__).with_name("clock_node.py")))
 STARTS, SUBMISSIONS, STEPS = 7, 300, 300
 Prompt = dict[str, Any]
-
-
-@contextmanager
-def _server(home: str) -> Iterator[str]:
-    """A server in a process of its own; its address."""
-    nodes = Path(__file__).with_name("clock_node.py")
-    command = [sys.executable, "-m", "mezzotint", "serve", "--port", "0", "--no-editor", "--plugin", str(nodes)]
-    environment = {**os.environ, "MEZZOTINT_HOME": home}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None
-        found = next(filter(None, (re.search(r"http://(\S+?)/?\s", line) for line in process.stderr)))
-        try:
-            yield found[1]
-        finally:
-            process.terminate()
-            process.stderr.read()
 
 
 def _seconds_to_answer(home: str) -> float:
     """Process start to the first answer that comes from the queue."""
     began = time.perf_counter()
-    with _server(home) as address:
-        asyncio.run(_get(f"http://{address}/prompt"))
+    with serving(home, *NODES) as server:
+        asyncio.run(_get(f"http://{server.address}/prompt"))
         return time.perf_counter() - began
 
 
@@ -59,7 +40,7 @@ async def _milliseconds_to_first_node(address: str) -> float:
     taken: list[float] = []
     async with (
         aiohttp.ClientSession(f"http://{address}") as session,
-        session.ws_connect("/ws?clientId=bench") as socket,
+        session.ws_connect(SOCKET) as socket,
     ):
         for number in range(SUBMISSIONS):
             prompt = {
@@ -80,7 +61,7 @@ async def _bytes_on_the_wire(address: str) -> int:
     prompt[str(STEPS - 1)] = {"class_type": "BenchShow", "inputs": {"source": [str(STEPS - 2), 0]}}
     async with (
         aiohttp.ClientSession(f"http://{address}") as session,
-        session.ws_connect("/ws?clientId=bench") as socket,
+        session.ws_connect(SOCKET) as socket,
     ):
         _, nbytes = await _run(session, socket, prompt)
     return nbytes
@@ -110,8 +91,8 @@ def server_costs() -> Iterator[Figure]:
         _seconds_to_answer(home)  # makes the database, as the first start does
         start = median(lambda _: _seconds_to_answer(home), STARTS)
         yield figure("`mezzotint serve`, process start to first answer", start, "s", at_most=1.0, digits=2)
-        with _server(home) as address:
-            first = asyncio.run(_milliseconds_to_first_node(address))
+        with serving(home, *NODES) as server:
+            first = asyncio.run(_milliseconds_to_first_node(server.address))
             yield figure("durable submit over HTTP to the first node, idle queue", first, "ms", at_most=3, digits=2)
-            nbytes = asyncio.run(_bytes_on_the_wire(address))
+            nbytes = asyncio.run(_bytes_on_the_wire(server.address))
             yield figure(f"websocket bytes of a prompt of {STEPS} instant steps", nbytes / 1000, "kB", at_most=150)

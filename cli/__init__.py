@@ -34,9 +34,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def _outcome(argv: Sequence[str] | None) -> int | str | None:
     try:
         _prepare_process()
-        from .app import app
+        from .app import app_for
 
-        app(args=None if argv is None else [*argv], prog_name="mezzotint")
+        words = sys.argv[1:] if argv is None else [*argv]
+        app_for(words)(args=words, prog_name="mezzotint")
     except SystemExit as left:
         return left.code
     except (KeyboardInterrupt, Cancelled):

@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .jobs_app import jobs_app
-from .log_output import LogFormat, LogLevel
 from .option import (
     CHANGES,
     DISPLAY,
-    JOBS,
     AsJson,
     BlockPlugin,
     CacheDir,
-    CacheSize,
     CustomNodes,
     Device,
     ExtraModelPaths,
     File,
     InputDir,
-    LogFormatOption,
-    LogLevelOption,
-    MaxMemory,
     ModelsDir,
     OutputDir,
     OutputStore,
     PluginFiles,
     PluginsDir,
-    PreviewMethod,
-    PreviewMethodOption,
     Reload,
     ServerToken,
     ServerUrl,
-    Token,
+    host_options,
 )
 from .plugin_app import plugin_app
 from .plugin_commands import PluginGroup
 from .plugins_app import plugins_app
+from .serve_app import serve
 
 app = typer.Typer(
     name="mezzotint",
@@ -53,6 +48,17 @@ app = typer.Typer(
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(plugin_app, name="plugin")
 app.add_typer(jobs_app, name="jobs")
+
+
+def app_for(words: Sequence[str]) -> typer.Typer:
+    """The app, with that command alone which the first word names: to make all takes longer than to run a small one."""
+    named = words[0] if words else ""
+    one = copy.copy(app)
+    one.registered_commands = [
+        made for made in app.registered_commands if getattr(made.callback, "__name__", "") == named
+    ]
+    one.registered_groups = [made for made in app.registered_groups if made.name == named]
+    return one if one.registered_commands or one.registered_groups else app
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -172,7 +178,7 @@ def run(
     from .run import run as run_workflow
 
     host: dict[str, Any] = {
-        **_host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths, input_dir),
+        **host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths, input_dir),
         "output_dir": output_dir,
         "cache_dir": cache_dir,
         "device": device,
@@ -201,7 +207,7 @@ def validate(
     """Check a workflow without running it. Exit code 2 if anything is wrong."""
     from .validate import validate as validate_workflow
 
-    host = _host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths, input_dir)
+    host = host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths, input_dir)
     raise typer.Exit(validate_workflow(file, as_json=as_json, host=host))
 
 
@@ -220,7 +226,7 @@ def convert(
     """Convert a workflow, such as an editor's or a picture's, to API format."""
     from .convert import convert as convert_workflow
 
-    raise typer.Exit(convert_workflow(file, output, _host_options((plugin, plugins_dir, block_plugin, custom_nodes))))
+    raise typer.Exit(convert_workflow(file, output, host_options((plugin, plugins_dir, block_plugin, custom_nodes))))
 
 
 @app.command()
@@ -237,7 +243,7 @@ def nodes(
     """List the nodes, or show the inputs, limits and outputs of one."""
     from .nodes import show_nodes
 
-    host = _host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths)
+    host = host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths)
     raise typer.Exit(show_nodes(name, as_json=as_json, host=host))
 
 
@@ -256,107 +262,12 @@ def models(
     raise typer.Exit(
         show_models(
             as_json=as_json,
-            host=_host_options((plugin, plugins_dir, block_plugin, None), models_dir, extra_model_paths),
+            host=host_options((plugin, plugins_dir, block_plugin, None), models_dir, extra_model_paths),
         )
     )
 
 
-@app.command()
-def serve(
-    host: Annotated[
-        str,
-        typer.Option(
-            "--host",
-            metavar="ADDRESS",
-            help="Where to listen. Others than this machine's own need --token or --insecure.",
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for any that is free.")] = 8188,
-    token: Token = None,
-    insecure: Annotated[
-        bool,
-        typer.Option(
-            "--insecure", help="Let everybody who can reach the address run workflows: no one is asked who they are."
-        ),
-    ] = False,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            "--database",
-            metavar="URL",
-            help="Where jobs are kept, as an SQLAlchemy URL. Default: jobs.sqlite in the home.",
-            show_default=False,
-            rich_help_panel=JOBS,
-        ),
-    ] = None,
-    parallel: Annotated[
-        int,
-        typer.Option("--parallel", metavar="N", min=1, help="How many jobs may run at once.", rich_help_panel=JOBS),
-    ] = 2,
-    grace: Annotated[
-        float,
-        typer.Option(
-            "--grace",
-            metavar="SECONDS",
-            min=0,
-            help="How long running jobs may go on when the server stops, before they are handed back to the queue.",
-            rich_help_panel=JOBS,
-        ),
-    ] = 2.0,
-    preview_method: PreviewMethodOption = PreviewMethod.AUTO,
-    editor: Annotated[
-        bool | None,
-        typer.Option("--editor/--no-editor", show_default=False, help="Give / to the editor. Default: if installed."),
-    ] = None,
-    multi_user: Annotated[
-        bool,
-        typer.Option("--multi-user", help="Let editors make users, each with settings and workflows of their own."),
-    ] = False,
-    enable_cors_header: Annotated[
-        str | None,
-        typer.Option(
-            "--enable-cors-header",
-            metavar="ORIGIN",
-            help="Let the pages of another address, such as http://localhost:5173, use the server; '*' lets all.",
-        ),
-    ] = None,
-    output_dir: OutputDir = None,
-    input_dir: InputDir = None,
-    models_dir: ModelsDir = None,
-    extra_model_paths: ExtraModelPaths = None,
-    cache_dir: CacheDir = None,
-    cache_size: CacheSize = 10.0,
-    max_memory: MaxMemory = None,
-    log_format: LogFormatOption = LogFormat.TEXT,
-    log_level: LogLevelOption = LogLevel.INFO,
-    plugin: PluginFiles = None,
-    plugins_dir: PluginsDir = None,
-    block_plugin: BlockPlugin = None,
-    custom_nodes: CustomNodes = None,
-    reload: Reload = False,
-    output_store: OutputStore = "local",
-    device: Device = None,
-) -> None:
-    """Serve editors and scripts over HTTP and a websocket.
-
-    Jobs, their history and their events are kept in a database: they survive a restart, and a crash.
-    """
-    from .serve import ServeRequest
-    from .serve import serve as serve_jobs
-
-    cache = {"cache_dir": cache_dir, "cache_nbytes": int(cache_size * 1e9)}
-    folders = {"output_dir": output_dir, **cache, "device": device, "output_store": output_store}
-    options = {
-        **_host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths, input_dir),
-        **folders,
-        "reload": reload,
-    }
-    request = ServeRequest(
-        host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace,
-        has_previews=preview_method is not PreviewMethod.NONE,
-        max_memory=max_memory, log_format=log_format, log_level=log_level,
-    )  # fmt: skip
-    raise typer.Exit(serve_jobs(request))
+app.command()(serve)
 
 
 @app.command()
@@ -372,25 +283,7 @@ def doctor(
     from .doctor import doctor as look
 
     host = {
-        **_host_options((plugin, plugins_dir, block_plugin, None), models_dir, extra_model_paths),
+        **host_options((plugin, plugins_dir, block_plugin, None), models_dir, extra_model_paths),
         "output_dir": output_dir,
     }
     raise typer.Exit(look(host))
-
-
-def _host_options(
-    plugins: tuple[list[Path] | None, Path | None, list[str] | None, list[Path] | None],
-    models_dir: Path | None = None,
-    extra_model_paths: Path | None = None,
-    input_dir: Path | None = None,
-) -> dict[str, Any]:
-    named, plugins_dir, blocked, custom_nodes = plugins
-    return {
-        "plugins": named,
-        "plugins_dir": plugins_dir,
-        "blocked_plugins": tuple(blocked or ()),
-        "custom_nodes": custom_nodes,
-        "models_dir": models_dir,
-        "extra_model_paths": extra_model_paths,
-        "input_dir": input_dir,
-    }

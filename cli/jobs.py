@@ -17,9 +17,10 @@ from mezzotint.client import Client, Job, QueueState
 from mezzotint.client.job import JobStatus
 from mezzotint.engine.registry import Registry
 
+from .duration import clock
 from .event_lines import EventLines
 from .exit_code import DONE, FAILED, INTERRUPTED
-from .progress import Progress, clock
+from .progress import Progress
 from .report import tell_failures
 from .terminal import Terminal
 from .usage import UsageError

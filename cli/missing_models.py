@@ -8,7 +8,7 @@ from typing import Any
 
 from mezzotint.engine.errors import FolderError
 from mezzotint.engine.folders import Folders
-from mezzotint.engine.validation import Problem
+from mezzotint.engine.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)

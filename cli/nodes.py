@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mezzotint.engine.folders import Folders
-from mezzotint.engine.node import MISSING, InputSpec, NodeSpec
+from mezzotint.engine.input_spec import MISSING, InputSpec
+from mezzotint.engine.node import NodeSpec
 from mezzotint.engine.registry import Registry, closest
 
 from .exit_code import DONE

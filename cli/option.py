@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -213,3 +213,22 @@ PreviewMethodOption = Annotated[
         help="Pictures of what samplers have so far, for jobs that do not say themselves; auto is latent2rgb.",
     ),
 ]
+
+
+def host_options(
+    plugins: tuple[list[Path] | None, Path | None, list[str] | None, list[Path] | None],
+    models_dir: Path | None = None,
+    extra_model_paths: Path | None = None,
+    input_dir: Path | None = None,
+) -> dict[str, Any]:
+    """What these options say, as `open_host` takes it; `plugins`: the files, the folder, what is blocked, the packs."""
+    named, plugins_dir, blocked, custom_nodes = plugins
+    return {
+        "plugins": named,
+        "plugins_dir": plugins_dir,
+        "blocked_plugins": tuple(blocked or ()),
+        "custom_nodes": custom_nodes,
+        "models_dir": models_dir,
+        "extra_model_paths": extra_model_paths,
+        "input_dir": input_dir,
+    }

@@ -17,6 +17,8 @@ from rich.text import Text
 
 from mezzotint.engine.event import Event, StepEvent, StepFailed, StepFinished, StepProgressed, StepStarted
 
+from .duration import clock
+
 REFRESH_PER_SECOND = 10
 NOTICEABLE_SECONDS = 0.3
 """A node that takes less gets no bar unless it tells how far it is."""
@@ -151,15 +153,6 @@ def _time(node: NodeProgress) -> str:
     if node.ended is not None or not 0 < node.value < node.total:
         return passed
     return f"{passed} < {clock(node.seconds * (node.total - node.value) / node.value)}"
-
-
-def clock(seconds: float) -> str:
-    """A duration: `8.2 s`, `1:05`, `2:00:09`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _line(node: NodeProgress) -> str:

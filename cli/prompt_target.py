@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mezzotint.engine.node import InputSpec, NodeSpec
+from mezzotint.engine.input_spec import InputSpec
+from mezzotint.engine.node import NodeSpec
 from mezzotint.engine.workflow import Link, Workflow
 
 from .places import Graph, InputPlace

@@ -10,9 +10,9 @@ from typing import Any
 from mezzotint.engine.event import StepFailed
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.node import NodeSpec
+from mezzotint.engine.problem import Problem
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.run_result import RunResult
-from mezzotint.engine.validation import Problem
 from mezzotint.engine.workflow import Workflow
 
 from . import TRACEBACK_VARIABLE

@@ -19,12 +19,12 @@ from mezzotint.engine.workflow import Workflow
 from mezzotint.engine.workflow_edit import with_values
 
 from . import TRACEBACK_VARIABLE
+from .duration import clock
 from .event_lines import EventLines
 from .exit_code import DONE, FAILED, INTERRUPTED, INVALID
 from .host import local_folders, open_host
 from .interrupt import Interrupts
 from .places import Graph
-from .progress import Progress, clock
 from .prompt_target import with_prompt
 from .report import shown_texts, tell_failures, tell_problems
 from .runner import KnownNodes, LocalRunner, Runner
@@ -136,6 +136,8 @@ class _Runs:
         tally = Tally()
         progress = None
         if lines is None and not self.request.is_quiet:
+            from .progress import Progress
+
             progress = Progress(self.terminal.messages, titles)
         listeners: list[OnEvent] = [listener for listener in (tally, lines, progress) if listener is not None]
 

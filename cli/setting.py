@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from mezzotint.engine.node import InputSpec
+from mezzotint.engine.input_spec import InputSpec
 from mezzotint.engine.port import ANY, COMBO, WIDGET_PORTS
 from mezzotint.engine.registry import closest
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 import textwrap
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
-
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 WIDE = 4096
 """Columns of a table that goes into a file or a pipe: nothing is cut there."""
@@ -20,8 +21,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ENDS = (".", "!", "?", ":")
 
 
+_FORCING = frozenset({"FORCE_COLOR", "TTY_COMPATIBLE"})
+"""Variables by which rich takes a pipe for a terminal."""
+
+
 class Terminal:
-    """Both streams of one command.
+    """Both streams of one command. Rich, which lays out what people see, is loaded when there is something for them.
 
     Args:
         is_quiet: say nothing but errors.
@@ -29,9 +34,21 @@ class Terminal:
 
     def __init__(self, is_quiet: bool = False) -> None:
         self.is_quiet = is_quiet
-        self.output = Console(highlight=False)
-        self.messages = Console(stderr=True, highlight=False)
         self._stream = sys.stdout
+
+    @cached_property
+    def output(self) -> Console:
+        """The standard output."""
+        from rich.console import Console
+
+        return Console(highlight=False)
+
+    @cached_property
+    def messages(self) -> Console:
+        """The standard error."""
+        from rich.console import Console
+
+        return Console(stderr=True, highlight=False)
 
     def say(self, text: str, style: str = "") -> None:
         """Tell something of interest; left out when quiet."""
@@ -60,6 +77,9 @@ class Terminal:
 
     def show(self, shown: Table | Text | str) -> None:
         """Write a table or a text of results; in a pipe, uncut and without trailing blanks."""
+        from rich.console import Console
+        from rich.text import Text
+
         if isinstance(shown, str):
             shown = Text(wrapped(plain(shown), self.output))
         if self.output.is_terminal:
@@ -72,6 +92,12 @@ class Terminal:
             self._stream.write(f"{line.rstrip()}\n")
 
     def _tell(self, text: str, style: str = "", mark: tuple[str, str] = ("", "")) -> None:
+        if not (sys.stderr.isatty() or _FORCING & os.environ.keys()):
+            sys.stderr.write(f"{mark[0]}{plain(text)}\n")
+            sys.stderr.flush()
+            return
+        from rich.text import Text
+
         told = Text(wrapped(mark[0] + plain(text), self.messages), style)
         told.stylize(mark[1], 0, len(mark[0]))
         self.messages.print(told, soft_wrap=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mezzotint.engine.validation import Problem, Validation
+from mezzotint.engine.problem import Problem
+from mezzotint.engine.validation import Validation
 from mezzotint.engine.workflow import Workflow
 
 from .exit_code import DONE, INVALID

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mezzotint.engine.node import MISSING, InputSpec, NodeSpec, OutputSpec
+from mezzotint.engine.input_spec import MISSING, InputSpec
+from mezzotint.engine.node import NodeSpec, OutputSpec
 from mezzotint.engine.port import COMBO
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.widget import Choices, Widget

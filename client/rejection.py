@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mezzotint.engine.validation import Problem
+from mezzotint.engine.problem import Problem
 from mezzotint.engine.workflow import Workflow
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from mezzotint.engine.errors import InvalidWorkflowError
-from mezzotint.engine.validation import Problem
+from mezzotint.engine.problem import Problem
 from mezzotint.engine.workflow import Workflow
 
 from .errors import ConnectionLostError, RequestRefusedError, ServerUnreachableError

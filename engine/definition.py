@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .node import MISSING, InputSpec, NodeSpec
+from .input_spec import MISSING, InputSpec
+from .node import NodeSpec
 from .port import COMBO
 from .registry import Registry
 
@@ -43,7 +44,7 @@ def define(spec: NodeSpec, folders: Folders | None = None) -> dict[str, Any]:
     return {
         "input": present,
         "input_order": {name: [*group] for name, group in present.items()},
-        "is_input_list": spec.has_list_input,
+        "is_input_list": bool(spec.list_inputs),
         "output": [output.port for output in spec.outputs],
         "output_is_list": [output.is_list for output in spec.outputs],
         "output_name": [output.name for output in spec.outputs],

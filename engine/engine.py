@@ -219,8 +219,8 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._files, self.disk.get, key)
 
     def keep(self, step: Step, value: StepValue, *, is_new: bool) -> None:
-        """Cache a step's value: in memory, and on disk when it is new and not an output node's."""
-        if step.key is None:
+        """Cache a step's value, but no consumed state: in memory, and on disk when new and not an output node's."""
+        if step.key is None or not step.spec.cached or value.holds_state:
             return
         self.memory.put(step.key, value)
         if is_new and self.disk is not None and not step.spec.is_sink:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .event import StepFailed
-    from .validation import Problem
+    from .problem import Problem
 
 
 class MezzotintError(Exception):

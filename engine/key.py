@@ -38,7 +38,7 @@ def step_key(
     parts = [_header(spec.name, spec.version, spec.code_version, salt, node_id if spec.uses_id else None)]
     try:
         for name in sorted([*literals, *links]):
-            parts.append(f"{len(name)}:{name}=".encode("utf-8", "surrogatepass"))
+            parts.append(_label(name))
             link = links.get(name)
             if link is None:
                 parts.extend(canonical(literals[name]))
@@ -56,6 +56,14 @@ def step_key(
     except NotStorableError:
         return None
     return blake3(b"".join(parts)).hexdigest(32)
+
+
+# Nodes of one type have the same header and the same names of inputs, so these are remembered.
+
+
+@lru_cache(1024)
+def _label(name: str) -> bytes:
+    return f"{len(name)}:{name}=".encode("utf-8", "surrogatepass")
 
 
 @lru_cache(1024, typed=True)

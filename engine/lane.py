@@ -105,7 +105,8 @@ class Task:
         """
         began = time.perf_counter()
         self.request = None
-        CURRENT_JOB.set(self.owner.job_id)  # stays until the thread takes up another
+        if CURRENT_JOB.get() != self.owner.job_id:
+            CURRENT_JOB.set(self.owner.job_id)  # stays until the thread takes up another
         try:
             if self.owner.is_cancelled:
                 raise Cancelled
@@ -176,7 +177,8 @@ class Lane:
     ) -> None:
         self.name, self._width = name, width
         self.is_pool = threads > 1
-        self._scope: Scope = scope or (lambda spec: nullcontext())
+        nothing = nullcontext()
+        self._scope: Scope = scope or (lambda spec: nothing)
         self._queue: PriorityQueue[Waiting] = PriorityQueue()
         self._count = itertools.count()
         self._threads = [
@@ -251,7 +253,7 @@ class Lane:
         """Run tasks one after another; when one proves slow, the rest goes back for any thread to take."""
         for index, task in enumerate(batch, 1):
             is_last = index == len(batch)
-            if not task.may_begin:
+            if task.after and not task.may_begin:
                 task.owner.report(task, is_urgent=is_last)
             elif self._run(task, active, is_last) and not is_last:
                 self.submit(batch[index:])

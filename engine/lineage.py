@@ -32,27 +32,28 @@ class Lineage:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._path = folder / FILE_NAME if folder is not None else None
-        self._steps: dict[str, tuple[Plan, Step]] = {}
+        self._plans: dict[str, Plan] = {}
         self._stored: dict[str, Ancestry] | None = None
 
     def reason(self, plan: Plan, step: Step) -> str:
         """Why the step's value is not reused, in words."""
         if step.key is None:
             return "never reused: something it depends on changes each time or has no lasting name"
-        kept = self._steps.get(step.id)
-        if kept is not None:
-            return _difference_in_memory(*kept, plan, step)
+        plan_before = self._plans.get(step.id)
+        if plan_before is not None:
+            return _difference_in_memory(plan_before, plan_before.steps[step.id], plan, step)
         before = self._load().get(step.id)
         return "first run" if before is None else _difference(before, _ancestry(plan, step), step)
 
     def remember(self, plan: Plan) -> None:
         """A run of the plan ended; its steps are what the next run is compared with."""
-        for step in plan.steps.values():
-            self._steps.pop(step.id, None)
-            self._steps[step.id] = (plan, step)
+        plans = self._plans
+        for step_id in plan.steps:
+            plans.pop(step_id, None)
+            plans[step_id] = plan
         bound = max(MAX_REMEMBERED, len(plan.steps))
-        while len(self._steps) > bound:
-            del self._steps[next(iter(self._steps))]
+        while len(plans) > bound:
+            del plans[next(iter(plans))]
 
     def store(self, plan: Plan) -> None:
         """Keep the steps for other processes; a folder that cannot be written is no error."""

@@ -6,6 +6,8 @@ Every answer takes time linear in the size of the graph.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,17 +17,21 @@ if TYPE_CHECKING:
 class LinkGraph:
     """Nodes by id; an edge leads from a parent to the child that needs it.
 
+    The order, which every run needs, is found here; what only some need is left to networkx.
+
     Args:
         edges: (parent, child). nodes: ids of those that may have no edge.
     """
 
     def __init__(self, nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> None:
-        import networkx as nx  # at first need: a fifth of the time that the server takes to start
-
-        self._nx = nx
-        self._graph: nx.DiGraph[str] = nx.DiGraph()
-        self._graph.add_nodes_from(nodes)
-        self._graph.add_edges_from(edges)
+        children: dict[str, list[str]] = {node_id: [] for node_id in nodes}
+        for parent, child in dict.fromkeys(edges):
+            if parent not in children:
+                children[parent] = []
+            if child not in children:
+                children[child] = []
+            children[parent].append(child)
+        self._children = children
 
     def parents_first(self) -> list[str]:
         """All nodes, parents before children.
@@ -33,7 +39,7 @@ class LinkGraph:
         Raises:
             networkx.NetworkXUnfeasible: the links form a circle.
         """
-        return list(self._nx.topological_sort(self._graph))
+        return self._order if self._is_acyclic else list(self._nx.topological_sort(self._graph))
 
     def generations(self) -> list[list[str]]:
         """All nodes, each in the first of the lists that comes after those of all its parents.
@@ -41,13 +47,11 @@ class LinkGraph:
         Raises:
             networkx.NetworkXUnfeasible: the links form a circle.
         """
-        import networkx as nx
-
-        return [list(generation) for generation in nx.topological_generations(self._graph)]
+        return [list(generation) for generation in self._nx.topological_generations(self._graph)]
 
     def circles(self) -> Iterator[list[str]]:
         """For each knot of nodes that need each other one circle: each feeds the next, and the last one the first."""
-        if self._nx.is_directed_acyclic_graph(self._graph):
+        if self._is_acyclic:
             return
         for knot in self._nx.strongly_connected_components(self._graph):
             node_id = min(knot)
@@ -82,6 +86,38 @@ class LinkGraph:
             bits.update(dict.fromkeys(members, behind))
         sets = {value: tuple(o for index, o in enumerate(wanted) if value >> index & 1) for value in {*bits.values()}}
         return {node_id: sets[value] for node_id, value in bits.items()}
+
+    @cached_property
+    def _order(self) -> list[str]:
+        """The nodes that need no circle, parents before children (Kahn, 1962)."""
+        missing = dict.fromkeys(self._children, 0)
+        for children in self._children.values():
+            for child in children:
+                missing[child] += 1
+        order = [node_id for node_id, count in missing.items() if count == 0]
+        for node_id in order:  # grows meanwhile
+            for child in self._children[node_id]:
+                missing[child] -= 1
+                if missing[child] == 0:
+                    order.append(child)
+        return order
+
+    @property
+    def _is_acyclic(self) -> bool:
+        return len(self._order) == len(self._children)
+
+    @cached_property
+    def _nx(self) -> ModuleType:
+        import networkx  # at first need: a fifth of the time that the server takes to start
+
+        return networkx
+
+    @cached_property
+    def _graph(self) -> nx.DiGraph[str]:
+        graph: nx.DiGraph[str] = self._nx.DiGraph()
+        graph.add_nodes_from(self._children)
+        graph.add_edges_from((parent, child) for parent, children in self._children.items() for child in children)
+        return graph
 
     def _circle(self, start: str, knot: set[str]) -> list[str]:
         path: dict[str, None] = {}

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
+from .consumed_state import holds_state, holds_untaken_state
 from .value_type import nbytes
 
 ENTRY_NBYTES = 400
@@ -19,15 +20,26 @@ class StepValue:
     Attributes:
         outputs: for each output the list of its values (one value unless a list was mapped).
         shown: what an output node reported, or None.
+        holds_state: consumed state is or was among the outputs; such a value is of one run alone.
     """
 
     outputs: tuple[list[Any], ...]
     shown: dict[str, list[Any]] | None = None
-    total_nbytes: int = field(default=0)
+    total_nbytes: int = 0
+    holds_state: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        if not self.total_nbytes:
-            self.total_nbytes = ENTRY_NBYTES + sum(nbytes(values) for values in self.outputs)
+        total_nbytes = ENTRY_NBYTES
+        for values in self.outputs:
+            total_nbytes += nbytes(values)
+            if holds_state(values):
+                self.holds_state = True
+        self.total_nbytes = self.total_nbytes or total_nbytes
+
+    @property
+    def holds_untaken_state(self) -> bool:
+        """Whether there is state that nobody took yet."""
+        return self.holds_state and any(holds_untaken_state(values) for values in self.outputs)
 
 
 class MemoryCache:

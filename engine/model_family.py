@@ -41,7 +41,7 @@ class ModelFamily(Protocol):
         """Materialise a recipe of kind `"model"`, `"clip"` or `"vae"` on the device of `residency`.
 
         What is made offers what `nodes.denoiser.Denoiser`, `nodes.text_encoder.TextEncoder` and
-        `nodes.autoencoder.Autoencoder` offer.
+        `nodes.autoencoder.Autoencoder` offer; `networks` and `with_networks` only if LoRAs are to fit it.
 
         Raises:
             ModelFileError: the files are damaged, or hold no such part. OutOfMemoryError: it does not fit.

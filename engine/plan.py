@@ -119,31 +119,26 @@ class Plan:
             step = made.get(step_id) or self.steps.get(step_id)
             return step.key if step is not None else None
 
+        display_id, parent_id, real_id = (parent.display_id, parent.id, parent.real_id) if parent else (None,) * 3
         for node in nodes:
-            spec, node_id = node.spec, node.node_id
+            spec, node_id, links = node.spec, node.node_id, node.links
             # Fingerprints are taken before the run, so what an expansion brings has none and is not reused.
             is_unknown = parent is not None and spec.fingerprint is not None
             named = {**node.ignored, **node.literals} if node.ignored else node.literals
-            if raw := raw_links(spec, node.links):  # the body gets the link, and so another id is another value
+            if raw := raw_links(spec, links):  # the body gets the link, and so another id is another value
                 named = {**named, **{f"{name} link": link for name, link in raw.items()}}
-            made[node_id] = Step(
-                node_id,
+            key = step_key(
                 spec,
-                node.literals,
-                node.links,
-                step_key(
-                    spec,
-                    named,
-                    node.links,
-                    key_of,
-                    fingerprint=float("nan") if is_unknown else self._fingerprints.get(node_id),
-                    node_id=node_id,
-                    salt=self._sink_salt if spec.is_sink else "",
-                ),
-                _strong_parents(node),
-                parent.display_id if parent else node_id,
-                parent.id if parent else None,
-                parent.real_id if parent else node_id,
+                named,
+                links,
+                key_of,
+                fingerprint=float("nan") if is_unknown else self._fingerprints.get(node_id),
+                node_id=node_id,
+                salt=self._sink_salt if spec.is_sink else "",
+            )
+            parents = _strong_parents(spec, links)
+            made[node_id] = Step(
+                node_id, spec, node.literals, links, key, parents, display_id or node_id, parent_id, real_id or node_id
             )
 
     def _spec(self, step_id: str) -> NodeSpec | None:
@@ -153,13 +148,13 @@ class Plan:
 
 def raw_links(spec: NodeSpec, links: Mapping[str, Link]) -> dict[str, list[Any]]:
     """The links that the body is given as they are."""
-    return {name: [*link] for name, link in links.items() if name in spec.inputs and spec.inputs[name].is_raw_link}
+    raw = spec.raw_link_inputs
+    return {name: [*link] for name, link in links.items() if name in raw} if raw else {}
 
 
-def _strong_parents(node: CheckedNode) -> tuple[str, ...]:
-    inputs = node.spec.inputs
-    names = (name for name in node.links if name not in inputs or not inputs[name].is_lazy)
-    return tuple(dict.fromkeys(node.links[name].node_id for name in names))
+def _strong_parents(spec: NodeSpec, links: Mapping[str, Link]) -> tuple[str, ...]:
+    lazy = spec.lazy_inputs
+    return tuple(dict.fromkeys([link.node_id for name, link in links.items() if name not in lazy]))
 
 
 def _parents_first(nodes: Mapping[str, CheckedNode]) -> list[CheckedNode]:

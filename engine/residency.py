@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -43,7 +44,11 @@ class Loadable(Protocol):
         """The recipe without what changes no weights: recipes that agree in this share one object."""
 
     def load(self, residency: Residency) -> Loaded:
-        """Make the object; how recipes of a kind with no registered loader are materialised."""
+        """Make the object; how recipes of a kind with no registered loader are materialised.
+
+        What it borrows in there and goes on using must be named by its attribute `parts`, a tuple of `weights` of other
+        recipes (a recipe that stands on nothing needs no such attribute): they stay as long as the object does.
+        """
 
     def configure(self, loaded: Any) -> Any:
         """The shared object as this recipe wants it. Must be cheap and must not change the shared one."""
@@ -63,9 +68,12 @@ class Resident:
 
 @dataclass(slots=True, eq=False)
 class _Entry:
+    """One materialised object. borrowers: loans, and the entries that stand on this one, its `parts`."""
+
     borrowers: int = 0
     last_use: int = 0
     loaded: Loaded | None = None
+    parts: tuple[_Entry, ...] = ()
     is_settled: threading.Event = field(default_factory=threading.Event)
 
 
@@ -162,7 +170,8 @@ class Residency:
                 if entry is None:
                     entry = self._entries[weights] = _Entry()
                 entry.borrowers += 1
-                entry.last_use = next(self._uses)
+                for used in (entry, *entry.parts):
+                    used.last_use = next(self._uses)
             if is_ours:
                 self._materialise(weights, entry)
             else:
@@ -175,12 +184,14 @@ class Residency:
         loader = self._loaders.get(weights.kind)
         try:
             budget_nbytes = self.budget_nbytes
+            for part in getattr(weights, "parts", ()):
+                entry.parts += (self._acquire(part),)
             entry.loaded = loader(weights, self) if loader else weights.load(self)
             with self._lock:
                 self._evict(self.total_nbytes - budget_nbytes)
         except BaseException:
             with self._lock:
-                del self._entries[weights]
+                self._drop(weights)
             raise
         finally:
             entry.is_settled.set()
@@ -196,7 +207,7 @@ class Residency:
         """
         with self._lock:
             available = min(free_nbytes(self.device), self.budget_nbytes - self.total_nbytes)
-            idle = sum(entry.loaded.nbytes for entry in self._idle().values() if entry.loaded)
+            idle = sum(entry.loaded.nbytes for entry in self._evictable() if entry.loaded)
             if nbytes > available + idle:
                 most = max(available + idle, 0)
                 raise OutOfMemoryError(
@@ -208,8 +219,7 @@ class Residency:
     def clear(self) -> None:
         """Let go of everything that nobody borrows."""
         with self._lock:
-            for weights in self._idle():
-                del self._entries[weights]
+            self._drop_oldest(math.inf)
         gc.collect()
 
     def residents(self) -> list[Resident]:
@@ -221,8 +231,17 @@ class Residency:
                 if entry.loaded
             ]
 
-    def _idle(self) -> dict[Any, _Entry]:
-        return {weights: entry for weights, entry in self._by_use() if entry.loaded and not entry.borrowers}
+    def _evictable(self) -> list[_Entry]:
+        """What could be let go of: what nobody borrows, and what only such entries stand on."""
+        borrowers = {entry: entry.borrowers for entry in self._entries.values() if entry.loaded}
+        found: list[_Entry] = []
+        while idle := [entry for entry, count in borrowers.items() if not count]:
+            found += idle
+            for entry in idle:
+                del borrowers[entry]
+                for part in entry.parts:
+                    borrowers[part] -= 1
+        return found
 
     def _by_use(self) -> list[tuple[Any, _Entry]]:
         """The least recently used first."""
@@ -233,15 +252,21 @@ class Residency:
         if nbytes > 0 and self._drop_oldest(nbytes):
             gc.collect()  # modules may refer to themselves in circles
 
-    def _drop_oldest(self, nbytes: int) -> bool:
+    def _drop_oldest(self, nbytes: float) -> bool:
         dropped = 0
-        for weights, entry in self._idle().items():
-            if dropped >= nbytes:
+        while dropped < nbytes:
+            oldest = next((pair for pair in self._by_use() if pair[1].loaded and not pair[1].borrowers), None)
+            if oldest is None:
                 break
+            weights, entry = oldest
             assert entry.loaded is not None
             dropped += entry.loaded.nbytes
-            del self._entries[weights]
+            self._drop(weights)
         return dropped > 0
+
+    def _drop(self, weights: Any) -> None:
+        for part in self._entries.pop(weights).parts:
+            part.borrowers -= 1
 
     def _device_in_words(self) -> str:
         return "this machine" if self.device == "cpu" else f"device {self.device}"

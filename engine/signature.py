@@ -25,17 +25,19 @@ from .annotation import (
     unwrapped,
 )
 from .blocked import Blocked
+from .consumed_state import is_consumed
 from .context import Context
 from .errors import DeclarationError
 from .expansion import Expand
-from .node import BodyKind, Declaration, InputError, InputSpec, NodeSpec, OutputSpec
+from .input_spec import InputError, InputSpec
+from .node import BodyKind, Declaration, NodeSpec, OutputSpec
 from .port import ANY, COMBO, WIDGET_PORTS, Lazy, Port, port_name
 from .widget import Choices, Widget
 
 _OPTIONS: dict[str, type | tuple[type, ...]] = {
     "title": str, "category": str, "version": int, "sink": bool, "lane": str, "fingerprint": object, "uses_id": bool,
-    "autograd": bool, "output_names": (tuple, list), "deprecated": bool, "experimental": bool, "aliases": (tuple, list),
-    "was": (tuple, list), "upgrades": dict,
+    "autograd": bool, "cached": bool, "output_names": (tuple, list), "deprecated": bool, "experimental": bool,
+    "aliases": (tuple, list), "was": (tuple, list), "upgrades": dict,
 }  # fmt: skip
 _LANES = ("cpu", "device")
 
@@ -299,7 +301,7 @@ class _Reader:
         if core is tuple or (get_origin(core) is tuple and last_extra(extras, Port) is None):
             self.refuse(place, "is a plain tuple", "declare a NamedTuple, whose fields name the outputs")
         port = self.port(core, extras, place)
-        return OutputSpec(name or port, port, is_list, tooltip)
+        return OutputSpec(name or port, port, is_list, tooltip, is_consumed(core))
 
     def fingerprint_inputs(self, fingerprint: Any, inputs: dict[str, InputSpec]) -> tuple[str, ...]:
         if fingerprint is None:

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import MezzotintError
+from .input_spec import InputError, InputSpec
 from .link_graph import LinkGraph
-from .node import InputError, InputSpec, NodeSpec
+from .node import NodeSpec
 from .port import ANY
+from .problem import Problem
 from .registry import Registry, closest
 from .sentence import list_of, short, suggestion
+from .state_links import find_rivals
 from .widget import Choices
 from .workflow import Link, Workflow, WorkflowNode, as_link, unwrap_value
 
@@ -30,40 +33,7 @@ MAX_SUGGESTIONS, MAX_SEARCHED = 50, 2000
 """How often a misspelt name is looked up, and among how many: bounds the time that a bad document takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with a workflow.
-
-    Attributes:
-        code: the wire's name of the kind (`"value_bigger_than_max"`). reason: the rest of the sentence.
-        given: the offending value. dependent_outputs: ids of the output nodes that cannot run because of it.
-        models: the models folder in which a named file is missing, if that is the problem.
-        details: further facts for the wire (`received_type`, `linked_node`, `cycle_nodes`).
-    """
-
-    code: str
-    reason: str
-    node_id: str | None = None
-    node_type: str = ""
-    title: str = ""
-    input_name: str | None = None
-    given: Any = None
-    dependent_outputs: tuple[str, ...] = ()
-    models: str | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        place = ""
-        if self.node_id is not None:
-            name = f"{self.node_type} “{self.title}”" if self.title not in ("", self.node_type) else self.node_type
-            place = f"Node {self.node_id} ({name})" if name else f"Node {self.node_id}"
-        if self.input_name is not None:
-            place += f", input '{self.input_name}'"
-        end = "" if self.reason.endswith("?") else "."
-        return f"{place}: {self.reason}{end}" if place else f"{self.reason}{end}"
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CheckedNode:
     """A node whose inputs are sorted into coerced literals and links.
 
@@ -119,6 +89,7 @@ def check_inputs(
     validator.find_unknown_types()
     for node_id in nodes:
         validator.check(node_id)
+    validator.find_rivals()
     return Validation(validator.problems, [], validator.checked, validator.is_rejected)
 
 
@@ -128,7 +99,7 @@ class _Validator:
         self.known: FindSpec = lambda node_id: None
         self.problems: list[Problem] = []
         self.checked: dict[str, CheckedNode] = {}
-        self.is_rejected = self.is_trusted = False
+        self.is_rejected = self.is_trusted = self.has_state = False
         self._specs: dict[str, NodeSpec | None] = {}
         self._choices: dict[int, list[str]] = {}
         self._suggestions_left = MAX_SUGGESTIONS
@@ -140,6 +111,7 @@ class _Validator:
             self.is_rejected = True
         graph = self.visit(wanted)
         self.find_circles(graph)
+        self.find_rivals()
         if not self.problems:
             return Validation([], wanted, {node_id: self.checked[node_id] for node_id in graph.parents_first()})
         blamed = self.blame(graph, wanted)
@@ -163,12 +135,16 @@ class _Validator:
         for sentence in self.workflow.problems:
             self.is_rejected = True
             self.report(None, "missing_node_type", sentence.rstrip("."))
-        for node_id, node in self.workflow.nodes.items():
-            if node.class_type not in self.registry:
+        unknown = {node_type for node_type in self.node_types() if node_type not in self.registry}
+        for node_id, node in self.workflow.nodes.items() if unknown else ():
+            if node.class_type in unknown:
                 self.is_rejected = True
                 hint = self.who_provides(node)
                 reason = f"there is no node type '{node.class_type}'; {hint}"
                 self.report(node_id, "missing_node_type", reason, given=node.class_type)
+
+    def node_types(self) -> set[str]:
+        return {node.class_type for node in self.workflow.nodes.values()}
 
     def who_provides(self, node: WorkflowNode) -> str:
         """What helps when a node type is not there."""
@@ -182,8 +158,9 @@ class _Validator:
     def wanted(self, targets: Iterable[str] | None) -> list[str]:
         if targets is not None:
             return [*self.found(dict.fromkeys(targets))]
-        specs = ((node_id, self.registry.get(node.class_type)) for node_id, node in self.workflow.nodes.items())
-        sinks = [node_id for node_id, spec in specs if spec is not None and spec.is_sink]
+        specs = map(self.registry.get, self.node_types())
+        ends = {spec.name for spec in specs if spec is not None and spec.is_sink}
+        sinks = [node_id for node_id, node in self.workflow.nodes.items() if node.class_type in ends]
         if not sinks and not self.is_rejected:
             self.report(None, "prompt_no_outputs", "the workflow has no output node, so there is nothing to run; "
                         "add one, such as SaveImage or PreviewImage")  # fmt: skip
@@ -220,6 +197,14 @@ class _Validator:
             reason = f"the links form a circle, {' → '.join(shown)}; remove one of them"
             self.report(circle[0], "dependency_cycle", reason, details={"cycle_nodes": circle})
 
+    def find_rivals(self) -> None:
+        """Report where two inputs want the same consumed state."""
+        if not self.has_state:
+            return
+        checked = {node_id: self.checked[node_id] for node_id in self.workflow.nodes if node_id in self.checked}
+        for rival in find_rivals(checked, self.spec_behind):
+            self.report_link(rival.node_id, rival.name, rival.link, rival.reason)
+
     def blame(self, graph: LinkGraph, wanted: list[str]) -> set[str]:
         """The wanted nodes that cannot run, noting in each problem which ones it concerns."""
         blamed: set[str] = set()
@@ -240,14 +225,16 @@ class _Validator:
 
     def spec_of(self, node_id: str, node_type: str) -> NodeSpec | None:
         """The node as it declares itself now, asked once for all of its type."""
-        if node_type not in self._specs:
-            try:
-                self._specs[node_type] = self.registry.current(node_type)
-            except Exception as error:
-                self._specs[node_type] = self.registry.get(node_type)
-                reason = f"what inputs it has cannot be told: {type(error).__name__}: {error}"
-                self.report(node_id, "exception_during_validation", reason)
-        return self._specs[node_type]
+        if node_type in self._specs:
+            return self._specs[node_type]
+        try:
+            spec = self.registry.current(node_type)
+        except Exception as error:
+            spec = self.registry.get(node_type)
+            reason = f"what inputs it has cannot be told: {type(error).__name__}: {error}"
+            self.report(node_id, "exception_during_validation", reason)
+        self._specs[node_type] = spec
+        return spec
 
     def check(self, node_id: str) -> Iterable[Link]:
         """Sort a node's inputs; returns the links that lead to nodes, so that these are checked in turn."""
@@ -256,11 +243,24 @@ class _Validator:
         if spec is None:
             return ()
         checked = CheckedNode(node_id, spec, dict(spec.defaults), {}, {})
-        before, followed = len(self.problems), []
-        for name, raw in node.inputs.items():
+        before = len(self.problems)
+        followed = self.sort_inputs(checked, node.inputs)
+        for name in spec.required if not self.is_trusted else ():
+            if name not in node.inputs:
+                self.report_missing(node_id, spec, spec.inputs[name])
+        if spec.check is not None and not self.is_trusted and len(self.problems) == before:
+            self.ask_node(checked, spec.check)
+        self.checked[node_id] = checked
+        return followed
+
+    def sort_inputs(self, checked: CheckedNode, inputs: Mapping[str, Any]) -> list[Link]:
+        """Sort what a document gives into literals and links; returns the links that lead to nodes."""
+        node_id, spec, followed = checked.node_id, checked.spec, []
+        for name, raw in inputs.items():
             given = spec.inputs.get(name)
-            link = as_link(raw)
-            if link is None:
+            if given is not None and type(raw) in given.plain_types:
+                checked.literals[name] = raw
+            elif (link := as_link(raw)) is None:
                 self.take_literal(checked, name, given, raw)
             elif given is not None or spec.takes_extra:
                 checked.literals.pop(name, None)
@@ -268,12 +268,6 @@ class _Validator:
                     checked.links[name] = link
                 if link.node_id in self.workflow.nodes:
                     followed.append(link)
-        for name in spec.required if not self.is_trusted else ():
-            if name not in node.inputs:
-                self.report_missing(node_id, spec, spec.inputs[name])
-        if spec.check is not None and not self.is_trusted and len(self.problems) == before:
-            self.ask_node(checked, spec.check)
-        self.checked[node_id] = checked
         return followed
 
     def take_literal(self, checked: CheckedNode, name: str, given: InputSpec | None, raw: Any) -> None:
@@ -297,9 +291,13 @@ class _Validator:
 
     def port_behind(self, link: Link) -> str:
         """The port type of the output that a working link leads to."""
-        source = self.workflow.nodes.get(link.node_id)
-        spec = self.known(link.node_id) if source is None else self.spec_of(link.node_id, source.class_type)
+        spec = self.spec_behind(link.node_id)
         return spec.outputs[link.slot].port if spec is not None else ANY
+
+    def spec_behind(self, node_id: str) -> NodeSpec | None:
+        """The node that a link leads to: of the workflow, or known otherwise."""
+        source = self.workflow.nodes.get(node_id)
+        return self.known(node_id) if source is None else self.spec_of(node_id, source.class_type)
 
     def report_missing(self, node_id: str, spec: NodeSpec, given: InputSpec) -> None:
         undeclared = [name for name in self.workflow.nodes[node_id].inputs if name not in spec.inputs]
@@ -309,9 +307,8 @@ class _Validator:
         self.report(node_id, "required_input_missing", reason, input_name=given.name)
 
     def link_works(self, node_id: str, name: str, given: InputSpec | None, link: Link) -> bool:
-        source = self.workflow.nodes.get(link.node_id)
-        spec = self.known(link.node_id) if source is None else self.spec_of(link.node_id, source.class_type)
-        if source is None and spec is None:
+        spec = self.spec_behind(link.node_id)
+        if spec is None and link.node_id not in self.workflow.nodes:
             near = suggestion(self.near(link.node_id, self.workflow.nodes), "link it to a node of the workflow")
             self.report_link(node_id, name, link, f"it is linked to node '{link.node_id}', which is not there; {near}")
             return False
@@ -322,7 +319,10 @@ class _Validator:
             self.report_link(node_id, name, link, f"it is linked to output {link.slot} of node {link.node_id} "
                              f"({spec.name}), which has {has}")  # fmt: skip
             return False
-        received = spec.outputs[link.slot].port
+        output = spec.outputs[link.slot]
+        received = output.port
+        if output.is_consumed:
+            self.has_state = True
         if given is not None and not self.is_trusted and not given.accepts(received):
             self.report_link(node_id, name, link, f"it takes {given.port}, but output {link.slot} of node "
                              f"{link.node_id} ({spec.name}) gives {received}; link an output of type {given.port}",
@@ -332,16 +332,10 @@ class _Validator:
         return True
 
     def report_link(
-        self,
-        node_id: str,
-        name: str,
-        link: object,
-        reason: str,
-        code: str = "bad_linked_input",
-        details: Mapping[str, Any] | None = None,
+        self, node_id: str, name: str, link: object, reason: str, code: str = "bad_linked_input", **facts: Any
     ) -> None:
         given = list(link) if isinstance(link, tuple) else link
-        self.report(node_id, code, reason, input_name=name, given=given, details=details or {})
+        self.report(node_id, code, reason, input_name=name, given=given, **facts)
 
     def read_literal(self, node_id: str, given: InputSpec, raw: Any, literals: dict[str, Any]) -> None:
         if isinstance(raw, list):

@@ -11,7 +11,7 @@ import dataclasses
 import enum
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -125,6 +125,8 @@ def _is_numpy_number(value: Any) -> bool:
 
 def nbytes(value: Any) -> int:
     """Roughly how much memory a value holds, in bytes; what is mentioned twice in it counts once."""
+    if type(value) is list and _ATOMS.issuperset(map(type, value)):  # as most steps make
+        return 56 + 8 * len(value) + sum(map(sys.getsizeof, value))
     total = 0
     seen: set[int] = set()
     pending = [value]
@@ -316,67 +318,68 @@ def _as_tensor(array: ndarray, dtype: str) -> Any:
 # naming: value -> bytes that differ whenever the value or its type does
 
 
-def canonical(value: Any) -> Iterator[bytes]:
-    """The value as a run of bytes in which type and length are explicit: `1`, `1.0`, `"1"` and `True` all differ.
+def canonical(value: Any) -> list[bytes]:
+    """The value as pieces of bytes in which type and length are explicit: `1`, `1.0`, `"1"` and `True` all differ.
 
     Raises:
         NotStorableError: it holds an object of an unknown class, a NaN (which equals nothing, itself included), or
             itself.
     """
+    pieces: list[bytes] = []
     try:
-        yield from _canonical(value)
+        _canonical(value, pieces)
     except RecursionError:
         raise NotStorableError("a value that is nested too deeply, or in itself, has no name") from None
+    return pieces
 
 
-def _canonical(value: Any) -> Iterator[bytes]:
+def _canonical(value: Any, pieces: list[bytes]) -> None:
+    """Append a value's pieces. (Each step's key is made of some, and nested generators would cost more than they.)"""
     kind = type(value)
     if kind is str:
         encoded = value.encode("utf-8", "surrogatepass")
-        yield b"s%d:" % len(encoded)
-        yield encoded
+        pieces += (b"s%d:" % len(encoded), encoded)
     elif value is None or kind is bool:
-        yield f"{value};".encode()
+        pieces.append(f"{value};".encode())
     elif kind is int:
-        yield f"i{value:x};".encode()
+        pieces.append(f"i{value:x};".encode())
     elif kind is float:
         if math.isnan(value):
             raise NotStorableError("NaN equals nothing")
-        yield f"f{value!r};".encode()
+        pieces.append(f"f{value!r};".encode())
     elif kind is list or kind is tuple:
-        yield b"%c%d:" % (b"t" if kind is tuple else b"l", len(value))
+        pieces.append(b"%c%d:" % (b"t" if kind is tuple else b"l", len(value)))
         for item in value:
-            yield from _canonical(item)
+            _canonical(item, pieces)
     elif kind is dict:
-        yield b"d%d:" % len(value)
-        items = ((b"".join(_canonical(key)), item) for key, item in value.items())
+        pieces.append(b"d%d:" % len(value))
+        items = ((b"".join(canonical(key)), item) for key, item in value.items())
         for key, item in sorted(items, key=itemgetter(0)):
-            yield key
-            yield from _canonical(item)
+            pieces.append(key)
+            _canonical(item, pieces)
     else:
-        yield from _canonical_object(value)
+        _canonical_object(value, pieces)
 
 
-def _canonical_object(value: Any) -> Iterator[bytes]:
+def _canonical_object(value: Any, pieces: list[bytes]) -> None:
     kind, tag = type(value), _array_tag(value)
     if tag is not None:
         dtype, array = as_array(value)
-        yield f"{tag} {dtype}{array.shape};".encode()
-        yield array.tobytes()
+        pieces += (f"{tag} {dtype}{array.shape};".encode(), array.tobytes())
     elif kind in _names:
         fields = _fields(kind)
-        yield b"v%d:" % len(fields)
-        yield from _canonical(_names[kind])
+        pieces.append(b"v%d:" % len(fields))
+        _canonical(_names[kind], pieces)
         for field in fields:
-            yield from _canonical(field.name)
-            yield from _canonical(getattr(value, field.name))
+            _canonical(field.name, pieces)
+            _canonical(getattr(value, field.name), pieces)
     elif kind in _codecs:
         codec = _codecs[kind]
-        yield b"c"
-        yield from _canonical(codec.name)
-        yield from _canonical((codec.fingerprint or codec.pack)(value))
+        pieces.append(b"c")
+        _canonical(codec.name, pieces)
+        _canonical((codec.fingerprint or codec.pack)(value), pieces)
     elif isinstance(value, enum.Enum):
-        yield b"e"
-        yield from _canonical((kind.__module__, kind.__qualname__, value.name))
+        pieces.append(b"e")
+        _canonical((kind.__module__, kind.__qualname__, value.name), pieces)
     else:
         raise NotStorableError(f"a value of class {kind.__name__} has no name")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for checkers and editors
     from mezzotint.engine.blocked import Blocked as Blocked
+    from mezzotint.engine.consumed_state import consumed as consumed
     from mezzotint.engine.context import Context as Context
     from mezzotint.engine.engine import Engine as Engine
     from mezzotint.engine.errors import Cancelled as Cancelled
@@ -52,6 +53,7 @@ if TYPE_CHECKING:  # for checkers and editors
 
 _EXPORTS = {
     "mezzotint.engine.blocked": ("Blocked",),
+    "mezzotint.engine.consumed_state": ("consumed",),
     "mezzotint.engine.context": ("Context",),
     "mezzotint.engine.engine": ("Engine",),
     "mezzotint.engine.errors": ("Cancelled", "MezzotintError", "RunFailedError"),

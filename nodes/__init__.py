@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 MODULES = (
     "checkpoints",
+    "lora",
     "conditioning",
+    "conditioning_scope",
+    "inpainting",
     "sampling",
     "sampler_parts",
     "noise_levels",
@@ -40,7 +43,7 @@ MODULES = (
     "logic",
 )
 """The modules that hold nodes, in the order of the menu."""
-VALUE_MODULES = ("recipe", "sampler_value", "noise_value", "guidance")
+VALUE_MODULES = ("recipe", "lora_patch", "sampler_value", "noise_value", "guidance")
 """The modules whose classes, all marked by `@value_type`, a value on disk may be of."""
 
 

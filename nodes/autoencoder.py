@@ -53,11 +53,12 @@ class Autoencoder:
         Returns:
             float32 [B, latent channels, H // downscale, W // downscale] on the CPU.
         """
-        pixels = _three_channels(self._cropped(image)).movedim(-1, 1).to(self.device, self.dtype) * 2 - 1
+        pixels = _three_channels(self.cropped(image)).movedim(-1, 1).to(self.device, self.dtype) * 2 - 1
         mean: Tensor = self.network.encode(pixels).latent_dist.mean
         return mean.float().cpu()
 
-    def _cropped(self, image: Tensor) -> Tensor:
+    def cropped(self, image: Tensor) -> Tensor:
+        """The middle of a picture or mask [B, H, W, C], of sides that are multiples of `downscale`."""
         height, width = (size - size % self.downscale for size in image.shape[1:3])
         top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
         return image[:, top : top + height, left : left + width]

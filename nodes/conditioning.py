@@ -86,6 +86,11 @@ def zero_out(conditioning: Conditioning) -> Conditioning:
     return zeroed
 
 
+def with_options(conditioning: list[Any], **options: Any) -> list[Any]:
+    """The same items, each with these options in place of earlier ones."""
+    return [[tokens, {**given, **options}] for tokens, given in conditioning]
+
+
 def _first(conditioning: list[Any]) -> tuple[Tensor, dict[str, Any]]:
     if not conditioning:
         raise ConditioningMismatchError("conditioning_from is empty; connect one that was made from a text")

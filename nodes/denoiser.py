@@ -6,16 +6,20 @@ x = (1 - sigma) * x0 + sigma * noise). Input scaling, timesteps and the network'
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from .lora_keys import DENOISER
 from .model_sampling import ModelSampling
 from .network_call import NamedTensors, NetworkCall, Target, UNetCall
 
+Steering = Callable[[Tensor, Tensor, Tensor, NamedTensors], Mapping[str, Any]]
+"""(x, timestep, tokens, inputs), all as the network takes them → further keyword arguments of the network."""
 MAX_LEVELS = 10_000
 """How many noise levels are remembered with their timestep on the device."""
 TEXT_ONLY = UNetCall()
@@ -85,6 +89,17 @@ class Denoiser:
         self.call = call
         self._levels: dict[float, _Level] = {}
 
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """What adapters change, by its name in `lora_keys`."""
+        return {DENOISER: self.network}
+
+    def with_networks(self, networks: Mapping[str, nn.Module]) -> Denoiser:
+        """One like this with other networks."""
+        made = copy(self)
+        made.network = networks[DENOISER]
+        return made
+
     def inputs(self, options: Mapping[str, Any], target: Target) -> NamedTensors:
         """What the network takes of a conditioning's item beside its tokens: `NetworkCall.inputs`."""
         return self.call.inputs(options, target)
@@ -96,6 +111,7 @@ class Denoiser:
         conditioning: Tensor,
         inputs: NamedTensors = NOTHING,
         options: Mapping[str, Any] = NOTHING,
+        steering: Steering | None = None,
     ) -> Tensor:
         """The predicted clean latent: one forward for the whole batch.
 
@@ -104,24 +120,32 @@ class Denoiser:
             sigma: one level for all, or one for each of the batch ([B]; a tensor lies on the CPU, since it is read).
             conditioning: cross-attention input [B, T, D] on the device, of any floating dtype.
             inputs: what the network takes beside, by `inputs`; [B, ...] each, on the device, of any dtype.
-            options: further keyword arguments of the network.
+            options: further keyword arguments of the network. steering: gives more of them for this one forward.
 
         Returns:
             float32 [B, C, h, w] on the device; a new tensor.
         """
         if isinstance(sigma, float | int):
-            return self._predict(x, self._level(float(sigma)), conditioning, inputs, options)
+            return self._predict(x, self._level(float(sigma)), conditioning, inputs, options, steering)
         sigmas: Sequence[float] = sigma.tolist() if isinstance(sigma, Tensor) else sigma
         if len(set(sigmas)) == 1:
-            return self._predict(x, self._level(sigmas[0]), conditioning, inputs, options)
-        return self._predict(x, self._made(sigmas), conditioning, inputs, options)
+            return self._predict(x, self._level(sigmas[0]), conditioning, inputs, options, steering)
+        return self._predict(x, self._made(sigmas), conditioning, inputs, options, steering)
 
     def _predict(
-        self, x: Tensor, level: _Level, conditioning: Tensor, inputs: NamedTensors, options: Mapping[str, Any]
+        self,
+        x: Tensor,
+        level: _Level,
+        conditioning: Tensor,
+        inputs: NamedTensors,
+        options: Mapping[str, Any],
+        steering: Steering | None,
     ) -> Tensor:
         c_in, c_skip, c_out, timestep = level
         model_input, context = _as(x * c_in, self.dtype), _as(conditioning, self.dtype)
         further = {name: _as(tensor, self.dtype) for name, tensor in inputs.items()} if inputs else inputs
+        if steering is not None:
+            options = {**options, **steering(model_input, timestep, context, further)}
         output = self.call.forward(self.network, model_input, timestep, context, further, options)
         return torch.addcmul(x * c_skip, _as(output, torch.float32), c_out)
 

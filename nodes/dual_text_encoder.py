@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .lora_keys import TEXT_ENCODERS
 from .text_encoder import TextEncoder
 
 
@@ -22,6 +23,16 @@ class DualTextEncoder:
 
     first: TextEncoder
     second: TextEncoder
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """What adapters change, by its name in `lora_keys`."""
+        return {TEXT_ENCODERS[0]: self.first.network, TEXT_ENCODERS[1]: self.second.network}
+
+    def with_networks(self, networks: Mapping[str, Any]) -> DualTextEncoder:
+        """One like this with other networks."""
+        first, second = (networks[name] for name in TEXT_ENCODERS[:2])
+        return DualTextEncoder(replace(self.first, network=first), replace(self.second, network=second))
 
     def with_options(self, options: Mapping[str, Any]) -> DualTextEncoder:
         """The same encoders with the options of a recipe, each. Raises what `TextEncoder.with_options` does."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NamedTensors = Mapping[str, "Tensor"]
 """Further inputs of a network, [B, ...] each."""
 POOLED = "pooled_output"
+CONCAT = "concat"
+"""The input that is joined to the channels of x, [B, ..., h, w]; where an area is evaluated, it is cut like x."""
 CONCAT_LATENT, CONCAT_MASK = "concat_latent_image", "concat_mask"
 AESTHETIC_SCORES = 6.0, 2.5
 """How well made a picture is to look, for a positive and for a negative prompt that do not say."""
@@ -101,7 +103,7 @@ class UNetCall:
             numbers = picture_numbers(options, target, count)
             made = {"text_embeds": pooled, "time_ids": torch.tensor([numbers], dtype=torch.float32)}
         if self.further_channels:
-            made["concat"] = self._further_channels(options, target)
+            made[CONCAT] = self._further_channels(options, target)
         return {name: for_each(tensor.to(target.device), target.shape[0]) for name, tensor in made.items()}
 
     def _further_channels(self, options: Mapping[str, Any], target: Target) -> Tensor:
@@ -136,8 +138,8 @@ class UNetCall:
         if self.further_channels:
             import torch
 
-            x = torch.cat([x, inputs["concat"]], dim=1)
-        added = {name: tensor for name, tensor in inputs.items() if name != "concat"}
+            x = torch.cat([x, inputs[CONCAT]], dim=1)
+        added = {name: tensor for name, tensor in inputs.items() if name != CONCAT}
         more = {"added_cond_kwargs": added, **options} if added else options
         output: Tensor = network(x, timestep, tokens, return_dict=False, **more)[0]
         return output

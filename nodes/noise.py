@@ -6,7 +6,7 @@ Torch's global generators are never seeded, read or advanced here.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -142,11 +142,38 @@ class Masking:
 
     def before(self, x: Tensor, sigma: float) -> Tensor:
         """The x to predict from: outside the mask, the latent noised to sigma."""
-        return self._within(x, self.scaling.noised(self.latent, self.noise, sigma))
+        return self._within(x, self.scaling.noised(self.latent, self.noise, sigma), sigma)
 
-    def after(self, denoised: Tensor) -> Tensor:
+    def after(self, denoised: Tensor, sigma: float) -> Tensor:
         """The prediction to send to the sampler: outside the mask, the latent."""
-        return self._within(denoised, self.latent)
+        return self._within(denoised, self.latent, sigma)
 
-    def _within(self, changed: Tensor, kept: Tensor) -> Tensor:
-        return changed * self.mask + kept * (1 - self.mask)
+    def mask_at(self, sigma: float) -> Tensor:
+        """The mask that counts at a noise level."""
+        return self.mask
+
+    def _within(self, changed: Tensor, kept: Tensor, sigma: float) -> Tensor:
+        mask = self.mask_at(sigma)
+        return changed * mask + kept * (1 - mask)
+
+
+@dataclass(frozen=True, eq=False)
+class DifferentialMasking(Masking):
+    """A mask whose greys say how much of a run changes a cell: the darker, the later it is let go.
+
+    Levin and Fried 2023, "Differential Diffusion: Giving Each Pixel Its Strength". Cells are free once their mask is at
+    least the share of the run's timesteps that is left; `strength` below 1 mixes that with the mask as it is.
+
+    Attributes:
+        timestep: of a noise level. first, last: the timesteps that the run begins and ends at.
+    """
+
+    timestep: Callable[[float], float]
+    first: float
+    last: float
+    strength: float = 1.0
+
+    def mask_at(self, sigma: float) -> Tensor:
+        left = (self.timestep(sigma) - self.last) / (self.first - self.last) if self.first != self.last else 0.0
+        free = (self.mask >= left).to(self.mask.dtype)
+        return free if self.strength >= 1 else self.strength * free + (1 - self.strength) * self.mask

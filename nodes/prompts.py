@@ -6,16 +6,24 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .network_call import ConditioningError, NamedTensors, Target, for_each
+from .network_call import CONCAT, ConditioningError, NamedTensors, Target, for_each
+from .region import Box, box_of, weight_map
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .control import Control
     from .denoiser import Denoiser
     from .ports import Conditioning
+    from .schedules import ModelSigmas
 
-WEIGHING = frozenset({"strength", "start_percent", "end_percent"})
-"""Options of a conditioning's item that say how much it counts, and when."""
+WEIGHING = frozenset(
+    {
+        "strength", "start_percent", "end_percent", "area", "mask", "mask_strength", "set_area_to_bounds",
+        "control", "control_apply_to_uncond",
+    }
+)  # fmt: skip
+"""Options of a conditioning's item that say how much it counts, when and where, and what steers it."""
 
 FOR_NETWORKS = frozenset(
     {
@@ -32,20 +40,28 @@ class Item(NamedTuple):
     Attributes:
         column: which conditioning it belongs to. tokens: [B, T, D], a text for each latent of the batch.
         inputs: what the network takes beside, [B, ...] each.
-        strength: how much it counts, while sigma is from `low` to `high`.
+        box: the part of the latent that is evaluated; None for all of it.
+        strength: how much it counts, while sigma is from `low` to `high`. weight: strength for each cell of the box,
+            [1 or B, 1, h, w], where that differs. control: what steers it, or None.
+        shapes: what it must agree in with others to be one forward with them.
     """
 
     column: int
     tokens: Tensor
     inputs: NamedTensors
+    box: Box | None
     strength: float
+    weight: Tensor | None
     low: float
     high: float
+    control: Control | None
+    shapes: Hashable
 
     @property
     def is_plain(self) -> bool:
-        """Whether it counts at every noise level."""
-        return self.strength != 0 and self.low <= 0 and self.high == math.inf
+        """Whether it counts alike at every noise level and place, and nothing steers it."""
+        counts_always = self.strength != 0 and self.low <= 0 and self.high == math.inf
+        return counts_always and self.box is None and self.weight is None and self.control is None
 
 
 class ReadyPrompts(NamedTuple):
@@ -53,7 +69,8 @@ class ReadyPrompts(NamedTuple):
 
     Attributes:
         items: all evaluations. joined: their tokens [items * B, T, D] where each conditioning is one item that always
-            counts, all of one length: then they can be one forward as they are. inputs: theirs, joined likewise.
+            counts everywhere, all of one shape: then they can be one forward as they are.
+        inputs: theirs, joined likewise.
     """
 
     items: Sequence[Item]
@@ -75,50 +92,64 @@ class Prompts:
 
     @property
     def evaluations(self) -> int:
-        """How many evaluations of the network one prediction takes, at most."""
+        """How many evaluations of the network one prediction takes, at most, apart from those of small areas."""
         return sum(len(conditioning) for conditioning in self.conditionings)
 
     def ready(self, shape: Sequence[int], denoiser: Denoiser) -> ReadyPrompts:
-        """For latents of a shape, [B, C, h, w].
+        """For latents of the shape [B, C, h, w].
 
         Raises:
-            ConditioningError: an item has an option that is not known, or is of another text encoder.
+            ConditioningError: an item has an option that is not known, is of another text encoder, or has an area
+                outside the latent.
         """
         key, ready = self._latest
         if ready is None or key != (shape, denoiser.device):
-            ready = _ready(self.conditionings, tuple(shape), denoiser)
+            ready = _ready(self.conditionings, shape, denoiser)
             self._latest = (shape, denoiser.device), ready
         return ready
 
 
-def _ready(conditionings: Sequence[Conditioning], shape: tuple[int, ...], denoiser: Denoiser) -> ReadyPrompts:
-    for conditioning in conditionings:
-        for tokens, _ in conditioning:
-            _require_width(tokens, denoiser.conditioning_width)
-    items = [
-        _item(tokens, options, Target(shape, column, denoiser.sampling, denoiser.device), denoiser)
+def _ready(conditionings: Sequence[Conditioning], shape: Sequence[int], denoiser: Denoiser) -> ReadyPrompts:
+    drafts = [
+        _draft(column, tokens, options, shape, denoiser)
         for column, conditioning in enumerate(conditionings)
         for tokens, options in conditioning
     ]
+    items = [_item(draft, shape, denoiser) for draft in _steered(_paired(drafts, len(conditionings)))]
     is_one_each = [item.column for item in items] == [*range(len(conditionings))]
-    if is_one_each and len({shape_of(item) for item in items}) == 1 and all(item.is_plain for item in items):
+    if is_one_each and len({item.shapes for item in items}) == 1 and all(item.is_plain for item in items):
         return ReadyPrompts(items, *joined(items))
     return ReadyPrompts(items, None, {})
 
 
-def shape_of(item: Item) -> Hashable:
-    """What must be equal in items that are one forward."""
-    return item.tokens.shape[1:], *((name, tensor.shape[1:]) for name, tensor in item.inputs.items())
-
-
 def joined(items: Sequence[Item]) -> tuple[Tensor, NamedTensors]:
-    """The tokens and inputs of items of one shape, along the batch."""
+    """The tokens and inputs of items of equal shapes, along the batch."""
     import torch
 
     if len(items) == 1:
         return items[0].tokens, items[0].inputs
     inputs = {name: torch.cat([item.inputs[name] for item in items]) for name in items[0].inputs}
     return torch.cat([item.tokens for item in items]), inputs
+
+
+class _Draft(NamedTuple):
+    """An item as it was given. text: what says its options that are for the network alone; see `_paired`."""
+
+    column: int
+    tokens: Tensor
+    options: Mapping[str, Any]
+    text: Mapping[str, Any]
+    box: Box | None
+
+
+def _draft(column: int, tokens: Tensor, options: Mapping[str, Any], shape: Sequence[int], denoiser: Denoiser) -> _Draft:
+    _require_width(tokens, denoiser.conditioning_width)
+    if unknown := options.keys() - WEIGHING - FOR_NETWORKS:
+        names = ", ".join(f"'{name}'" for name in sorted(unknown))
+        raise ConditioningError(
+            f"a conditioning carries {names}, which sampling does not know; leave out the node that sets it"
+        )
+    return _Draft(column, tokens, options, options, box_of(options, shape))
 
 
 def _require_width(tokens: Tensor, width: int | None) -> None:
@@ -129,21 +160,71 @@ def _require_width(tokens: Tensor, width: int | None) -> None:
         )
 
 
-def _item(tokens: Tensor, options: Mapping[str, Any], target: Target, denoiser: Denoiser) -> Item:
-    unknown = options.keys() - WEIGHING - FOR_NETWORKS
-    if unknown:
-        names = ", ".join(f"'{name}'" for name in sorted(unknown))
-        raise ConditioningError(
-            f"a conditioning carries {names}, which sampling does not know yet; it can do without areas, masks, "
-            f"control nets and the like: leave out the node that sets it"
-        )
-    start, end = options.get("start_percent", 0.0), options.get("end_percent", 1.0)
-    levels = target.sampling.sigmas
+def _paired(drafts: Sequence[_Draft], columns: int) -> list[_Draft]:
+    """With a counterpart in every conditioning for each area: what lies smallest around it there says the text.
+
+    So an area of the positive prompt is guided away from what the negative prompt predicts for that very area.
+    """
+    paired = list(drafts)
+    for draft in drafts:
+        for column in range(columns):
+            if draft.box is None or column == draft.column:
+                continue
+            around = [other for other in paired if other.column == column and _encloses(other.box, draft.box)]
+            if not around:
+                continue
+            smallest = min(around, key=lambda other: _cells(other.box))
+            if smallest.box != draft.box:
+                paired.append(draft._replace(column=column, tokens=smallest.tokens, text=smallest.text))
+    return sorted(paired, key=lambda draft: draft.column)
+
+
+def _encloses(box: Box | None, other: Box) -> bool:
+    return box is None or box.encloses(other)
+
+
+def _cells(box: Box | None) -> float:
+    return math.inf if box is None else box.height * box.width
+
+
+def _steered(drafts: Sequence[_Draft]) -> list[_Draft]:
+    """What steers the first conditioning steers the others, where it says so and they have nothing of their own."""
+    first = (draft.options for draft in drafts if draft.column == 0)
+    control = next((options.get("control") for options in first if options.get("control_apply_to_uncond")), None)
+    return [
+        draft
+        if control is None or draft.column == 0 or draft.options.get("control")
+        else draft._replace(options={**draft.options, "control": control})
+        for draft in drafts
+    ]
+
+
+def _item(draft: _Draft, shape: Sequence[int], denoiser: Denoiser) -> Item:
+    options, box, sampling = draft.options, draft.box, denoiser.sampling
+    target = Target(tuple(shape), draft.column, sampling, denoiser.device)
+    tokens = for_each(draft.tokens.to(target.device), shape[0])
+    inputs = dict(denoiser.inputs(draft.text, target))
+    if box is not None and CONCAT in inputs:
+        inputs[CONCAT] = box.of(inputs[CONCAT])
+    strength = float(options.get("strength", 1.0))
+    weight = weight_map(options, box, shape)
+    low, high = _range(options, sampling.sigmas)
     return Item(
-        target.column,
-        for_each(tokens.to(target.device), target.shape[0]),
-        denoiser.inputs(options, target),
-        strength=float(options.get("strength", 1.0)),
-        low=0.0 if end >= 1 else levels.percent_to_sigma(end),
-        high=math.inf if start <= 0 else levels.percent_to_sigma(start),
+        draft.column,
+        tokens,
+        inputs,
+        box,
+        strength,
+        None if weight is None else weight.to(target.device) * strength,
+        low,
+        high,
+        options.get("control"),
+        (tokens.shape[1:], box and box[2:], *((name, tensor.shape[1:]) for name, tensor in inputs.items())),
     )
+
+
+def _range(options: Mapping[str, Any], levels: ModelSigmas) -> tuple[float, float]:
+    """The noise levels between which an item counts."""
+    start, end = options.get("start_percent", 0.0), options.get("end_percent", 1.0)
+    low = 0.0 if end >= 1 else levels.percent_to_sigma(end)
+    return low, math.inf if start <= 0 else levels.percent_to_sigma(start)

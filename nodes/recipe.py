@@ -6,16 +6,24 @@ the network of it when a node borrows it.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from mezzotint import value_type
 
 if TYPE_CHECKING:
-    from mezzotint.engine.residency import Loaded, Residency
+    from mezzotint.engine.residency import Loadable, Loaded, Residency
+
+PATCHED_NBYTES = 8_000_000
+"""What one more set of patches on a loaded base takes beside the weights of the patches: its view of the modules."""
 
 Kind = Literal["model", "clip", "vae"]
 Options = tuple[tuple[str, Any], ...]
+FOR_DRIVER = "sampling."
+"""What the names of options begin with that a model's network is not told: the sampling driver reads them."""
+DIFFERENTIAL = f"{FOR_DRIVER}differential_diffusion"
+"""The option of a model whose masks let go of cells one after the other; its value is the strength, 0..1."""
 
 
 @value_type("mezzotint.Source")
@@ -33,6 +41,20 @@ class Source:
     digest: str
 
 
+class Patch(Protocol):
+    """Something that is added to a model, such as a LoRA: small, frozen, of a class marked by `@value_type`."""
+
+    def parts(self, base: Recipe) -> tuple[Loadable, ...]:
+        """The recipes of what it adds, for a base without options and patches; their bytes are accounted for."""
+
+    def apply(self, loaded: Any, *parts: Any) -> Any:
+        """What the base became, as it is with this; `loaded` itself, which others share, stays as it was.
+
+        Args:
+            parts: what `parts` became.
+        """
+
+
 @value_type("mezzotint.Recipe")
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -41,29 +63,31 @@ class Recipe:
     Attributes:
         kind: `"model"`, `"clip"` or `"vae"`. dtype: `"float32"`, `"float16"`, `"bfloat16"`, or `"auto"`: the file's on
             CUDA and float32 elsewhere. options: pairs of name and value, sorted, that change no weights.
-        patches: what is added to the weights, in order.
+        patches: what is added to the weights, in order, each a `Patch`.
     """
 
     kind: Kind
     source: Source
     dtype: str = "auto"
     options: Options = ()
-    patches: tuple[Any, ...] = ()
+    patches: tuple[Patch, ...] = ()
 
     def with_option(self, name: str, value: Any) -> Recipe:
         """A copy with an option set, in place of an earlier value."""
         options = {**dict(self.options), name: value}
         return replace(self, options=tuple(sorted(options.items())))
 
-    def with_patch(self, patch: Any) -> Recipe:
+    def with_patch(self, patch: Patch) -> Recipe:
         """A copy with one more patch, after the others."""
         return replace(self, patches=(*self.patches, patch))
 
     # what the residency manager asks
 
     @property
-    def weights(self) -> Recipe:
+    def weights(self) -> Recipe | PatchedWeights:
         """The recipe without its options; recipes that agree in this share one network."""
+        if self.patches:
+            return PatchedWeights(replace(self, options=(), patches=()), self.patches)
         return replace(self, options=()) if self.options else self
 
     def load(self, residency: Residency) -> Loaded:
@@ -73,5 +97,35 @@ class Recipe:
         return load_recipe(self, residency)
 
     def configure(self, loaded: Any) -> Any:
-        """The network with the recipe's options, by its `with_options`."""
-        return loaded.with_options(dict(self.options)) if self.options else loaded
+        """The network with the recipe's options, by its `with_options`; those for the driver are not told."""
+        options = {name: value for name, value in self.options if not name.startswith(FOR_DRIVER)}
+        return loaded.with_options(options) if options else loaded
+
+
+@dataclass(frozen=True, slots=True)
+class PatchedWeights:
+    """What a recipe with patches becomes: it stands on the network of the base, which it shares with all others."""
+
+    base: Recipe
+    patches: tuple[Patch, ...]
+    kind: ClassVar[str] = "patched"
+
+    @property
+    def weights(self) -> PatchedWeights:
+        return self
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The recipes that it stands on."""
+        return self.base, *(part.weights for patch in self.patches for part in patch.parts(self.base))
+
+    def load(self, residency: Residency) -> Loaded:
+        """Apply the patches to the base, in order."""
+        from mezzotint.engine.residency import Loaded
+
+        with ExitStack() as loans:
+            made = loans.enter_context(residency.borrow(self.base))
+            for patch in self.patches:
+                parts = [loans.enter_context(residency.borrow(part)) for part in patch.parts(self.base)]
+                made = patch.apply(made, *parts)
+        return Loaded(made, PATCHED_NBYTES)

@@ -20,7 +20,8 @@ from mezzotint.engine.request import Requests
 
 from .denoise import what_is_sampled
 from .latent_preview import LatentColours, latent_colours
-from .noise import Masking, SeededStepNoise, fit_mask, mask_noise
+from .noise import DifferentialMasking, Masking, SeededStepNoise, fit_mask, mask_noise
+from .recipe import DIFFERENTIAL
 from .sample_result import SampleResult
 from .samplers import Denoising
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from .model_sampling import ModelSampling
     from .noise_value import NoiseValue
     from .ports import Latent
+    from .recipe import Recipe
     from .sampler_value import SamplerValue
+    from .schedules import ModelSigmas
 
 PREVIEW_SECONDS = 0.1
 """Previews are made no more often, but for that of the last step: nobody can look faster."""
@@ -72,7 +75,10 @@ def sample(
     start = noised_latent(latent, noise, levels[0], sampling, device)
     masking = None
     if "noise_mask" in latent:
-        masking = _masking(latent["noise_mask"], start, mask_noise(sampler.name, start.noise, noise.seed), sampling)
+        fitted = fit_mask(latent["noise_mask"], start.clean.shape).to(start.clean.device)
+        kept_noise = mask_noise(sampler.name, start.noise, noise.seed)
+        masking = Masking(fitted, start.clean, kept_noise, sampling.sigmas)
+        masking = _masking(masking, guider.model, levels, sampling.sigmas)
     steps = sampler.begin(start.x, sigmas, SeededStepNoise(start.x, sigmas, noise.seed), sampling)
     progress = _Progress(ctx, levels, latent_colours(guider.model), sampling)
     x, denoised = yield from _drive(steps, guider, masking, progress)
@@ -93,7 +99,7 @@ def _drive(
             if masking is None:
                 denoised = yield from guider.predict(x, sigma)
             else:
-                denoised = masking.after((yield from guider.predict(masking.before(x, sigma), sigma)))
+                denoised = masking.after((yield from guider.predict(masking.before(x, sigma), sigma)), sigma)
             progress.predicted(sigma, denoised)
             x, sigma = steps.send(denoised)
     except StopIteration as end:
@@ -184,9 +190,14 @@ def finished(x: Tensor, sigma: float, sampling: ModelSampling) -> Tensor:
     return samples
 
 
-def _masking(mask: Tensor, start: NoisedLatent, noise: Tensor, sampling: ModelSampling) -> Masking:
-    fitted = fit_mask(mask, start.clean.shape).to(start.clean.device)
-    return Masking(fitted, start.clean, noise, sampling.sigmas)
+def _masking(masking: Masking, model: Recipe, levels: Sequence[float], sigmas: ModelSigmas) -> Masking:
+    """As the model's options have it."""
+    strength = dict(model.options).get(DIFFERENTIAL)
+    if strength is None:
+        return masking
+    first, last = (sigmas.sigma_to_t(level) for level in (levels[0], max(levels[-1], sigmas.sigma_min)))
+    kept = masking.mask, masking.latent, masking.noise, masking.scaling
+    return DifferentialMasking(*kept, sigmas.sigma_to_t, first, last, strength)
 
 
 class _Progress:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mezzotint.engine.errors import MezzotintError
 
 from .component_weights import LAST_LAYER, TextReading
+from .lora_keys import TEXT_ENCODERS
 from .prompt_chunks import Chunk, ChunkLayout, Word, empty_chunk, lay_out
 from .prompt_weights import parse_weights
 
@@ -40,6 +41,15 @@ class TextEncoder:
     layout: ChunkLayout
     device: torch.device
     reading: TextReading = LAST_LAYER
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """What adapters change, by its name in `lora_keys`."""
+        return {TEXT_ENCODERS[0]: self.network}
+
+    def with_networks(self, networks: Mapping[str, Any]) -> TextEncoder:
+        """One like this with other networks."""
+        return replace(self, network=networks[TEXT_ENCODERS[0]])
 
     def with_options(self, options: Mapping[str, Any]) -> TextEncoder:
         """The same encoder with the options of a recipe: `stop_at_clip_layer`.

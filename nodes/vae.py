@@ -11,6 +11,8 @@ from mezzotint.engine.errors import OutOfMemoryError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .autoencoder import Autoencoder
+
 PART_NBYTES = 1 << 30
 """A batch goes through the VAE in parts of about so much working memory. Fixed, so that results depend on the inputs
 alone."""
@@ -30,10 +32,19 @@ def vae_decode(samples: Latent, vae: Vae, *, ctx: Context) -> Image:
 @node("VAEEncode", title="VAE Encode", category="latent", lane="device")
 def vae_encode(pixels: Image, vae: Vae, *, ctx: Context) -> Latent:
     """Turn pictures into latents. What is beyond a multiple of the VAE's cell (8 pixels, mostly) is cut off evenly."""
-    height, width = pixels.shape[1:3]
     with ctx.models.borrow(vae) as autoencoder:
-        what = f"encoding {_pictures(len(pixels), width, height)}"
-        return {"samples": _in_parts(pixels, autoencoder.encode, autoencoder.estimate_encode_nbytes, what, ctx)}
+        return {"samples": encoded(pixels, autoencoder, ctx)}
+
+
+def encoded(pixels: Tensor, autoencoder: Autoencoder, ctx: Context) -> Tensor:
+    """The latents of pictures, by a VAE that is borrowed.
+
+    Raises:
+        OutOfMemoryError: there is too little.
+    """
+    height, width = pixels.shape[1:3]
+    what = f"encoding {_pictures(len(pixels), width, height)}"
+    return _in_parts(pixels, autoencoder.encode, autoencoder.estimate_encode_nbytes, what, ctx)
 
 
 def _in_parts(

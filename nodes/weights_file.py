@@ -54,6 +54,11 @@ class WeightsHeader:
             elements[tensor.dtype] += math.prod(tensor.shape)
         return elements
 
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the tensors, by name."""
+        return {name: tensor.shape for name, tensor in self.tensors.items()}
+
     @property
     def dtype(self) -> str:
         """The floating type of most numbers, by torch's name; float32 where there is none that torch knows."""

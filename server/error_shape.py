@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mezzotint.engine.problem import Problem
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.sentence import SHOWN_CHOICES
-from mezzotint.engine.validation import Problem, Validation
+from mezzotint.engine.validation import Validation
 from mezzotint.engine.workflow import Workflow, as_link
 
 Definitions = Mapping[str, Mapping[str, Any]]

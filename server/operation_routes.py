@@ -10,7 +10,7 @@ from mezzotint.engine.free_memory import PROCESS
 
 from .app_key import CLIENTS, HOST, METRICS, QUEUE, STOPPING
 from .json_body import json_answer
-from .metrics import CONTENT_TYPE, Reading
+from .metrics import Reading
 
 
 async def get_health(request: web.Request) -> web.Response:
@@ -22,8 +22,8 @@ async def get_health(request: web.Request) -> web.Response:
 
 async def get_metrics(request: web.Request) -> web.Response:
     """Everything that is counted, for Prometheus."""
-    body = request.app[METRICS].text()
-    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+    metrics = request.app[METRICS]
+    return web.Response(body=metrics.text(), headers={"Content-Type": metrics.content_type})
 
 
 def readings(app: web.Application) -> Iterator[Reading]:

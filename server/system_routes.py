@@ -8,7 +8,6 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import psutil
 from aiohttp import web
 
 from mezzotint.engine.residency import Residency
@@ -37,6 +36,8 @@ async def get_system_stats(request: web.Request) -> web.Response:
 
 
 def _system_stats(host: Host) -> dict[str, Any]:
+    import psutil
+
     memory = psutil.virtual_memory()
     system = {
         "os": sys.platform,

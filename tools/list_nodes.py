@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mezzotint.engine.node import MISSING, InputSpec, NodeSpec, OutputSpec
+from mezzotint.engine.input_spec import MISSING, InputSpec
+from mezzotint.engine.node import NodeSpec, OutputSpec
 from mezzotint.engine.registry import Registry
 from mezzotint.plugins.host import unloaded_plugins
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from mezzotint.engine.node import InputError, InputSpec
+from mezzotint.engine.input_spec import InputError, InputSpec
 from mezzotint.engine.port import COMBO
 from mezzotint.engine.sentence import list_of
 
@@ -38,6 +39,10 @@ class PackInput(InputSpec):
     may_be_several: bool = False
     is_exempt: bool = False
     takes_any_link: bool = False
+
+    @cached_property
+    def plain_types(self) -> frozenset[type]:
+        return super().plain_types if self.values is None else frozenset()
 
     def accepts(self, port: str) -> bool:
         return self.takes_any_link or super().accepts(port)

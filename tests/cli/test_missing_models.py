@@ -9,7 +9,7 @@ import pytest
 
 from mezzotint.cli.missing_models import ModelAddress, describe, missing_models, model_addresses
 from mezzotint.engine.folders import Folders
-from mezzotint.engine.validation import Problem
+from mezzotint.engine.problem import Problem
 
 URL = "https://example.org/a.safetensors"
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from mezzotint.workflows import bundled_workflows
 
 if TYPE_CHECKING:
     from .conftest import Command, Outcome
@@ -48,3 +51,50 @@ def test_a_diffusers_folder_of_ones_own_draws_the_same(plain_mezzotint: Command,
     (own,) = run_own().files
     (embedded,) = plain_mezzotint("run", "text_to_image", *FEW_STEPS).files
     assert pixels(own) == pixels(embedded)
+
+
+def test_a_lora_is_on_off_and_on_again(plain_mezzotint: Command, tmp_path: Path) -> None:
+    save_random_lora(tmp_path / "models" / "loras" / "random.safetensors")
+    flow = with_lora("random.safetensors")
+    (tmp_path / "lora.json").write_text(json.dumps(flow))
+
+    def drawn(*words: object) -> bytes:
+        done = plain_mezzotint("run", *words, *FEW_STEPS, "--models-dir", "models")
+        assert done.code == 0, done.err
+        return pixels(done.files[0])
+
+    on, off, on_again = drawn("lora.json"), drawn("text_to_image"), drawn("lora.json")
+    assert on == on_again != off
+    for strength in ("strength_model", "strength_clip"):
+        assert drawn("lora.json", "--set", f"LoraLoader.{strength}=0") not in (on, off)
+    neither = ("--set", "LoraLoader.strength_model=0", "--set", "LoraLoader.strength_clip=0")
+    assert drawn("lora.json", *neither) == off
+
+
+def with_lora(name: str) -> dict[str, Any]:
+    """The bundled text_to_image, with a LoRA."""
+    flow: dict[str, Any] = json.loads(bundled_workflows()["text_to_image"])
+    settings = {"lora_name": name, "strength_model": 1.0, "strength_clip": 1.0}
+    flow["lora"] = {"class_type": "LoraLoader", "inputs": {"model": ["1", 0], "clip": ["1", 1], **settings}}
+    for node_id in ("2", "3"):
+        flow[node_id]["inputs"]["clip"] = ["lora", 1]
+    flow["5"]["inputs"]["model"] = ["lora", 0]
+    return flow
+
+
+def save_random_lora(path: Path) -> None:
+    """A LoRA for some layers of the embedded model, in the layout of kohya."""
+    import torch
+    from safetensors.torch import save_file
+
+    generator = torch.Generator().manual_seed(0)
+    block = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2"
+    layer = "lora_te_text_model_encoder_layers_0_self_attn"
+    sizes = {f"{block}_to_q": (192, 192), f"{block}_to_v": (192, 128), f"{layer}_v_proj": (128, 128)}
+    tensors = {}
+    for name, (outputs, inputs) in sizes.items():
+        tensors[f"{name}.lora_up.weight"] = torch.randn(outputs, 2, generator=generator)
+        tensors[f"{name}.lora_down.weight"] = torch.randn(2, inputs, generator=generator)
+        tensors[f"{name}.alpha"] = torch.tensor(1.0)
+    path.parent.mkdir(parents=True)
+    save_file(tensors, path)

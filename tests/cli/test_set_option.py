@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mezzotint.cli.setting import read_value
-from mezzotint.engine.node import InputSpec
+from mezzotint.engine.input_spec import InputSpec
 
 if TYPE_CHECKING:
     from .conftest import Command, Save

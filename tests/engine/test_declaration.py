@@ -19,7 +19,8 @@ from mezzotint.engine.blocked import Blocked
 from mezzotint.engine.context import Context
 from mezzotint.engine.errors import DeclarationError, RegistrationError
 from mezzotint.engine.expansion import Expand
-from mezzotint.engine.node import MISSING, InputSpec, NodeSpec, node
+from mezzotint.engine.input_spec import MISSING, InputSpec
+from mezzotint.engine.node import NodeSpec, node
 from mezzotint.engine.port import Lazy, Port
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.request import Need, Requests

@@ -14,7 +14,8 @@ from pydantic import Field
 from mezzotint.engine.context import Context
 from mezzotint.engine.definition import Definitions, define
 from mezzotint.engine.folders import Folders
-from mezzotint.engine.node import InputSpec, NodeSpec, OutputSpec, node
+from mezzotint.engine.input_spec import InputSpec
+from mezzotint.engine.node import NodeSpec, OutputSpec, node
 from mezzotint.engine.port import Lazy, Port
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.request import Requests

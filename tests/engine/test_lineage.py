@@ -177,5 +177,5 @@ def test_memory_holds_a_bounded_number_of_steps(monkeypatch: pytest.MonkeyPatch)
     lineage = Lineage()
     for index in range(5):
         lineage.remember(plan({f"s{index}": api("Show", value=index)}))
-    assert len(lineage._steps) == 4
+    assert len(lineage._plans) == 4
     assert reasons(lineage, plan())["1"] == "its value is no longer kept"

@@ -60,3 +60,13 @@ def test_a_circle_has_no_order() -> None:
     with pytest.raises(nx.NetworkXUnfeasible):
         LinkGraph([], [("a", "b"), ("b", "a")]).parents_first()
     assert LinkGraph(["c"], [("a", "b"), ("b", "a")]).needed_by(["c"]) == ["c"]
+
+
+@settings(max_examples=50)
+@given(EDGES)
+def test_the_order_is_that_of_networkx(edges: list[tuple[str, str]]) -> None:
+    edges = [(a, b) for a, b in edges if a < b]
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(NODES)
+    graph.add_edges_from(edges)
+    assert LinkGraph(NODES, edges).parents_first() == [*nx.topological_sort(graph)]

@@ -60,6 +60,21 @@ def plenty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(residency_module, "free_nbytes", lambda device: 10**12)
 
 
+@dataclass(frozen=True)
+class OnTop(Toy):
+    """A recipe whose object stands on those of others."""
+
+    parts: tuple[Toy, ...] = ()
+
+    @property
+    def weights(self) -> OnTop:
+        return self
+
+    def load(self, residency: Residency) -> Loaded:
+        with residency.borrow(self.parts[0]) as base:
+            return Loaded((self.name, base), self.nbytes)
+
+
 def test_a_recipe_is_materialised_once() -> None:
     models = residency()
     with models.borrow(Toy("a")) as first:
@@ -169,6 +184,62 @@ def test_an_error_while_borrowing_gives_the_recipe_back() -> None:
     with pytest.raises(KeyError), models.borrow(Toy("a")):
         raise KeyError
     assert [resident.is_borrowed for resident in models.residents()] == [False]
+
+
+# recipes that stand on others
+
+
+def test_what_stands_on_others_shares_them_and_is_counted_apart() -> None:
+    models = residency()
+    base, adapter = Toy("base", 50), Toy("adapter", 5)
+    with (
+        models.borrow(base) as plain,
+        models.borrow(OnTop("one", 1, parts=(base, adapter))) as one,
+        models.borrow(OnTop("two", 1, parts=(base, adapter))) as two,
+    ):
+        assert one == ("one", plain)
+        assert two == ("two", plain)
+    assert models.total_nbytes == 57
+
+
+def test_what_others_stand_on_is_evicted_after_them() -> None:
+    models = residency(budget_nbytes=100)
+    base = Toy("base", 60)
+    use(models, OnTop("top", 10, parts=(base,)), Toy("other", 30))
+    assert names(models) == ["top", "base", "other"]
+    use(models, Toy("more", 5))
+    assert names(models) == ["base", "other", "more"]
+    use(models, OnTop("top", 10, parts=(base,)))  # the base is newer than the two now
+    assert names(models) == ["more", "top", "base"]
+
+
+def test_a_use_of_what_stands_on_others_is_one_of_theirs() -> None:
+    models = residency(budget_nbytes=100)
+    top = OnTop("top", 1, parts=(Toy("base", 10),))
+    use(models, top, Toy("other", 10), top)
+    assert names(models) == ["other", "top", "base"]
+
+
+@pytest.mark.usefixtures("plenty")
+def test_room_can_be_made_of_what_only_idle_ones_stand_on() -> None:
+    models = residency(budget_nbytes=100)
+    top = OnTop("top", 10, parts=(Toy("base", 60), Toy("adapter", 10)))
+    use(models, top)
+    with models.borrow(top), pytest.raises(OutOfMemoryError):
+        models.reserve(90, "decoding")
+    models.reserve(90, "decoding")
+    assert names(models) == ["adapter"]
+    use(models, top)
+    models.clear()
+    assert models.residents() == []
+
+
+def test_a_part_that_fails_leaves_nothing_behind() -> None:
+    models = residency()
+    models.register("broken", lambda recipe, manager: Loaded(1 // 0, 0))
+    with pytest.raises(ZeroDivisionError):
+        use(models, OnTop("top", 1, parts=(Toy("base"), Toy("bad", kind="broken"))))
+    assert [(resident.recipe.name, resident.is_borrowed) for resident in models.residents()] == [("base", False)]
 
 
 @pytest.mark.usefixtures("plenty")

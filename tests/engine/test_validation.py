@@ -13,9 +13,10 @@ from pydantic import Field
 from mezzotint.engine import validation
 from mezzotint.engine.node import NodeSpec, OutputSpec, node
 from mezzotint.engine.port import Lazy, Port
+from mezzotint.engine.problem import Problem
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.request import Need, Requests
-from mezzotint.engine.validation import Problem, Validation, check_inputs, validate
+from mezzotint.engine.validation import Validation, check_inputs, validate
 from mezzotint.engine.widget import Choices, model_files
 from mezzotint.engine.workflow import Workflow
 

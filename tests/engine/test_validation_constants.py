@@ -13,11 +13,13 @@ import pytest
 from pydantic import Field
 
 from mezzotint.engine.folders import Folders
-from mezzotint.engine.node import InputSpec, NodeSpec, node
+from mezzotint.engine.input_spec import InputSpec
+from mezzotint.engine.node import NodeSpec, node
 from mezzotint.engine.port import Lazy, Port
+from mezzotint.engine.problem import Problem
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.request import Need, Requests
-from mezzotint.engine.validation import Problem, Validation, validate
+from mezzotint.engine.validation import Validation, validate
 from mezzotint.engine.widget import Choices, Widget, model_files
 from mezzotint.engine.workflow import Workflow
 

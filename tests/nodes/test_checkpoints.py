@@ -20,6 +20,7 @@ from mezzotint.engine.signature import read_node
 from mezzotint.engine.value_type import canonical, pack, unpack
 from mezzotint.nodes.checkpoints import Checkpoint, checkpoint_identity, load_checkpoint
 from mezzotint.nodes.embedded_model import EMBEDDED_CHECKPOINT
+from mezzotint.nodes.lora_patch import LoraPatch
 from mezzotint.nodes.recipe import Recipe, Source
 
 ChangeConfig = Callable[[str, dict[str, Any]], None]
@@ -293,13 +294,14 @@ def test_a_changed_configuration_is_another_content(own_context: Context, change
 
 
 def test_recipes_are_stored_and_named(embedded: Checkpoint) -> None:
-    recipe = embedded.CLIP.with_option("b", 1).with_option("a", 2.5).with_patch(("lora", 0.5))
+    patch = LoraPatch(Source("loras", "red", "0" * 64), 0.5)
+    recipe = embedded.CLIP.with_option("b", 1).with_option("a", 2.5).with_patch(patch)
     assert recipe.options == (("a", 2.5), ("b", 1))
     stored = unpack(pack(recipe))
     assert stored == recipe
     assert hash(stored) == hash(recipe)
     assert b"".join(canonical(stored)) == b"".join(canonical(recipe))
-    assert recipe.weights == embedded.CLIP.with_patch(("lora", 0.5))
+    assert recipe.weights == embedded.CLIP.with_patch(patch).weights
 
 
 def test_the_loader_is_declared_as_saved_workflows_know_it() -> None:

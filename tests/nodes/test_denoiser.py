@@ -176,6 +176,24 @@ def test_options_reach_the_network() -> None:
     denoiser_of(Optional(), DiscreteSigmas.from_config()).predict(x, 1.0, conditioning, options={"hint": "yes"})
 
 
+def test_what_steers_is_told_what_the_network_is_given_and_gives_more() -> None:
+    class Open(Echo):
+        def forward(self, *args: Any, residual: str = "", **more: Any) -> tuple[Tensor]:
+            assert residual == "yes"
+            return super().forward(*args, **more)
+
+    network, steered = Open(), []
+
+    def steer(*given: Any) -> dict[str, Any]:
+        steered.extend(given)
+        return {"residual": "yes"}
+
+    x, conditioning = noised_latent()
+    denoiser_of(network, DiscreteSigmas.from_config()).predict(x, 3.0, conditioning, steering=steer)
+    assert all(torch.equal(*pair) for pair in zip(steered[:3], network.given[0], strict=True))
+    assert steered[3] == {}
+
+
 def test_a_network_records_no_gradients_and_its_weights_can_be_trained_on(
     embedded: Checkpoint, model_context: Context
 ) -> None:

@@ -10,7 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mezzotint.nodes.noise import Masking, SeededStepNoise, fit_mask, initial_noise, mask_noise, next_seed, no_noise
+from mezzotint.nodes.noise import (
+    DifferentialMasking,
+    Masking,
+    SeededStepNoise,
+    fit_mask,
+    initial_noise,
+    mask_noise,
+    next_seed,
+    no_noise,
+)
 from mezzotint.nodes.schedules import DiscreteSigmas, FlowSigmas, schedule_sigmas
 
 LARGEST_SEED = 2**64 - 1
@@ -154,4 +163,24 @@ def test_masking_holds_the_latent_where_the_mask_is_zero(model: DiscreteSigmas |
     torch.testing.assert_close(seen[..., 0, 0], x[..., 0, 0])
     torch.testing.assert_close(seen[..., 1], kept[..., 1])
     torch.testing.assert_close(seen[..., 1, 0], (x + kept)[..., 1, 0] / 2)
-    torch.testing.assert_close(masking.after(x)[..., 1], latent[..., 1])
+    torch.testing.assert_close(masking.after(x, 0.4)[..., 1], latent[..., 1])
+
+
+def differential(mask: torch.Tensor, strength: float = 1.0) -> DifferentialMasking:
+    zeros = torch.zeros_like(mask)
+    return DifferentialMasking(mask, zeros, zeros, SD15, SD15.sigma_to_t, 999.0, 0.0, strength)
+
+
+def test_the_greys_of_a_mask_say_when_a_cell_is_let_go() -> None:
+    mask = torch.linspace(0, 1, 11).view(1, 1, 1, 11)
+    masking = differential(mask)
+    for timestep in (999, 800, 500, 0):
+        free = masking.mask_at(float(SD15.table[timestep])).flatten().tolist()
+        assert free == [float(grey >= timestep / 999) for grey in mask.flatten().tolist()]
+
+
+def test_a_weaker_strength_mixes_the_mask_in() -> None:
+    mask = torch.tensor([0.2, 0.8]).view(1, 1, 1, 2)
+    sigma = float(SD15.table[500])
+    assert differential(mask, 0.25).mask_at(sigma).flatten().tolist() == pytest.approx([0.15, 0.85])
+    assert differential(mask, 0.0).mask_at(sigma).flatten().tolist() == pytest.approx([0.2, 0.8])

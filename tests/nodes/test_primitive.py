@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mezzotint.engine.context import Context
-from mezzotint.engine.node import InputError
+from mezzotint.engine.input_spec import InputError
 from mezzotint.engine.registry import Registry
 from mezzotint.nodes.primitive import (
     preview_any,

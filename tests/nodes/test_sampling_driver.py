@@ -18,6 +18,7 @@ from mezzotint.engine.residency import Loaded, Residency
 from mezzotint.nodes.checkpoints import Checkpoint, load_checkpoint
 from mezzotint.nodes.embedded_model import EMBEDDED_CHECKPOINT
 from mezzotint.nodes.guidance import BasicGuider, CFGGuider
+from mezzotint.nodes.inpainting import differential_diffusion
 from mezzotint.nodes.model_sampling import ModelSampling, model_sampling
 from mezzotint.nodes.noise import initial_noise
 from mezzotint.nodes.noise_value import NoNoise, SeededNoise
@@ -277,6 +278,22 @@ def test_a_mask_of_ones_changes_nothing(toy: Toy) -> None:
     plain = toy.sample(toy.levels(), latent).output["samples"]
     masked = toy.sample(toy.levels(), {**latent, "noise_mask": torch.ones(1, 1, 64, 64)}).output["samples"]
     assert torch.equal(plain, masked)
+
+
+def test_differential_diffusion_lets_dark_cells_go_late(toy: Toy) -> None:
+    mask = torch.linspace(0, 1, 8).expand(1, 1, 8, 8)
+    latent = {**drawing(), "noise_mask": mask}
+    sigmas = toy.levels(10, "normal", denoise=0.9)
+    guider = BasicGuider(differential_diffusion(toy.model), conditioning(0.7))
+    result = toy.sample(sigmas, latent, guider=guider).output["samples"]
+    timesteps = [toy.sigmas.sigma_to_t(float(sigma)) for sigma in sigmas[:-1]]
+    expected = latent["samples"].clone()
+    for column, grey in enumerate(mask[0, 0, 0].tolist()):
+        begin = next((k for k, t in enumerate(timesteps) if grey >= t / timesteps[0]), None)
+        if begin is not None:  # from there on it is a run of its own: the toy's cells know nothing of each other
+            alone = toy.sample(sigmas[begin:], {"samples": latent["samples"]}).output["samples"]
+            expected[..., column] = alone[..., column]
+    assert close(result, expected, 1e-5)
 
 
 # progress, previews, cancellation

@@ -25,9 +25,9 @@ from mezzotint.nodes.checkpoints import Checkpoint, load_checkpoint
 from mezzotint.nodes.conditioning import encode_text
 from mezzotint.nodes.latent import empty_latent_image, latent_from_batch, set_latent_noise_mask
 from mezzotint.nodes.model_sampling import model_sampling
+from mezzotint.nodes.network_call import ConditioningError
 from mezzotint.nodes.noise import initial_noise
 from mezzotint.nodes.noise_levels import NoiseLevelError
-from mezzotint.nodes.prompts import ConditioningError
 
 SEED = 2**63 + 5
 PROMPT = "a red apple"

@@ -11,16 +11,19 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from mezzotint.engine.node import MISSING, InputSpec, NodeSpec, nodes_in
+from mezzotint.engine.input_spec import MISSING, InputSpec
+from mezzotint.engine.node import NodeSpec, nodes_in
 from mezzotint.engine.registry import Registry
 from mezzotint.nodes import (
     alpha,
     batch,
     composite,
+    conditioning_scope,
     image,
     image_file,
     image_filter,
     image_layout,
+    inpainting,
     latent,
     latent_arithmetic,
     latent_transform,
@@ -29,9 +32,20 @@ from mezzotint.nodes import (
     mask_edit,
     maths,
     primitive,
+    vae,
 )
 
 ROWS = """
+**ConditioningSetArea** “Conditioning (Set Area)” · conditioning | `conditioning` CONDITIONING · `width` INT=64 [64..MAX /8] · `height` INT=64 [64..MAX /8] · `x` INT=0 [0..MAX /8] · `y` INT=0 [0..MAX /8] · `strength` FLOAT=1 [0..10 /0.01] | CONDITIONING
+**ConditioningSetAreaPercentage** “Conditioning (Set Area with Percentage)” · conditioning | `conditioning` CONDITIONING · `width` FLOAT=1 [0..1 /0.01] · `height` FLOAT=1 [0..1 /0.01] · `x` FLOAT=0 [0..1 /0.01] · `y` FLOAT=0 [0..1 /0.01] · `strength` FLOAT=1 [0..10 /0.01] | CONDITIONING
+**ConditioningSetAreaStrength** · conditioning | `conditioning` CONDITIONING · `strength` FLOAT=1 [0..10 /0.01] | CONDITIONING
+**ConditioningSetMask** “Conditioning (Set Mask)” · conditioning | `conditioning` CONDITIONING · `mask` MASK · `strength` FLOAT=1 [0..10 /0.01] · `set_cond_area` {default,mask bounds} | CONDITIONING
+**ConditioningSetTimestepRange** · advanced/conditioning | `conditioning` CONDITIONING · `start` FLOAT=0 [0..1 /0.001] · `end` FLOAT=1 [0..1 /0.001] | CONDITIONING
+**InstructPixToPixConditioning** · conditioning/instructpix2pix | `positive` CONDITIONING · `negative` CONDITIONING · `vae` VAE · `pixels` IMAGE | CONDITIONING `positive`, CONDITIONING `negative`, LATENT `latent`
+**InpaintModelConditioning** · conditioning/inpaint | `positive` CONDITIONING · `negative` CONDITIONING · `vae` VAE · `pixels` IMAGE · `mask` MASK · `noise_mask` BOOLEAN=true | CONDITIONING `positive`, CONDITIONING `negative`, LATENT `latent`
+**VAEDecode** “VAE Decode” · latent | `samples` LATENT · `vae` VAE | IMAGE
+**VAEEncode** “VAE Encode” · latent | `pixels` IMAGE · `vae` VAE | LATENT
+**VAEEncodeForInpaint** “VAE Encode (for Inpainting)” · latent/inpaint | `pixels` IMAGE · `vae` VAE · `mask` MASK · `grow_mask_by` INT=6 [0..64] | LATENT
 **EmptyLatentImage** “Empty Latent Image” · latent | `width` INT=512 [16..MAX /8] · `height` INT=512 [16..MAX /8] · `batch_size` INT=1 [1..4096] | LATENT
 **SetLatentNoiseMask** “Set Latent Noise Mask” · latent/inpaint | `samples` LATENT · `mask` MASK | LATENT
 **LatentUpscale** “Upscale Latent” · latent | `samples` LATENT · `upscale_method` ‹up-latent› · `width` INT=512 [0..MAX /8] · `height` INT=512 [0..MAX /8] · `crop` {disabled,center} | LATENT
@@ -176,7 +190,20 @@ def specs() -> dict[str, NodeSpec]:
         (latent, latent_arithmetic, latent_transform, batch),
         (image, image_file, image_filter, image_layout),
     )
-    for function in nodes_in(*latents, *images, composite, mask, mask_edit, alpha, primitive, maths, logic):
+    for function in nodes_in(
+        conditioning_scope,
+        inpainting,
+        vae,
+        *latents,
+        *images,
+        composite,
+        mask,
+        mask_edit,
+        alpha,
+        primitive,
+        maths,
+        logic,
+    ):
         registry.register(function)
     return {spec.name: spec for spec in registry}
 
@@ -205,5 +232,6 @@ def test_every_node_says_what_it_does(specs: dict[str, NodeSpec]) -> None:
     assert [spec.name for spec in specs.values() if not spec.description.endswith(".")] == []
 
 
-def test_all_of_them_run_in_the_pool_and_not_on_the_device(specs: dict[str, NodeSpec]) -> None:
-    assert {spec.lane for spec in specs.values()} == {"cpu"}
+def test_what_borrows_a_model_runs_on_the_device_and_all_else_in_the_pool(specs: dict[str, NodeSpec]) -> None:
+    on_device = {spec.name for spec in specs.values() if spec.lane == "device"}
+    assert on_device == {name for name, spec in specs.items() if any(i.port == "VAE" for i in spec.inputs.values())}

@@ -1,0 +1,40 @@
+"""One thing that is wrong with a workflow, as a sentence and as facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a workflow.
+
+    Attributes:
+        code: the wire's name of the kind (`"value_bigger_than_max"`). reason: the rest of the sentence.
+        given: the offending value. dependent_outputs: ids of the output nodes that cannot run because of it.
+        models: the models folder in which a named file is missing, if that is the problem.
+        details: further facts for the wire (`received_type`, `linked_node`, `cycle_nodes`).
+    """
+
+    code: str
+    reason: str
+    node_id: str | None = None
+    node_type: str = ""
+    title: str = ""
+    input_name: str | None = None
+    given: Any = None
+    dependent_outputs: tuple[str, ...] = ()
+    models: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        place = ""
+        if self.node_id is not None:
+            name = f"{self.node_type} “{self.title}”" if self.title not in ("", self.node_type) else self.node_type
+            place = f"Node {self.node_id} ({name})" if name else f"Node {self.node_id}"
+        if self.input_name is not None:
+            place += f", input '{self.input_name}'"
+        end = "" if self.reason.endswith("?") else "."
+        return f"{place}: {self.reason}{end}" if place else f"{self.reason}{end}"

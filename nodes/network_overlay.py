@@ -1,0 +1,43 @@
+"""A network with some layers replaced, which shares all other modules and every weight with the original."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from torch import nn
+
+
+def with_layers(network: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Module:
+    """The network with other layers in some places. The original stays as it is, and may be in use meanwhile.
+
+    Only the modules on the way to a replaced layer are copied, and of those not the weights.
+
+    Args:
+        layers: by the names that `named_modules` gives the places.
+    """
+    copies = {"": shallow_copy(network)}
+    for name, layer in layers.items():
+        parent, _, last = name.rpartition(".")
+        _copied(parent, copies)._modules[last] = layer
+    return copies[""]
+
+
+def _copied(name: str, copies: dict[str, nn.Module]) -> nn.Module:
+    """The copy of a module, made if need be, in its place in the copy of its parent."""
+    if name not in copies:
+        parent, _, last = name.rpartition(".")
+        siblings = _copied(parent, copies)._modules
+        original = siblings[last]
+        assert original is not None
+        siblings[last] = copies[name] = shallow_copy(original)
+    return copies[name]
+
+
+def shallow_copy(module: nn.Module) -> nn.Module:
+    """Another module of the same class, with the same weights and sub-modules, whose own tables may be changed."""
+    copy = module.__new__(type(module))
+    copy.__dict__ = {
+        name: value.copy() if type(value) in (dict, OrderedDict) else value for name, value in module.__dict__.items()
+    }
+    return copy

@@ -1,0 +1,90 @@
+"""A layer of a network with changes to its weight, which holds the original weight and no merged copy of it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from .network_overlay import shallow_copy
+from .weight_change import LowRank, WeightChange
+
+MERGE_PASSES = 32
+"""Writing a merged weight costs about as much as this rank would; measured on the CPU, where it is rarely decisive."""
+
+
+class Weighted(NamedTuple):
+    """A change and how strong it is; `bias`, if any, is added to the layer's at the same strength, [out]."""
+
+    change: WeightChange | None
+    bias: Tensor | None
+    strength: float
+
+
+def is_patchable(layer: nn.Module) -> bool:
+    """Whether changes can be made to a layer of this class."""
+    return isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+
+
+def patched(layer: nn.Module, change: Weighted) -> nn.Module:
+    """A layer like this one with one more change, after those that it has. The original stays as it was."""
+    earlier = layer.__dict__.get("forward")
+    changes = (*earlier.changes, change) if isinstance(earlier, PatchedForward) else (change,)
+    base = earlier.base if isinstance(earlier, PatchedForward) else layer
+    made = shallow_copy(layer)
+    made.forward = PatchedForward(base, changes)
+    return made
+
+
+class PatchedForward:
+    """The forward of a layer with changes.
+
+    For few rows (tokens, pixels) each low-rank change is a branch beside the layer. For many, going through the ranks
+    would take longer than multiplying the small factors out: then the merged weight is made for this one call. Which is
+    cheaper follows from the sizes alone, so equal inputs give equal bits.
+    """
+
+    def __init__(self, base: Any, changes: tuple[Weighted, ...]) -> None:
+        self.base, self.changes = base, changes
+        self._most_rows = _most_rows(base, changes)
+
+    def __call__(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        if self._rows(x) <= self._most_rows:
+            return self._branched(x)
+        base = self.base
+        weight, bias = base.weight, base.bias
+        for change, bias_change, strength in self.changes:
+            if change is not None:
+                weight = change.merged(weight, strength)
+            if bias_change is not None:
+                bias = strength * bias_change if bias is None else bias.add(bias_change, alpha=strength)
+        if isinstance(base, nn.Linear):
+            return nn.functional.linear(x, weight, bias)
+        output: Tensor = base._conv_forward(x, weight, bias)
+        return output
+
+    def _branched(self, x: Tensor) -> Tensor:
+        base = self.base
+        output: Tensor = base.forward(x)
+        for change, _, strength in self.changes:
+            assert isinstance(change, LowRank)
+            output = change.added_to(output, base, x, strength)
+        return output
+
+    def _rows(self, x: Tensor) -> int:
+        if isinstance(self.base, nn.Linear):
+            return x.numel() // x.shape[-1]
+        rows = len(x)
+        for size, stride in zip(x.shape[2:], self.base.stride, strict=True):
+            rows *= -(-size // stride)
+        return rows
+
+
+def _most_rows(base: Any, changes: tuple[Weighted, ...]) -> int:
+    """Up to how many rows branches are cheaper: rows * rank * (in + out) < in * out * (rank + passes)."""
+    low_rank = [change.change for change in changes if isinstance(change.change, LowRank) and change.bias is None]
+    if len(low_rank) < len(changes) or getattr(base, "groups", 1) > 1:
+        return -1
+    rank = sum(change.rank for change in low_rank)
+    inputs, outputs = base.weight[0].numel(), len(base.weight)
+    return int(inputs * outputs * (rank + MERGE_PASSES) / ((inputs + outputs) * rank))
