@@ -99,6 +99,11 @@ class DiskCache:
         self._account(len(data))
         return True
 
+    def clear(self) -> None:
+        """Remove all values."""
+        with self._lock:
+            self._prune(0)
+
     def _account(self, added_nbytes: int) -> None:
         if self.budget_nbytes is None:
             return

@@ -46,6 +46,7 @@ class NodeSpec:
         code_version: stands for the code in cache keys. uses_id: the node's id enters its key.
         fingerprint: names what changes outside; see `node`. fingerprint_inputs: the names it takes; None: it takes the
             `CheckedNode`.
+        is_shown_again: what it shows is shown again when its value is reused, though it is no output node.
         takes_extra: undeclared linked inputs are passed too, and undeclared constants enter the key.
         was, upgrades: its old names, and what makes the inputs of an older version those of the next; see `node`.
         renew: for nodes of other class APIs, as what follows is: the node as it declares itself now.
@@ -75,6 +76,7 @@ class NodeSpec:
     uses_id: bool = False
     autograd: bool = False
     cached: bool = True
+    is_shown_again: bool = False
     takes_extra: bool = False
     is_deprecated: bool = False
     is_experimental: bool = False

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import GraphError, WorkflowError
+from .errors import CircleError, GraphError, UnknownNodeError, WorkflowError
 from .expansion import Expand
 from .key import Key, step_key
 from .link_graph import LinkGraph
@@ -14,6 +14,8 @@ from .node import NodeSpec
 from .registry import Registry
 from .validation import CheckedNode, Validation, check_inputs
 from .workflow import Link, Workflow, as_link
+
+LEAST_URGENT = 3
 
 
 @dataclass(slots=True)
@@ -44,6 +46,10 @@ class Plan:
     Args:
         fingerprints: what `NodeSpec.fingerprint` gave, by node id.
         sink_salt: enters the keys of output nodes: a run into another folder must write again.
+
+    Attributes:
+        urgency: which of several ready steps goes first, the lowest: people see its value soonest. 0 for output nodes,
+            1 for what feeds one, 2 for what feeds that; the rest, which are not in it, are `LEAST_URGENT`.
     """
 
     def __init__(
@@ -55,9 +61,15 @@ class Plan:
         self._fingerprints = fingerprints or {}
         self._sink_salt = sink_salt
         self._make(validation.nodes.values(), None, self.steps)
+        self.urgency: dict[str, int] = {}
+        self._note_urgency(self.steps)
 
     def parents(self, step_id: str) -> tuple[str, ...]:
         return self.steps[step_id].parents
+
+    def shown_again(self, holds: Callable[[Key | None], bool]) -> list[str]:
+        """The steps that show again what they made, of those whose value `holds` says is there already."""
+        return [step.id for step in self.steps.values() if step.spec.is_shown_again and holds(step.key)]
 
     def expand(self, parent: Step, expansion: Expand, registry: Registry) -> list[Step]:
         """Take up the graph that a step replaces itself by; returns its steps.
@@ -75,6 +87,7 @@ class Plan:
             if known is not None and (known.parent_id != parent.id or known.key is None or known.key != step.key):
                 raise GraphError(f"the graph of the expansion uses the id '{step.id}', which is taken; use ctx.graph()")
         self.steps.update(made)
+        self._note_urgency(made)
         for step in made.values():
             step.display_id = self._display_id(expansion.graph[step.id].get("override_display_id"), parent)
         return [made[node_id] for node_id in nodes]
@@ -86,14 +99,15 @@ class Plan:
             raise GraphError(f"the graph of the expansion is wrong: {error}") from None
         validation = check_inputs(nodes, registry, self._spec, is_trusted=expansion.is_trusted)
         if validation.problems:
-            raise GraphError("the graph of the expansion is wrong: " + " ".join(map(str, validation.problems)))
+            kind = UnknownNodeError if validation.is_rejected else GraphError
+            raise kind("the graph of the expansion is wrong: " + " ".join(map(str, validation.problems)))
         for value in expansion.result:
             self._check_result(value, validation.nodes)
         result = (link for link in map(as_link, expansion.result) if link is not None)
         links = [*result, *(link for node in validation.nodes.values() for link in node.links.values())]
         if any(link.node_id == parent.id for link in links):
-            raise GraphError(f"the graph of the expansion closed a circle: it links to node '{parent.id}', which it "
-                             "stands for; link to what that node is linked to")  # fmt: skip
+            raise CircleError(f"the graph of the expansion closed a circle: it links to node '{parent.id}', which it "
+                              "stands for; link to what that node is linked to")  # fmt: skip
         return {node_id: validation.nodes[node_id] for node_id in nodes}
 
     def _check_result(self, value: Any, nodes: Mapping[str, CheckedNode]) -> None:
@@ -141,6 +155,14 @@ class Plan:
                 node_id, spec, node.literals, links, key, parents, display_id or node_id, parent_id, real_id or node_id
             )
 
+    def _note_urgency(self, steps: Mapping[str, Step]) -> None:
+        """Note which of these are close to an output node."""
+        level = [step_id for step_id, step in steps.items() if step.spec.is_sink]
+        for links in range(LEAST_URGENT):
+            level = [step_id for step_id in level if self.urgency.get(step_id, LEAST_URGENT) > links]
+            self.urgency.update(dict.fromkeys(level, links))
+            level = [parent for step_id in level for parent in self.steps[step_id].parents]
+
     def _spec(self, step_id: str) -> NodeSpec | None:
         step = self.steps.get(step_id)
         return step.spec if step is not None else None
@@ -161,11 +183,11 @@ def _parents_first(nodes: Mapping[str, CheckedNode]) -> list[CheckedNode]:
     """The nodes of an expansion in topological order.
 
     Raises:
-        GraphError: they form a circle.
+        CircleError: they form a circle.
     """
     edges = [(link.node_id, node.node_id) for node in nodes.values() for link in node.links.values()]
     graph = LinkGraph(nodes, [edge for edge in edges if edge[0] in nodes])
     circle = next(graph.circles(), None)
     if circle is not None:
-        raise GraphError(f"the graph of the expansion forms a circle: {' → '.join([*circle, circle[0]])}")
+        raise CircleError(f"the graph of the expansion forms a circle: {' → '.join([*circle, circle[0]])}")
     return [nodes[node_id] for node_id in graph.parents_first()]

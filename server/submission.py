@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 import uuid
+from dataclasses import replace
 from typing import Any, cast
 
 from sqlalchemy import Row
@@ -49,6 +51,7 @@ async def read_job(body: dict[str, Any], host: Host, queue: JobQueue) -> Job:
     workflow = upgraded(_workflow(body["prompt"]), host.registry, is_document=False)
     # In a thread, because choices that are files are looked up in folders, which may be slow ones.
     validation = await asyncio.to_thread(_validated, workflow, body.get("partial_execution_targets"), host)
+    workflow = _as_read(workflow, validation)
     extra_data, secrets = _extra_data(body)
     is_fixed = body.get("number") is not None or body.get("front") is True
     job_id = _job_id(body, queue)
@@ -147,6 +150,27 @@ def _validated(workflow: Workflow, targets: Any, host: Host) -> Validation:
     if shape is not None:
         raise PromptRejectedError(shape)
     return validation
+
+
+def _as_read(workflow: Workflow, validation: Validation) -> Workflow:
+    """The workflow with constants as nodes read them, 5 for "5": so nodes, pictures and the history have them too."""
+    nodes = dict(workflow.nodes)
+    for node_id, checked in validation.nodes.items():
+        node, inputs = nodes[node_id], checked.spec.inputs
+        read = {
+            name: checked.literals[name]
+            for name, given in node.inputs.items()
+            if name in checked.literals and inputs[name].choices is None and _differs(given, checked.literals[name])
+        }
+        if read:
+            nodes[node_id] = replace(node, inputs={**node.inputs, **read})
+    return workflow.model_copy(update={"nodes": nodes})
+
+
+def _differs(given: Any, read: Any) -> bool:
+    """Whether a plain value, which means the same when it is read again, was written as another."""
+    is_plain = isinstance(read, str | int) or (isinstance(read, float) and math.isfinite(read))
+    return is_plain and (type(read) is not type(given) or read != given)
 
 
 def _targets(workflow: Workflow, targets: Any, host: Host) -> list[str] | None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +31,8 @@ OFFERED = {
 }
 """Module as packs name it → file in `shims/` that holds it; "" for a package that holds nothing itself."""
 ROOTS = frozenset({name.partition(".")[0] for name in OFFERED} | {"comfy_extras", "latent_preview", "execution"})
+PACKS = "custom_nodes"
+"""The package that packs lie in."""
 
 
 class NotOfferedError(ImportError):
@@ -47,13 +50,23 @@ def refusal(name: str) -> str:
 
 
 class _Finder(MetaPathFinder):
-    """Finds the offered modules, and refuses what else lies below their names."""
+    """Finds the offered modules, and refuses what else lies below their names.
+
+    Attributes:
+        folders: hold packs, which may import one another as `custom_nodes.NAME`.
+    """
+
+    folders: Sequence[Path] = ()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname in OFFERED:
             return ModuleSpec(fullname, _OfferedLoader(), is_package=not OFFERED[fullname] or _has_parts(fullname))
+        if fullname == PACKS:
+            found = ModuleSpec(fullname, None, is_package=True)
+            found.submodule_search_locations = [str(folder) for folder in self.folders]
+            return found
         if fullname.partition(".")[0] in ROOTS:
             raise NotOfferedError(refusal(fullname), name=fullname)
         return None
@@ -83,8 +96,11 @@ def _has_parts(name: str) -> bool:
 _FINDER = _Finder()
 
 
-def offer() -> None:
-    """From now on these modules can be imported in this process."""
+def offer(folders: Sequence[Path] = ()) -> None:
+    """From now on these modules can be imported in this process, and the packs in these folders by each other."""
+    if [*_FINDER.folders] != [*folders]:
+        sys.modules.pop(PACKS, None)
+    _FINDER.folders = folders
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
 

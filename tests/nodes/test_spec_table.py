@@ -45,6 +45,8 @@ ROWS = """
 **InpaintModelConditioning** · conditioning/inpaint | `positive` CONDITIONING · `negative` CONDITIONING · `vae` VAE · `pixels` IMAGE · `mask` MASK · `noise_mask` BOOLEAN=true | CONDITIONING `positive`, CONDITIONING `negative`, LATENT `latent`
 **VAEDecode** “VAE Decode” · latent | `samples` LATENT · `vae` VAE | IMAGE
 **VAEEncode** “VAE Encode” · latent | `pixels` IMAGE · `vae` VAE | LATENT
+**VAEDecodeTiled** “VAE Decode (Tiled)” · _for_testing | `samples` LATENT · `vae` VAE · `tile_size` INT=512 [64..4096 /32] · `overlap` INT=64 [0..4096 /32] · `temporal_size` INT=64 [8..4096 /4] · `temporal_overlap` INT=8 [4..4096 /4] | IMAGE
+**VAEEncodeTiled** “VAE Encode (Tiled)” · _for_testing | `pixels` IMAGE · `vae` VAE · `tile_size` INT=512 [64..4096 /64] · `overlap` INT=64 [0..4096 /32] · `temporal_size` INT=64 [8..4096 /4] · `temporal_overlap` INT=8 [4..4096 /4] | LATENT
 **VAEEncodeForInpaint** “VAE Encode (for Inpainting)” · latent/inpaint | `pixels` IMAGE · `vae` VAE · `mask` MASK · `grow_mask_by` INT=6 [0..64] | LATENT
 **EmptyLatentImage** “Empty Latent Image” · latent | `width` INT=512 [16..MAX /8] · `height` INT=512 [16..MAX /8] · `batch_size` INT=1 [1..4096] | LATENT
 **SetLatentNoiseMask** “Set Latent Noise Mask” · latent/inpaint | `samples` LATENT · `mask` MASK | LATENT
