@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .lora_keys import TEXT_ENCODERS
+from .prompt_chunks import Chunk, empty_chunk
 from .text_encoder import TextEncoder
 
 
@@ -44,12 +45,17 @@ class DualTextEncoder:
 
     def encode_each(self, first: str, second: str) -> list[Any]:
         """As `encode`, with a text for each; where one takes fewer chunks, empty ones follow."""
-        count = max(len(self.first.tokenize(first)), len(self.second.tokenize(second)))
-        ((tokens, _),) = self.first.encode(first, count)
-        ((other, options),) = self.second.encode(second, count)
+        chunks, others = self.first.tokenize(first), self.second.tokenize(second)
+        count = max(len(chunks), len(others))
+        ((tokens, _),) = self.first.encode_chunks(_filled(chunks, count, self.first))
+        ((other, options),) = self.second.encode_chunks(_filled(others, count, self.second))
         return [[_side_by_side(tokens, other), options]]
 
 
 def _side_by_side(first: Tensor, second: Tensor) -> Tensor:
     length = min(first.shape[1], second.shape[1])
     return torch.cat([first[:, :length], second[:, :length]], dim=-1)
+
+
+def _filled(chunks: list[Chunk], count: int, encoder: TextEncoder) -> list[Chunk]:
+    return [*chunks, *[empty_chunk(encoder.layout)] * (count - len(chunks))]
