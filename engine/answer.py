@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .consumed_state import take
@@ -12,10 +11,11 @@ from .errors import GraphError
 from .expansion import Expand
 from .invocation import Bound, bind
 from .lane import Task
+from .memory_cache import StepValue
 from .plan import Plan, Step, raw_links
 from .registry import Registry
 from .request import Need, Request
-from .workflow import as_link, unwrap_value
+from .workflow import Link, as_link, unwrap_value
 
 Slots = tuple[list[Any], ...]
 """For each output the list of its values."""
@@ -32,23 +32,40 @@ class Answers:
     """The answers of one run.
 
     Args:
-        slot: gives the values of an output of a step that is done.
+        values: what the steps made that are done, by id.
     """
 
-    def __init__(self, plan: Plan, registry: Registry, prompt: Prompt, slot: Callable[[str, int], list[Any]]) -> None:
-        self._plan, self._registry, self._prompt, self._slot = plan, registry, prompt, slot
+    def __init__(self, plan: Plan, registry: Registry, prompt: Prompt, values: Mapping[str, StepValue]) -> None:
+        self._plan, self._registry, self._prompt, self._values = plan, registry, prompt, values
 
     def bound(self, step: Step) -> Bound:
-        """The values of a step's inputs, lazy ones apart."""
-        return bind(step.spec, *present(step, partial(self._taken, step)))
+        """The values of a step's inputs, lazy ones apart. Raw links bring themselves.
 
-    def _taken(self, step: Step, source: str, slot: int) -> list[Any]:
+        Of lazy inputs, those that are linked are left out, and constants are there for an `Invocation` only.
+        """
+        spec, literals, links = step.spec, step.literals, step.links
+        lazy = spec.lazy_inputs
+        if lazy:
+            links = {name: link for name, link in links.items() if name not in lazy}
+            if spec.invocation is None:
+                literals = {name: value for name, value in literals.items() if name not in lazy}
+        bound = bind(spec, literals)
+        for name, link in links.items():
+            bound[name] = self._taken(step, link)
+        for name, raw in raw_links(spec, step.links).items():
+            bound[name] = [raw]
+        return bound
+
+    def _taken(self, step: Step, link: Link) -> list[Any]:
         """The values of an output for a step, which takes consumed state away."""
-        return take(self._slot(source, slot), source, step.id)
+        value = self._values[link.node_id]
+        values = value.at(link.slot)
+        return take(values, link.node_id, step.id) if value.holds_state else values
 
-    def known(self, step: Step, done: Container[str]) -> dict[str, list[Any]]:
+    def known(self, step: Step) -> dict[str, list[Any]]:
         """The inputs of a step whose values are there."""
-        linked = {name: self._slot(*link) for name, link in step.links.items() if link.node_id in done}
+        there = ((name, link) for name, link in step.links.items() if link.node_id in self._values)
+        linked = {name: self._values[link.node_id].at(link.slot) for name, link in there}
         return {**{name: [value] for name, value in step.literals.items()}, **linked}
 
     def to(self, step: Step, request: Request | None) -> tuple[list[str], Callable[[], Any]]:
@@ -76,7 +93,7 @@ class Answers:
 
         def answer() -> dict[str, list[Any]]:
             literals = {name: [step.literals[name]] for name in names if name in step.literals}
-            linked = {name: self._taken(step, *link) for name, link in links.items()}
+            linked = {name: self._taken(step, link) for name, link in links.items()}
             return {**{name: [] for name in names}, **literals, **linked}
 
         return [link.node_id for link in links.values()], answer
@@ -93,26 +110,9 @@ class Answers:
 
         def answer() -> Slots:
             return tuple(
-                [unwrap_value(value)] if link is None else self._taken(step, *link)
+                [unwrap_value(value)] if link is None else self._taken(step, link)
                 for link, value in zip(links, request.result, strict=True)
             )
 
         sinks = [new.id for new in added if new.spec.is_sink]
         return [*(link.node_id for link in links if link is not None), *sinks], answer
-
-
-def present(step: Step, slot: Callable[[str, int], list[Any]]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """What is there of a step's inputs before its body runs: constants, and the values that links bring, by input.
-
-    Of lazy inputs, those that are linked are not, and constants only for an `Invocation`. A raw link brings itself.
-    """
-    spec = step.spec
-    literals, links = step.literals, step.links
-    lazy = spec.lazy_inputs
-    if lazy:
-        links = {name: link for name, link in links.items() if name not in lazy}
-        if spec.invocation is None:
-            literals = {name: value for name, value in literals.items() if name not in lazy}
-    linked = {name: slot(*link) for name, link in links.items()}
-    linked.update({name: [link] for name, link in raw_links(spec, step.links).items()})
-    return literals, linked

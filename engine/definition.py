@@ -44,7 +44,7 @@ def define(spec: NodeSpec, folders: Folders | None = None) -> dict[str, Any]:
     return {
         "input": present,
         "input_order": {name: [*group] for name, group in present.items()},
-        "is_input_list": spec.has_list_input,
+        "is_input_list": bool(spec.list_inputs),
         "output": [output.port for output in spec.outputs],
         "output_is_list": [output.is_list for output in spec.outputs],
         "output_name": [output.name for output in spec.outputs],

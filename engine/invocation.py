@@ -60,13 +60,12 @@ class Invocation(Protocol):
     def __call__(self, spec: NodeSpec, bound: Bound, run: Calls) -> Generator[Request, Any, StepValue]: ...
 
 
-def bind(spec: NodeSpec, literals: Mapping[str, Any], linked: Mapping[str, list[Any]]) -> Bound:
-    """Every present input with the list of its values."""
-    bound: Bound = {}
-    for name, value in literals.items():
-        given = spec.inputs.get(name)
-        bound[name] = value if given is not None and given.is_list and isinstance(value, list) else [value]
-    bound.update(linked)
+def bind(spec: NodeSpec, literals: Mapping[str, Any]) -> Bound:
+    """Constants as the lists of their values."""
+    bound = {name: [value] for name, value in literals.items()}
+    for name in spec.list_inputs:
+        if isinstance(literals.get(name), list):
+            bound[name] = literals[name]
     return bound
 
 
@@ -81,12 +80,13 @@ def calls(spec: NodeSpec, bound: Bound) -> list[dict[str, Any]]:
     """
     mapped = bound
     whole: Bound = {}
-    if spec.has_list_input:
-        whole = {name: values for name, values in bound.items() if name in spec.inputs and spec.inputs[name].is_list}
+    if spec.list_inputs:
+        whole = {name: values for name, values in bound.items() if name in spec.list_inputs}
         mapped = {name: values for name, values in bound.items() if name not in whole}
-    lengths = {len(values) for values in mapped.values()}
-    if lengths <= {1}:
-        return [{**whole, **{name: values[0] for name, values in mapped.items()}}]
+    try:
+        return [{**whole, **{name: value for name, (value,) in mapped.items()}}]
+    except ValueError:  # there is a list of another length than one
+        lengths = {len(values) for values in mapped.values()}
     count = 0 if 0 in lengths else max(lengths)
     for name, values in mapped.items():
         if len(values) < count and holds_state(values):
@@ -104,7 +104,7 @@ class Collected:
 
     def __init__(self, spec: NodeSpec) -> None:
         self.spec = spec
-        self.outputs: tuple[list[Any], ...] = tuple([] for _ in spec.outputs)
+        self.outputs: tuple[list[Any], ...] = tuple([[] for _ in spec.outputs])
         self.shown: dict[str, list[Any]] | None = None
 
     def add(self, result: Any, context: Context | None = None) -> None:
@@ -113,8 +113,11 @@ class Collected:
             self.shown = self.shown or {}
             for name, items in context.shown.items():
                 self.shown.setdefault(name, []).extend(items)
-        values = self._values(result)
-        for values_so_far, output, value in zip(self.outputs, self.spec.outputs, values, strict=True):
+        outputs = self.spec.outputs
+        if len(outputs) == 1 and not outputs[0].is_list:
+            self.outputs[0].append(result)
+            return
+        for values_so_far, output, value in zip(self.outputs, outputs, self._values(result), strict=True):
             if output.is_list and isinstance(value, list | tuple):
                 values_so_far.extend(value)
             else:
@@ -157,12 +160,10 @@ def blocked_in(arguments: Mapping[str, Any], spec: NodeSpec) -> Blocked | None:
     for value in arguments.values():
         if type(value) is Blocked:
             return value
-    if spec.has_list_input:
-        for name, values in arguments.items():
-            if name in spec.inputs and spec.inputs[name].is_list:
-                found = next((item for item in values if type(item) is Blocked), None)
-                if found is not None:
-                    return found
+    for name in spec.list_inputs:
+        found = next((item for item in arguments.get(name, ()) if type(item) is Blocked), None)
+        if found is not None:
+            return found
     return None
 
 
@@ -170,10 +171,13 @@ def invoke(spec: NodeSpec, bound: Bound, run: Calls) -> Generator[Request, Any, 
     """Make all calls of a plain or generator body, yielding what they ask for."""
     collected = Collected(spec)
     for index, arguments in enumerate(calls(spec, bound)):
-        run.check()
+        if index:  # before the first, the lane has looked
+            run.check()
         context = None
-        result: Any = blocked_result(blocked_in(arguments, spec), run)
-        if result is None:
+        blocked = blocked_in(arguments, spec)
+        if blocked is not None:
+            result: Any = blocked_result(blocked, run)
+        else:
             context = _add_services(spec, arguments, run, index)
             result = spec.body(**arguments)
             if spec.kind == "generator":

@@ -20,25 +20,30 @@ class StepValue:
     Attributes:
         outputs: for each output the list of its values (one value unless a list was mapped).
         shown: what an output node reported, or None.
+        holds_state: consumed state is or was among the outputs; such a value is of one run alone.
     """
 
     outputs: tuple[list[Any], ...]
     shown: dict[str, list[Any]] | None = None
-    total_nbytes: int = field(default=0)
+    total_nbytes: int = 0
+    holds_state: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        if not self.total_nbytes:
-            self.total_nbytes = ENTRY_NBYTES + sum(nbytes(values) for values in self.outputs)
+        total_nbytes = ENTRY_NBYTES
+        for values in self.outputs:
+            total_nbytes += nbytes(values)
+            if holds_state(values):
+                self.holds_state = True
+        self.total_nbytes = self.total_nbytes or total_nbytes
 
-    @property
-    def holds_state(self) -> bool:
-        """Whether consumed state is or was among the outputs: such a value is of this run alone."""
-        return any(holds_state(values) for values in self.outputs)
+    def at(self, slot: int) -> list[Any]:
+        """The values of an output; None alone where there is no such output."""
+        return self.outputs[slot] if slot < len(self.outputs) else [None]
 
     @property
     def holds_untaken_state(self) -> bool:
         """Whether there is state that nobody took yet."""
-        return any(holds_untaken_state(values) for values in self.outputs)
+        return self.holds_state and any(holds_untaken_state(values) for values in self.outputs)
 
 
 class MemoryCache:

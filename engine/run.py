@@ -15,7 +15,7 @@ from . import event as events
 from .answer import Answers, Parked
 from .batch import Batches
 from .context import Prompt
-from .errors import Cancelled, GraphError
+from .errors import Cancelled, CircleError, GraphError
 from .event_stream import EventStream, OnEvent
 from .failure import failure_facts, first_error
 from .invocation import pick
@@ -56,9 +56,9 @@ class Run:
         self.is_cancelled, self.result = False, RunResult(job_id)
         self.state = RunState(plan.parents, self._find)
         self.values: dict[str, StepValue] = {}
-        self.events = EventStream(job_id, on_event)
-        self.answers = Answers(plan, engine.registry.snapshot(), prompt, self._slot)
-        self._announced, self._unreadable = set[str](), set[str]()
+        self.events = EventStream(job_id, on_event, partial(engine.lineage.reason, plan))
+        self.answers = Answers(plan, engine.registry.snapshot(), prompt, self.values)
+        self._unreadable: set[str] = set()
         self._batches = Batches(plan, self.state, engine, self._task)
         self._ready: list[str] = []
         self._parked: dict[str, Parked] = {}
@@ -77,11 +77,9 @@ class Run:
         loop = asyncio.get_running_loop()
         self._finished = loop.create_future()
         self._mailbox = Mailbox(loop, self._hear, self._settle)
-        steps = self.plan.steps.values()
-        reused = tuple(step.id for step in steps if step.id in self._earlier or self.engine.holds(step.key))
-        self.events.begin(len(steps), reused, self.prompt.workflow.upgrades)
+        self.events.begin(len(self.plan.steps), self._reused, self.prompt.workflow.upgrades)
         if not self.is_cancelled:
-            self._apply(self.state.require(self.plan.targets))
+            self._apply(self.state.require([*self.plan.targets, *self.plan.shown_again(self.engine.holds)]))
         self._settle()
         self._mailbox.look_now_and_then()
         try:
@@ -95,6 +93,11 @@ class Run:
             self._abandon()
             self._conclude(time.perf_counter() - began)
         return self.result
+
+    def _reused(self) -> tuple[str, ...]:
+        """The steps whose values are there already."""
+        steps = self.plan.steps.values()
+        return tuple(step.id for step in steps if step.id in self._earlier or self.engine.holds(step.key))
 
     def cancel(self) -> None:
         """Stop: running bodies at their next progress call, the rest now. Call it on the loop's thread."""
@@ -122,7 +125,7 @@ class Run:
             self.record.began(step_id, self.plan.parents(step_id))
 
     def began(self, task: Task) -> None:
-        self._mailbox.put(partial(self._announce, self.plan.steps[task.step_id], task.started_at))
+        self._mailbox.put(partial(self.events.started, self.plan.steps[task.step_id], task.started_at))
 
     def report(self, task: Task, is_urgent: bool) -> None:
         if task.result is not None:
@@ -151,7 +154,7 @@ class Run:
             self._drop(step.id)
             return
         if item.has_begun:
-            self._announce(step, item.started_at)
+            self.events.started(step, item.started_at)
         if item.failure is not None:
             self._fail(step, item.failure)
         elif item.is_done:
@@ -159,12 +162,6 @@ class Run:
             self._complete(step, item.result, "ran", item.seconds)
         elif item.request is not None and item.request.is_for_executor:
             self._take_request(step, item)
-
-    def _announce(self, step: Step, at: float | None = None) -> None:
-        if step.id not in self._announced:
-            self._announced.add(step.id)
-            reason = self.engine.lineage.reason(self.plan, step)
-            self.events.emit_step(events.StepStarted, step, at, reason=reason)
 
     # carrying out
 
@@ -222,7 +219,7 @@ class Run:
         if step.id not in self._unreadable and self.engine.is_on_disk(key):
             self._spawn(step, self._read(step))
         elif step.spec.kind == "async":
-            self._announce(step)
+            self.events.started(step)
             self._spawn(step, self._await_body(step))
         else:
             return True
@@ -244,9 +241,6 @@ class Run:
         calls = StepCalls(self, step)
         context = calls.context(0) if step.spec.kind == "generator" else None
         return Task(self, step.id, step.spec, calls.invoke, context, self.engine.is_quick(step.spec))
-
-    def _slot(self, step_id: str, slot: int) -> list[Any]:
-        return self.values[step_id].outputs[slot]
 
     # requests of generator bodies
 
@@ -332,8 +326,7 @@ class Run:
         shown = self.values[step.id].shown
         if shown is not None:
             self.result.outputs[step.id] = shown
-            self.events.emit_step(events.StepShown, step, shown=shown, is_reused=source != "ran")
-        self.events.emit_step(events.StepFinished, step, source=source, seconds=seconds)
+        self.events.finished(step, shown, source, seconds)
 
     def _fail(self, step: Step, error: BaseException) -> None:
         self.state.suspended.discard(step.id)
@@ -353,7 +346,7 @@ class Run:
         if isinstance(error, UpstreamFailedError):
             self.result.skipped.append(step.id)
             return
-        inputs = self.answers.known(step, self.values)
+        inputs = self.answers.known(step)
         failed = self.events.emit_step(events.StepFailed, step, **failure_facts(step, error, inputs))
         self.result.failures.append(failed)
 
@@ -386,7 +379,7 @@ class Run:
             waiting = [step_id for step_id in waiting if step_id in self._parked] or waiting
             stuck = self.plan.steps[(waiting or sorted(self.state.suspended))[0]]
             self._drop(stuck.id)
-            self._fail(stuck, GraphError("it waits for itself: a sub-graph made while running closed a circle"))
+            self._fail(stuck, CircleError("it waits for itself: a sub-graph made while running closed a circle"))
             self._settle()
         elif self.state.is_finished and self._finished is not None and not self._finished.done():
             self._finished.set_result(None)

@@ -45,7 +45,7 @@ class RunState:
         self.status: dict[str, Status] = {}
         self._parents = parents
         self._reuse = reuse
-        self._unmet: dict[str, set[str]] = {}
+        self._unmet: dict[str, int] = {}
         self._dependents: dict[str, list[str]] = {}
         self._consumers: dict[str, int] = {}
         self._needs: dict[str, list[str]] = {}
@@ -78,21 +78,21 @@ class RunState:
 
     def unmet_count(self, step_id: str) -> int:
         """How many steps a waiting one waits for."""
-        return len(self._unmet[step_id])
+        return self._unmet[step_id]
 
     # what happened
 
     def require(self, step_ids: Iterable[str]) -> Moves:
         """These steps are needed, and so are the steps they need."""
         moves = Moves([], [], [], [])
-        found = self._discover(step_ids, moves)
-        for step_id in found:
-            self._await_parents(step_id, list(self._needs[step_id]), moves)
+        for step_id in self._discover(step_ids, moves):
+            self._await_parents(step_id, self._needs[step_id], moves)
         return moves
 
     def started(self, step_id: str) -> None:
         """A ready step was handed over to be run."""
-        self._move(step_id, "ready", "running")
+        self._check(step_id, "ready", "running")
+        self.status[step_id] = "running"
 
     def done(self, step_id: str) -> Moves:
         """A running step has its value."""
@@ -100,7 +100,7 @@ class RunState:
         self._check(step_id, "running", "done")
         self._end(step_id, "done", moves)
         for dependent in self._dependents.pop(step_id, ()):
-            self._met(dependent, step_id, moves)
+            self._met(dependent, moves)
         return moves
 
     def failed(self, step_id: str) -> Moves:
@@ -119,7 +119,9 @@ class RunState:
 
     def parked(self, step_id: str, needs: Iterable[str]) -> Moves:
         """A running step waits for further steps; it becomes ready again when they are done."""
-        self._move(step_id, "running", "waiting")
+        self._check(step_id, "running", "waiting")
+        self.status[step_id] = "waiting"
+        self._active -= 1
         self._parked.add(step_id)
         wanted = list(dict.fromkeys(needs))
         moves = self.require(wanted)
@@ -176,14 +178,19 @@ class RunState:
             self._consumers[parent] = self._consumers.get(parent, 0) + 1
 
     def _await_parents(self, step_id: str, parents: Iterable[str], moves: Moves) -> None:
-        if any(self.status[parent] in ("failed", "cancelled") for parent in parents):
-            self._fail_waiting(step_id, moves)
-            return
-        unmet = {parent for parent in parents if self.status[parent] != "done"}
+        unmet = set()
+        for parent in parents:
+            status = self.status[parent]
+            if status in ("failed", "cancelled"):
+                self._fail_waiting(step_id, moves)
+                return
+            if status != "done":
+                unmet.add(parent)
         for parent in unmet:
             self._dependents.setdefault(parent, []).append(step_id)
-        self._unmet[step_id] = unmet
-        if not unmet:
+        if unmet:
+            self._unmet[step_id] = len(unmet)
+        else:
             self._make_ready(step_id, moves)
 
     def _fail_waiting(self, step_id: str, moves: Moves) -> None:
@@ -191,24 +198,23 @@ class RunState:
         moves.skipped.extend([step_id, *later.skipped])
         moves.freed.extend(later.freed)
 
-    def _met(self, step_id: str, parent: str, moves: Moves) -> None:
+    def _met(self, step_id: str, moves: Moves) -> None:
+        """A step that this one waits for is done."""
         unmet = self._unmet.get(step_id)
         if unmet is None or self.status[step_id] != "waiting":
             return
-        unmet.discard(parent)
-        if not unmet:
+        if unmet > 1:
+            self._unmet[step_id] = unmet - 1
+        else:
             self._make_ready(step_id, moves)
 
     def _make_ready(self, step_id: str, moves: Moves) -> None:
+        self._check(step_id, "waiting", "ready")
+        self.status[step_id] = "ready"
+        self._active += 1
         self._unmet.pop(step_id, None)
         self._parked.discard(step_id)
-        self._move(step_id, "waiting", "ready")
         moves.ready.append(step_id)
-
-    def _move(self, step_id: str, before: Status, after: Status) -> None:
-        self._check(step_id, before, after)
-        self._active += (after in ("ready", "running")) - (before in ("ready", "running"))
-        self.status[step_id] = after
 
     def _check(self, step_id: str, before: Status, after: Status) -> None:
         if self.status.get(step_id) != before:

@@ -125,6 +125,8 @@ def _is_numpy_number(value: Any) -> bool:
 
 def nbytes(value: Any) -> int:
     """Roughly how much memory a value holds, in bytes; what is mentioned twice in it counts once."""
+    if type(value) is list and _ATOMS.issuperset(map(type, value)):  # as most steps make
+        return 56 + 8 * len(value) + sum(map(sys.getsizeof, value))
     total = 0
     seen: set[int] = set()
     pending = [value]
