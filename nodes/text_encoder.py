@@ -67,7 +67,11 @@ class TextEncoder:
         return replace(self, stop_at_layer=stop)
 
     def encode(self, text: str) -> list[Any]:
-        """The conditioning of a prompt in the syntax of `prompt_weights`.
+        """The conditioning of a prompt in the syntax of `prompt_weights`; see `encode_chunks`."""
+        return self.encode_chunks(self.tokenize(text))
+
+    def encode_chunks(self, chunks: list[Chunk]) -> list[Any]:
+        """The conditioning of a prompt's tokens.
 
         A token's encoding z becomes (z - z_empty) * weight + z_empty, where z_empty is an empty prompt's at the same
         place. Chunks are encoded on their own and joined along the tokens.
@@ -76,7 +80,6 @@ class TextEncoder:
             One item, `[[tokens, {"pooled_output": pooled}]]`: float32 [1, chunks * length, D] and, of the first chunk,
             [1, D]; on the CPU.
         """
-        chunks = self.tokenize(text)
         is_weighted = any(weight != 1 for chunk in chunks for weight in chunk.weights)
         encoded, pooled = self._forward([*chunks, empty_chunk(self.layout)] if is_weighted else chunks)
         if is_weighted:

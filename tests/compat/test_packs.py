@@ -12,6 +12,7 @@ from .prompts import graph, shown, texts
 async def test_P1_P7_packs_that_cannot_be_loaded_are_reported_and_skipped(server: Server, client: Client) -> None:
     said = "".join(server.said)
     assert "'comfy.model_patcher' belongs to the model internals" in said
+    assert "'nodes.NoSuchNode' belongs to the host that the pack was written for" in said
     assert "neither NODE_CLASS_MAPPINGS nor comfy_entrypoint" in said
     assert "disabled packs" not in said
 
