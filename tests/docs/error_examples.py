@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -181,6 +182,185 @@ async def OutsideFolderError(folder: Path) -> BaseException:
     (folder / "input").mkdir()
     (folder / "input" / "here").symlink_to(folder)
     return await failing(folder, linked("LoadImage", "image", "here/lake.png"), input_dir=folder / "input")
+
+
+# nodes
+
+
+@node("Latents")
+def latents(channels: int) -> mezzotint.Latent:
+    import torch
+
+    return {"samples": torch.ones(1, channels, 2, 2)}
+
+
+@node("Tokens")
+def tokens(width: int) -> mezzotint.Conditioning:
+    import torch
+
+    return [[torch.zeros(1, 77, width), {}]]
+
+
+NODES = (latents, tokens)
+
+
+def shown(node_type: str, **inputs: Any) -> GraphBuilder:
+    """A graph of one node and an output node; inputs may be `(node type, inputs)`."""
+    graph = GraphBuilder()
+
+    def made(node_type: str, inputs: dict[str, Any]) -> Any:
+        given = {name: made(*value) if isinstance(value, tuple) else value for name, value in inputs.items()}
+        return graph.node(node_type, **given)
+
+    graph.node("PreviewAny", source=made(node_type, inputs))
+    return graph
+
+
+@example
+async def BranchError(folder: Path) -> BaseException:
+    return await failing(folder, shown("Switch", switch=True, on_false=1))
+
+
+@example
+async def MathsError(folder: Path) -> BaseException:
+    return await failing(folder, shown("MathFloat", a=1, b=0, operation="divide"))
+
+
+@example
+async def NoiseLevelError(folder: Path) -> BaseException:
+    return await failing(folder, shown("KarrasScheduler", steps=4, rho=0))
+
+
+@example
+async def MaskError(folder: Path) -> BaseException:
+    return await failing(folder, shown("ImageToMask", image=("EmptyImage", {"width": 8, "height": 8}), channel="alpha"))
+
+
+@example
+async def ImageFileError(folder: Path) -> BaseException:
+    (folder / "input").mkdir()
+    (folder / "input" / "lake.png").write_text("a lake")
+    return await failing(folder, linked("LoadImage", "image", "lake.png"), input_dir=folder / "input")
+
+
+@example
+async def LatentError(folder: Path) -> BaseException:
+    graph = shown("LatentAdd", samples1=("Latents", {"channels": 4}), samples2=("Latents", {"channels": 16}))
+    return await failing(folder, graph, nodes=NODES)
+
+
+@example
+async def ConditioningMismatchError(folder: Path) -> BaseException:
+    pair = {"conditioning_to": ("Tokens", {"width": 768}), "conditioning_from": ("Tokens", {"width": 1024})}
+    return await failing(folder, shown("ConditioningConcat", **pair), nodes=NODES)
+
+
+@example
+def ConditioningError(folder: Path) -> None:
+    from mezzotint.nodes.region import box_of
+
+    box_of({"area": (8, 8, 0, 80)}, (1, 4, 64, 64))
+
+
+@example
+def SamplerError(folder: Path) -> None:
+    from mezzotint.nodes.sampler_value import NamedSampler
+
+    assert NamedSampler("dreamy").function
+
+
+def with_model(node_type: str, output: int, name: str, **inputs: Any) -> GraphBuilder:
+    """A graph of a node that takes an output of the embedded model's loader, and an output node."""
+    graph = shown(node_type, **inputs)
+    checkpoint = graph.node("CheckpointLoaderSimple", ckpt_name="mezzotint-emoji")
+    asked = next(made for made in graph.nodes.values() if made.class_type == node_type)
+    asked.set_input(name, checkpoint.out(output))
+    return graph
+
+
+LEVELS = ("KarrasScheduler", {"steps": 1})
+SEVEN = ("Latents", {"channels": 7})
+
+
+@example
+async def StepError(folder: Path) -> BaseException:
+    last = ("SplitSigmas", {"sigmas": ("KarrasScheduler", {"steps": 1}), "step": 0})
+    graph = with_model("LatentNoise", 0, "model", sigmas=last, latent=SEVEN)
+    return await failing(folder, graph, nodes=NODES)
+
+
+@example
+async def SamplingError(folder: Path) -> BaseException:
+    return await failing(folder, with_model("LatentNoise", 0, "model", sigmas=LEVELS, latent=SEVEN), nodes=NODES)
+
+
+@example
+def LatentChannelsError(folder: Path) -> None:
+    from mezzotint.nodes.autoencoder import Autoencoder
+
+    decoder: Any = SimpleNamespace(latent_channels=8)  # the networks would take seconds to load
+    Autoencoder.decode(decoder, latents(7)["samples"])
+
+
+@example
+def ClipLayerError(folder: Path) -> None:
+    from mezzotint.nodes.text_encoder import TextEncoder
+
+    encoder: Any = SimpleNamespace(network=SimpleNamespace(config=SimpleNamespace(num_hidden_layers=2)))
+    TextEncoder.with_options(encoder, {"stop_at_clip_layer": -24})
+
+
+@example
+async def LatentFileError(folder: Path) -> BaseException:
+    (folder / "input").mkdir()
+    (folder / "input" / "lake.latent").write_text("a lake")
+    return await failing(folder, linked("LoadLatent", "latent", "lake.latent"), input_dir=folder / "input")
+
+
+# the command line and the server
+
+
+@example
+def UsageError(folder: Path) -> None:
+    from mezzotint.cli.size import read_size
+
+    read_size("much", "--max-memory")
+
+
+@example
+def NewPluginError(folder: Path) -> None:
+    from mezzotint.cli.new_plugin import write_plugin
+
+    write_plugin("json", folder)
+
+
+def database(folder: Path, text: str = "sqlite:///jobs.sqlite") -> Any:
+    from mezzotint.server.database import Database
+
+    return Database(text.replace("///", f"///{folder}/"))
+
+
+@example
+def DatabaseError(folder: Path) -> None:
+    database(folder, "jobs.sqlite")
+
+
+@example
+def DatabaseInUseError(folder: Path) -> None:
+    first = database(folder)
+    try:
+        database(folder)
+    finally:
+        first.close()
+
+
+@example
+def SchemaError(folder: Path) -> None:
+    database(folder).close()
+    with sqlite3.connect(folder / "jobs.sqlite") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    database(folder)
 
 
 # the client

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
 from mezzotint.cli import exit_code
-from mezzotint.engine.errors import MezzotintError
 from mezzotint.engine.problem import ProblemCode
 from mezzotint.server.error_shape import InputRefusal, Refusal
 from mezzotint.server.job_report import BLOCKED, NOT_RUN, WIRE_TYPES
@@ -26,23 +23,24 @@ SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##)", PAGE, re.DOTALL | re.MUL
 
 
 def error_classes() -> set[str]:
-    """The classes of errors that the packages define, whoever reads this page may meet them."""
-    for folder in FOLDERS:
-        package = importlib.import_module(f"mezzotint.{folder}")
-        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not found.name.startswith(("mezzotint.plugins.compat.shims.", "mezzotint.server.migrations.")):
-                importlib.import_module(found.name)
-    return {kind.__name__ for kind in subclasses(MezzotintError) if kind.__module__.startswith("mezzotint.")}
-
-
-def subclasses(kind: type) -> Iterator[type]:
-    for below in kind.__subclasses__():
-        yield below
-        yield from subclasses(below)
+    """The classes below `MezzotintError` that the sources define; to import all of them would take seconds."""
+    files = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    found = {
+        statement.name: {base.id for base in statement.bases if isinstance(base, ast.Name)}
+        for path in files
+        for statement in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(statement, ast.ClassDef)
+    }
+    known = {"MezzotintError"}
+    while more := {name for name, bases in found.items() if bases & known} - known:
+        known |= more
+    return known - {"MezzotintError"}
 
 
 def test_every_error_has_a_section_and_an_example_and_there_are_no_others() -> None:
-    assert {*SECTIONS} == {*EXAMPLES} == error_classes()
+    """Whoever adds a class writes what it means into docs/errors.md, and how it comes about into error_examples.py."""
+    assert {*SECTIONS} == error_classes()
+    assert {*EXAMPLES} == error_classes()
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -51,7 +49,8 @@ async def test_the_sentence_is_the_one_that_a_real_run_says(name: str, tmp_path:
     assert type(error).__name__ == name
     said = str(error).replace(f"{tmp_path}/", "").replace("tests.docs.error_examples", "shades")
     said = re.sub(r"http://127\.0\.0\.1:\d+", "ADDRESS", said)
-    assert said == re.findall(r"^```text\n(.*?)\n```", SECTIONS[name], re.DOTALL | re.MULTILINE)[0]
+    (shown,) = re.findall(r"^```text\n(.*?)\n```", SECTIONS[name], re.DOTALL | re.MULTILINE)
+    assert said.startswith(shown[:-1]) if shown.endswith("…") else said == shown
 
 
 @pytest.mark.parametrize("name", SECTIONS)
