@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mezzotint.engine.errors import MezzotintError
 
+from .component_weights import LAST_LAYER, TextReading
 from .lora_keys import TEXT_ENCODERS
 from .prompt_chunks import Chunk, ChunkLayout, Word, empty_chunk, lay_out
 from .prompt_weights import parse_weights
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import CLIPTextModel
 
-LAST_LAYER = -1
 STOP_OPTION = "stop_at_clip_layer"
 
 
@@ -33,14 +33,14 @@ class TextEncoder:
 
     Attributes:
         network: of transformers. tokenizer: splits words into tokens, adding no special ones. layout: of its chunks.
-        device: where the network is. stop_at_layer: -1 for the last layer, -2 for the one before, ...
+        device: where the network is. reading: which of its layers is the conditioning.
     """
 
     network: CLIPTextModel = field(repr=False)
     tokenizer: Tokenizer = field(repr=False)
     layout: ChunkLayout
     device: torch.device
-    stop_at_layer: int = LAST_LAYER
+    reading: TextReading = LAST_LAYER
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
@@ -57,14 +57,14 @@ class TextEncoder:
         Raises:
             ClipLayerError: there is no such layer.
         """
-        stop = int(options.get(STOP_OPTION, LAST_LAYER))
+        stop = int(options.get(STOP_OPTION, self.reading.layer))
         layers = int(self.network.config.num_hidden_layers)
-        if not -layers <= stop <= LAST_LAYER:
+        if not -layers <= stop <= -1:
             raise ClipLayerError(
                 f"{STOP_OPTION} is {stop}, and this text encoder has {layers} layers; "
                 f"allowed are -1 (the last) to {-layers}"
             )
-        return replace(self, stop_at_layer=stop)
+        return replace(self, reading=self.reading._replace(layer=stop))
 
     def encode(self, text: str) -> list[Any]:
         """The conditioning of a prompt in the syntax of `prompt_weights`; see `encode_chunks`."""
@@ -78,7 +78,7 @@ class TextEncoder:
 
         Returns:
             One item, `[[tokens, {"pooled_output": pooled}]]`: float32 [1, chunks * length, D] and, of the first chunk,
-            [1, D]; on the CPU.
+            [1, D], projected where the network does; on the CPU.
         """
         is_weighted = any(weight != 1 for chunk in chunks for weight in chunk.weights)
         encoded, pooled = self._forward([*chunks, empty_chunk(self.layout)] if is_weighted else chunks)
@@ -97,10 +97,13 @@ class TextEncoder:
     def _forward(self, chunks: list[Chunk]) -> tuple[Tensor, Tensor]:
         """Hidden states [chunks, length, D] and pooled ones [chunks, D], float32 on the CPU."""
         tokens = torch.tensor([chunk.tokens for chunk in chunks], device=self.device)
-        is_last = self.stop_at_layer == LAST_LAYER
+        is_last = self.reading.layer == -1
         output = self.network(tokens, output_hidden_states=not is_last)
-        hidden = output.last_hidden_state if is_last else self._normed(output.hidden_states[self.stop_at_layer])
-        return hidden.float().cpu(), output.pooler_output.float().cpu()
+        hidden = output.last_hidden_state if is_last else output.hidden_states[self.reading.layer]
+        if self.reading.is_normed and not is_last:
+            hidden = self._normed(hidden)
+        pooled = output.text_embeds if hasattr(output, "text_embeds") else output.pooler_output
+        return hidden.float().cpu(), pooled.float().cpu()
 
     def _normed(self, hidden: Tensor) -> Tensor:
         # transformers 4 keeps the layers in a sub-module, 5 in the model itself

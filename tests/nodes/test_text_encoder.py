@@ -98,7 +98,7 @@ def test_both_ends_share_the_weights(embedded: Checkpoint, model_context: Contex
     stopped = set_last_layer(embedded.CLIP, -2)
     with model_context.models.borrow(embedded.CLIP) as whole, model_context.models.borrow(stopped) as early:
         assert early.network is whole.network
-        assert (whole.stop_at_layer, early.stop_at_layer) == (-1, -2)
+        assert (whole.reading.layer, early.reading.layer) == (-1, -2)
 
 
 def test_stopping_where_there_is_no_layer_is_refused(embedded: Checkpoint, model_context: Context) -> None:
