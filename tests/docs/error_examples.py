@@ -295,19 +295,16 @@ async def SamplingError(folder: Path) -> BaseException:
 
 
 @example
-def LatentChannelsError(folder: Path) -> None:
-    from mezzotint.nodes.autoencoder import Autoencoder
-
-    decoder: Any = SimpleNamespace(latent_channels=8)  # the networks would take seconds to load
-    Autoencoder.decode(decoder, latents(7)["samples"])
+async def LatentChannelsError(folder: Path) -> BaseException:
+    return await failing(folder, with_model("VAEDecode", 2, "vae", samples=SEVEN), nodes=NODES)
 
 
 @example
-def ClipLayerError(folder: Path) -> None:
-    from mezzotint.nodes.text_encoder import TextEncoder
-
-    encoder: Any = SimpleNamespace(network=SimpleNamespace(config=SimpleNamespace(num_hidden_layers=2)))
-    TextEncoder.with_options(encoder, {"stop_at_clip_layer": -24})
+async def ClipLayerError(folder: Path) -> BaseException:
+    graph = with_model("CLIPSetLastLayer", 1, "clip", stop_at_clip_layer=-24)
+    layer = next(made for made in graph.nodes.values() if made.class_type == "CLIPSetLastLayer")
+    graph.node("PreviewAny", source=graph.node("CLIPTextEncode", clip=layer, text="a red apple"))
+    return await failing(folder, graph)
 
 
 @example
