@@ -308,6 +308,16 @@ async def ClipLayerError(folder: Path) -> BaseException:
 
 
 @example
+async def EmbeddingError(folder: Path) -> BaseException:
+    import torch
+    from safetensors.torch import save_file
+
+    (folder / "models" / "embeddings").mkdir(parents=True)
+    save_file({"emb_params": torch.zeros(1, 5)}, folder / "models" / "embeddings" / "gloomy.safetensors")
+    return await failing(folder, with_model("CLIPTextEncode", 1, "clip", text="a lake, embedding:gloomy"))
+
+
+@example
 async def LatentFileError(folder: Path) -> BaseException:
     (folder / "input").mkdir()
     (folder / "input" / "lake.latent").write_text("a lake")
