@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from mezzotint.engine.context import Context
-from mezzotint.engine.errors import MezzotintError
 
 from ..autoencoder import Autoencoder
 from ..denoiser import Denoiser
@@ -171,16 +170,12 @@ def _checkpoint_activations(network: Any) -> None:
     enable()
 
 
-class NoSuchPartError(MezzotintError):
-    """A training has not the network that something needs."""
-
-
 def part_of(networks: dict[Part, nn.Module], part: Part, what: str) -> Any:
     """A network of a training.
 
     Raises:
-        NoSuchPartError: it is not there. what: who needs it, for the sentence.
+        TrainingError: it is not there. what: who needs it, for the sentence.
     """
     if part not in networks:
-        raise NoSuchPartError(f"{what} needs a {part}, and this training has {', '.join(networks)}; connect one")
+        raise TrainingError(f"{what} needs a {part}, and this training has {', '.join(networks)}; connect one")
     return networks[part]
