@@ -29,8 +29,9 @@ run: $(READY) ## draw a picture into output/; PROMPT="a red apple" names another
 serve: $(READY) ## start the server
 	$(BIN)/mezzotint serve $(ARGS)
 
+# Two files of tests at a time: many wait for a server or another process.
 test: $(READY) ## run the tests; ARGS="-k cache" chooses
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 bench: $(READY) ## measure, print and write docs/benchmarks.md
 	$(BIN)/python -m bench $(ARGS)

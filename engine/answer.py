@@ -59,13 +59,13 @@ class Answers:
     def _taken(self, step: Step, link: Link) -> list[Any]:
         """The values of an output for a step, which takes consumed state away."""
         value = self._values[link.node_id]
-        values = value.outputs[link.slot]
+        values = value.at(link.slot)
         return take(values, link.node_id, step.id) if value.holds_state else values
 
     def known(self, step: Step) -> dict[str, list[Any]]:
         """The inputs of a step whose values are there."""
         there = ((name, link) for name, link in step.links.items() if link.node_id in self._values)
-        linked = {name: self._values[link.node_id].outputs[link.slot] for name, link in there}
+        linked = {name: self._values[link.node_id].at(link.slot) for name, link in there}
         return {**{name: [value] for name, value in step.literals.items()}, **linked}
 
     def to(self, step: Step, request: Request | None) -> tuple[list[str], Callable[[], Any]]:

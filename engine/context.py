@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -45,6 +46,7 @@ class Prompt:
     Args:
         workflow: the document. extra_pnginfo: what is saved beside the graph in pictures, normally {"workflow": the
             editor's document}; the workflow's own when None. extra: further data of the submission, for plugins.
+        fingerprints: what nodes of packs say of the world outside, by id: their graphs hold it, as `is_changed`.
     """
 
     def __init__(
@@ -52,17 +54,22 @@ class Prompt:
         workflow: Workflow,
         extra_pnginfo: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
+        fingerprints: Mapping[str, Any] | None = None,
     ) -> None:
         self.workflow = workflow
         self.extra_pnginfo = workflow.extra_pnginfo if extra_pnginfo is None else extra_pnginfo
         self.extra = extra or {}
+        self._fingerprints = fingerprints or {}
         self._added: dict[str, Any] = {}
         self._places: dict[str, Place] = {}
 
     @cached_property
     def original(self) -> dict[str, Any]:
         """The graph in API format, as submitted."""
-        return self.workflow.to_api()
+        graph = self.workflow.to_api()
+        for node_id, fingerprint in self._fingerprints.items():
+            graph[node_id]["is_changed"] = [_as_json(fingerprint)]
+        return graph
 
     @property
     def nodes(self) -> Mapping[str, Any]:
@@ -204,3 +211,12 @@ class Context:
         """A builder for a sub-graph that replaces this step; ids are the same on every run."""
         self._graphs += 1
         return GraphBuilder(prefix=f"{self.node_id}.{self.call_index}.{self._graphs - 1}.")
+
+
+def _as_json(value: Any) -> Any:
+    """The value, or its text where JSON has no such thing."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return str(value)
+    return value

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from inspect import isawaitable
 from pathlib import Path
@@ -32,7 +32,7 @@ from .run_record import FileClaims, RunRecord
 from .run_result import RunResult
 from .surroundings import Surroundings
 from .validation import CheckedNode, Validation, validate
-from .workflow import Workflow
+from .workflow import Workflow, as_link, unwrap_value
 
 MERGED_BODIES = 8
 """How many prompts' requests a device may merge. A CPU gains nothing by it, and alone the results are bit-equal."""
@@ -126,10 +126,12 @@ class Engine:
             validation = self.validate(workflow, targets)
             if validation.problems:
                 raise InvalidWorkflowError(validation.problems)
-        fingerprints = await self._fingerprints(validation)
+        asked = [*_with_fingerprint(workflow, validation, self.registry)]
+        fingerprints = await self._fingerprints(asked)
+        of_packs = {node.node_id: fingerprints[node.node_id] for node in asked if node.spec.invocation is not None}
         place = str(self.folders.output) if self.outputs.name == LOCAL else f"store {self.outputs.name}"
-        plan = Plan(validation, fingerprints, sink_salt=place)
-        prompt = Prompt(workflow, extra_pnginfo, extra)
+        plan = Plan(validation, fingerprints, sink_salt=place, quick_fingerprint=self._fingerprint)
+        prompt = Prompt(workflow, extra_pnginfo, extra, of_packs)
         hear = self.surroundings.listener(on_event)
         return Run(self, plan, job_id or str(uuid.uuid4()), prompt, hear, wants_previews, record, rank)
 
@@ -152,15 +154,16 @@ class Engine:
         for writing in list(self._writing):
             writing.result()
 
-    async def _fingerprints(self, validation: Validation) -> dict[str, Any]:
-        nodes = [node for node in validation.nodes.values() if node.spec.fingerprint is not None]
+    async def _fingerprints(self, nodes: list[CheckedNode]) -> dict[str, Any]:
+        quick = {node.node_id: self._fingerprint(node) for node in nodes if node.spec.quick_fingerprint}
+        nodes = [node for node in nodes if not node.spec.quick_fingerprint]
         if not nodes:
-            return {}
+            return quick
         loop = asyncio.get_running_loop()
         futures = [loop.run_in_executor(self._files, self._fingerprint, node) for node in nodes]
         found = await asyncio.gather(*futures)
         values = [await value if isawaitable(value) else value for value in found]
-        return {node.node_id: value for node, value in zip(nodes, values, strict=True)}
+        return quick | {node.node_id: value for node, value in zip(nodes, values, strict=True)}
 
     def _fingerprint(self, node: CheckedNode) -> Any:
         """What stands for the world outside; NaN (never reuse) when the node cannot tell."""
@@ -228,6 +231,13 @@ class Engine:
             self._writing.add(writing)
             writing.add_done_callback(self._written)
 
+    async def forget(self) -> None:
+        """Let go of all values that are kept, on disk too: what runs next is computed anew."""
+        self.memory.clear()
+        if self.disk is not None:
+            await asyncio.to_thread(self.flush)
+            await asyncio.to_thread(self.disk.clear)
+
     def remember(self, plan: Plan) -> None:
         """A run of the plan ended."""
         self.lineage.remember(plan)
@@ -246,3 +256,15 @@ class Engine:
         except OutputError as error:
             log.warning("%s", error)
             return False
+
+
+def _with_fingerprint(workflow: Workflow, validation: Validation, registry: Registry) -> Iterator[CheckedNode]:
+    """The nodes that are asked for a fingerprint: those that outputs need; of packs all, for they expect it."""
+    yield from (node for node in validation.nodes.values() if node.spec.fingerprint is not None)
+    for node_id, node in workflow.nodes.items():
+        spec = registry.get(node.class_type)
+        if node_id in validation.nodes or spec is None or spec.fingerprint is None or spec.invocation is None:
+            continue
+        links = {name: link for name, value in node.inputs.items() if (link := as_link(value)) is not None}
+        literals = {name: unwrap_value(value) for name, value in node.inputs.items() if name not in links}
+        yield CheckedNode(node_id, spec, literals, links)

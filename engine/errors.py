@@ -6,6 +6,8 @@ MezzotintError                  shown as a sentence, never as a traceback
 ├── WorkflowError               a document is not a workflow, or cannot be read
 ├── InvalidWorkflowError        a workflow has problems; carries all of them
 ├── GraphError                  an expansion or a link at run time makes no graph
+│   ├── CircleError             its steps wait for one another
+│   └── UnknownNodeError        it names a node type that is not there
 ├── RunFailedError              steps failed while running; carries all of them
 ├── MissingModelError           a model name that is in no models folder
 ├── ModelFileError              a model file that cannot be used: truncated, a pickle, a wrong family
@@ -57,7 +59,15 @@ class InvalidWorkflowError(MezzotintError):
 
 
 class GraphError(MezzotintError):
-    """A link or a sub-graph made while running cannot be followed (unknown node, taken id, cycle)."""
+    """A link or a sub-graph made while running cannot be followed (a taken id, a wrong link)."""
+
+
+class CircleError(GraphError):
+    """A sub-graph made while running closes a circle, so that its steps would wait for one another."""
+
+
+class UnknownNodeError(GraphError):
+    """A sub-graph made while running names a node type that is not there."""
 
 
 class RunFailedError(MezzotintError):

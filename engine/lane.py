@@ -58,13 +58,14 @@ class Task:
     Attributes:
         start: makes the generator, on the lane's thread. request: what the body asks for, if anything.
         answer, error: what to resume with. result: the body's value. failure: what it raised.
+        urgency: which of an owner's tasks goes first, the lowest.
         is_quick: known to take less than `SLOW_SECONDS`, so that its beginning need not be told at once.
         after: tasks of the same batch that must have succeeded before.
     """
 
     __slots__ = (
         "_generator", "after", "answer", "context", "error", "failure", "is_done", "is_quick", "owner", "request",
-        "result", "seconds", "spec", "start", "started_at", "step_id",
+        "result", "seconds", "spec", "start", "started_at", "step_id", "urgency",
     )  # fmt: skip
 
     def __init__(
@@ -77,7 +78,7 @@ class Task:
         is_quick: bool = False,
     ) -> None:
         self.owner, self.step_id, self.spec, self.start, self.context = owner, step_id, spec, start, context
-        self.is_quick = is_quick
+        self.is_quick, self.urgency = is_quick, 0
         self.after: list[Task] = []
         self.answer: Any = None
         self.error: BaseException | None = None
@@ -156,9 +157,10 @@ class Task:
 
 
 class Waiting(NamedTuple):
-    """A batch that waits: those of the first owner come first, and of one owner's the earlier."""
+    """A batch that waits: those of the first owner come first, of one owner's the most urgent, and then the earlier."""
 
     rank: float
+    urgency: int
     order: int
     batch: list[Task]
 
@@ -196,12 +198,12 @@ class Lane:
 
     def submit(self, batch: list[Task]) -> None:
         """Hand over tasks, to be run one after another on the next free thread."""
-        self._queue.put(Waiting(batch[0].owner.rank, next(self._count), batch))
+        self._queue.put(Waiting(batch[0].owner.rank, batch[0].urgency, next(self._count), batch))
 
     def close(self) -> None:
         """Stop the threads when they have done what they were given."""
         for _ in self._threads:
-            self._queue.put(Waiting(math.inf, next(self._count), []))
+            self._queue.put(Waiting(math.inf, 0, next(self._count), []))
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=5)

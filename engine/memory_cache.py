@@ -36,6 +36,10 @@ class StepValue:
                 self.holds_state = True
         self.total_nbytes = self.total_nbytes or total_nbytes
 
+    def at(self, slot: int) -> list[Any]:
+        """The values of an output; None alone where there is no such output."""
+        return self.outputs[slot] if slot < len(self.outputs) else [None]
+
     @property
     def holds_untaken_state(self) -> bool:
         """Whether there is state that nobody took yet."""

@@ -15,7 +15,7 @@ from . import event as events
 from .answer import Answers, Parked
 from .batch import Batches
 from .context import Prompt
-from .errors import Cancelled, GraphError
+from .errors import Cancelled, CircleError, GraphError
 from .event_stream import EventStream, OnEvent
 from .failure import failure_facts, first_error
 from .invocation import pick
@@ -79,7 +79,7 @@ class Run:
         self._mailbox = Mailbox(loop, self._hear, self._settle)
         self.events.begin(len(self.plan.steps), self._reused, self.prompt.workflow.upgrades)
         if not self.is_cancelled:
-            self._apply(self.state.require(self.plan.targets))
+            self._apply(self.state.require([*self.plan.targets, *self.plan.shown_again(self.engine.holds)]))
         self._settle()
         self._mailbox.look_now_and_then()
         try:
@@ -379,7 +379,7 @@ class Run:
             waiting = [step_id for step_id in waiting if step_id in self._parked] or waiting
             stuck = self.plan.steps[(waiting or sorted(self.state.suspended))[0]]
             self._drop(stuck.id)
-            self._fail(stuck, GraphError("it waits for itself: a sub-graph made while running closed a circle"))
+            self._fail(stuck, CircleError("it waits for itself: a sub-graph made while running closed a circle"))
             self._settle()
         elif self.state.is_finished and self._finished is not None and not self._finished.done():
             self._finished.set_result(None)

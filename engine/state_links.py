@@ -67,7 +67,7 @@ def _reason(link: Link, first: Taker, node_type: str) -> str:
 
 
 def _gives_state(spec: NodeSpec | None, slot: int) -> bool:
-    return spec is not None and spec.outputs[slot].is_consumed
+    return spec is not None and slot < len(spec.outputs) and spec.outputs[slot].is_consumed
 
 
 def _passed_on(spec: NodeSpec, taker: Taker) -> Link | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MODULES = (
     "checkpoints",
     "lora",
+    "control_net",
     "conditioning",
     "conditioning_scope",
     "inpainting",
@@ -27,6 +28,7 @@ MODULES = (
     "denoise_step",
     "vae",
     "latent",
+    "latent_file",
     "latent_transform",
     "latent_arithmetic",
     "batch",
@@ -34,6 +36,7 @@ MODULES = (
     "image_layout",
     "image_filter",
     "image_file",
+    "animation",
     "composite",
     "mask",
     "mask_edit",
@@ -43,7 +46,15 @@ MODULES = (
     "logic",
 )
 """The modules that hold nodes, in the order of the menu."""
-VALUE_MODULES = ("recipe", "lora_patch", "sampler_value", "noise_value", "guidance")
+VALUE_MODULES = (
+    "recipe",
+    "lora_patch",
+    "control_net_recipe",
+    "control_chain",
+    "sampler_value",
+    "noise_value",
+    "guidance",
+)
 """The modules whose classes, all marked by `@value_type`, a value on disk may be of."""
 
 

@@ -37,8 +37,8 @@ class ControlledForward(NamedTuple):
 class Control(Protocol):
     """The option `control` of a conditioning's item. Hashable; evaluations with equal ones can share a forward."""
 
-    def is_active(self, sigma: float, sampling: ModelSampling) -> bool:
-        """Whether it does anything at this noise level."""
+    def at(self, sigma: float, sampling: ModelSampling) -> Control | None:
+        """What of it does anything at this noise level; None if nothing does."""
 
     def options(self, forward: ControlledForward, context: Context) -> Mapping[str, Any]:
         """Further keyword arguments of the network for one forward, such as residuals."""

@@ -146,8 +146,8 @@ def _evaluations(
     for row, (request, ready) in enumerate(zip(requests, prompts, strict=True)):
         for item in ready.items:
             if item.strength != 0 and item.low <= request.sigma <= item.high:
-                is_steered = item.control is not None and item.control.is_active(request.sigma, denoiser.sampling)
-                yield _Evaluation(request, row, item, item.control if is_steered else None)
+                control = item.control and item.control.at(request.sigma, denoiser.sampling)
+                yield _Evaluation(request, row, item, control)
 
 
 def _batches(evaluations: Iterable[_Evaluation]) -> Iterable[list[_Evaluation]]:

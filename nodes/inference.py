@@ -30,11 +30,11 @@ def inference_scope(spec: NodeSpec) -> AbstractContextManager[Any]:
     import torch
 
     if getattr(_settled, "lane", None) != spec.lane:
-        _settle_threads(spec.lane)
+        settle_threads(spec.lane)
     return _NOTHING if spec.autograd else torch.inference_mode()
 
 
-def _settle_threads(lane: LaneName) -> None:
+def settle_threads(lane: LaneName) -> None:
     """Say how many threads torch uses on this one: what it would use on the device's lane, elsewhere one."""
     import torch
 

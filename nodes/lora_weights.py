@@ -83,11 +83,12 @@ class _Fitting:
         unknown = [layer for layer in layers if layer not in found]
         if not found:
             raise self._error(f"none of its {len(layers)} layers is in there (the first is '{unknown[0]}')")
+        dtype = _widest_dtype(network)
         changes: dict[str, Change] = {}
         misfits: list[str] = []
         for layer, place in found.items():
             try:
-                changes[place] = self._change(name, layers[layer], place, network.get_submodule(place))
+                changes[place] = self._change(name, layers[layer], place, network.get_submodule(place), dtype)
             except ValueError as error:
                 misfits.append(f"'{layer}' {error}")
         if misfits:
@@ -99,10 +100,10 @@ class _Fitting:
             )  # fmt: skip
         return changes
 
-    def _change(self, network: str, roles: dict[str, str], place: str, layer: Any) -> Change:
+    def _change(self, network: str, roles: dict[str, str], place: str, layer: Any, dtype: torch.dtype) -> Change:
         weight: Tensor = layer.weight
         tensors = {
-            role: tensor.to(weight.device, weight.dtype) if tensor.is_floating_point() else tensor
+            role: tensor.to(weight.device, dtype) if tensor.is_floating_point() else tensor
             for role, tensor in self.file.tensors(roles).items()
         }
         self.nbytes += sum(tensor.nbytes for tensor in tensors.values())
@@ -117,3 +118,9 @@ class _Fitting:
             f"the LoRA '{self.file.name}' is not for the model '{self.model}': {what}{made_for}; use a LoRA that was "
             f"made for this kind of model"
         )
+
+
+def _widest_dtype(network: nn.Module) -> torch.dtype:
+    """What a network computes in, also where large weights are kept in a narrower dtype."""
+    dtypes = {parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()}
+    return max(dtypes, key=lambda dtype: dtype.itemsize)

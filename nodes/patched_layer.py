@@ -30,9 +30,8 @@ def patched(layer: nn.Module, change: Weighted) -> nn.Module:
     """A layer like this one with one more change, after those that it has. The original stays as it was."""
     earlier = layer.__dict__.get("forward")
     changes = (*earlier.changes, change) if isinstance(earlier, PatchedForward) else (change,)
-    base = earlier.base if isinstance(earlier, PatchedForward) else layer
     made = shallow_copy(layer)
-    made.forward = PatchedForward(base, changes)
+    made.forward = PatchedForward(made, changes)
     return made
 
 
@@ -44,47 +43,47 @@ class PatchedForward:
     cheaper follows from the sizes alone, so equal inputs give equal bits.
     """
 
-    def __init__(self, base: Any, changes: tuple[Weighted, ...]) -> None:
-        self.base, self.changes = base, changes
-        self._most_rows = _most_rows(base, changes)
+    def __init__(self, layer: Any, changes: tuple[Weighted, ...]) -> None:
+        self.layer, self.changes = layer, changes
+        self._most_rows = _most_rows(layer, changes)
 
     def __call__(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
         if self._rows(x) <= self._most_rows:
             return self._branched(x)
-        base = self.base
-        weight, bias = base.weight, base.bias
+        layer = self.layer
+        weight, bias = layer.weight, layer.bias
         for change, bias_change, strength in self.changes:
             if change is not None:
                 weight = change.merged(weight, strength)
             if bias_change is not None:
                 bias = strength * bias_change if bias is None else bias.add(bias_change, alpha=strength)
-        if isinstance(base, nn.Linear):
+        if isinstance(layer, nn.Linear):
             return nn.functional.linear(x, weight, bias)
-        output: Tensor = base._conv_forward(x, weight, bias)
+        output: Tensor = layer._conv_forward(x, weight, bias)
         return output
 
     def _branched(self, x: Tensor) -> Tensor:
-        base = self.base
-        output: Tensor = base.forward(x)
+        layer = self.layer
+        output: Tensor = type(layer).forward(layer, x)
         for change, _, strength in self.changes:
             assert isinstance(change, LowRank)
-            output = change.added_to(output, base, x, strength)
+            output = change.added_to(output, layer, x, strength)
         return output
 
     def _rows(self, x: Tensor) -> int:
-        if isinstance(self.base, nn.Linear):
+        if isinstance(self.layer, nn.Linear):
             return x.numel() // x.shape[-1]
         rows = len(x)
-        for size, stride in zip(x.shape[2:], self.base.stride, strict=True):
+        for size, stride in zip(x.shape[2:], self.layer.stride, strict=True):
             rows *= -(-size // stride)
         return rows
 
 
-def _most_rows(base: Any, changes: tuple[Weighted, ...]) -> int:
+def _most_rows(layer: Any, changes: tuple[Weighted, ...]) -> int:
     """Up to how many rows branches are cheaper: rows * rank * (in + out) < in * out * (rank + passes)."""
     low_rank = [change.change for change in changes if isinstance(change.change, LowRank) and change.bias is None]
-    if len(low_rank) < len(changes) or getattr(base, "groups", 1) > 1:
+    if len(low_rank) < len(changes) or getattr(layer, "groups", 1) > 1:
         return -1
     rank = sum(change.rank for change in low_rank)
-    inputs, outputs = base.weight[0].numel(), len(base.weight)
+    inputs, outputs = layer.weight[0].numel(), len(layer.weight)
     return int(inputs * outputs * (rank + MERGE_PASSES) / ((inputs + outputs) * rank))

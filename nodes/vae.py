@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from mezzotint import Context, Image, Latent, Vae, node
+from pydantic import Field
+
+from mezzotint import Context, Image, Latent, Vae, Widget, node
 from mezzotint.engine.errors import OutOfMemoryError
+
+from .region import Box
+from .resize import require_memory
+from .tiling import Tiling, blended
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,17 +24,27 @@ if TYPE_CHECKING:
 PART_NBYTES = 1 << 30
 """A batch goes through the VAE in parts of about so much working memory. Fixed, so that results depend on the inputs
 alone."""
+TILE_SIZES, OVERLAP = (512, 256, 128), 64
+"""The tiles, in pixels, that are tried in turn where a whole picture does not fit into memory."""
+
+DecodedTileSize = Annotated[int, Field(ge=64, le=4096, description="Of a tile, in pixels."), Widget(step=32)]
+EncodedTileSize = Annotated[int, Field(ge=64, le=4096, description="Of a tile, in pixels."), Widget(step=64)]
+Overlap = Annotated[
+    int,
+    Field(ge=0, le=4096, description="Of neighbouring tiles, in pixels; a quarter of a tile at most."),
+    Widget(step=32),
+]
+Frames = Annotated[int, Field(ge=8, le=4096, description="For videos; pictures have no use for it."), Widget(step=4)]
+FrameOverlap = Annotated[
+    int, Field(ge=4, le=4096, description="For videos; pictures have no use for it."), Widget(step=4)
+]
 
 
 @node("VAEDecode", title="VAE Decode", category="latent", lane="device")
 def vae_decode(samples: Latent, vae: Vae, *, ctx: Context) -> Image:
-    """Turn latents into pictures."""
-    latent: Tensor = samples["samples"]
-    height, width = latent.shape[-2:]
+    """Turn latents into pictures; in tiles, if memory is too short for a whole picture."""
     with ctx.models.borrow(vae) as autoencoder:
-        scale = autoencoder.downscale
-        what = f"decoding {_pictures(len(latent), width * scale, height * scale)}"
-        return _in_parts(latent, autoencoder.decode, autoencoder.estimate_decode_nbytes, what, ctx)
+        return _by_memory(_decoding(samples["samples"], autoencoder), ctx).movedim(1, -1)
 
 
 @node("VAEEncode", title="VAE Encode", category="latent", lane="device")
@@ -36,39 +54,149 @@ def vae_encode(pixels: Image, vae: Vae, *, ctx: Context) -> Latent:
         return {"samples": encoded(pixels, autoencoder, ctx)}
 
 
-def encoded(pixels: Tensor, autoencoder: Autoencoder, ctx: Context) -> Tensor:
-    """The latents of pictures, by a VAE that is borrowed.
+@node("VAEDecodeTiled", title="VAE Decode (Tiled)", category="_for_testing", lane="device")
+def vae_decode_tiled(
+    samples: Latent,
+    vae: Vae,
+    tile_size: DecodedTileSize = 512,
+    overlap: Overlap = 64,
+    temporal_size: Frames = 64,
+    temporal_overlap: FrameOverlap = 8,
+    *,
+    ctx: Context,
+) -> Image:
+    """Turn latents into pictures tile by tile, which takes less memory. Tiles may differ a little in tone.
 
     Raises:
-        OutOfMemoryError: there is too little.
+        OutOfMemoryError: a tile does not fit.
     """
-    height, width = pixels.shape[1:3]
-    what = f"encoding {_pictures(len(pixels), width, height)}"
-    return _in_parts(pixels, autoencoder.encode, autoencoder.estimate_encode_nbytes, what, ctx)
+    with ctx.models.borrow(vae) as autoencoder:
+        tiling = _tiling(tile_size, overlap, autoencoder.downscale)
+        return _in_tiles(_decoding(samples["samples"], autoencoder), tiling, ctx).movedim(1, -1)
 
 
-def _in_parts(
-    batch: Tensor,
-    process: Callable[[Tensor], Tensor],
-    estimate_nbytes: Callable[[tuple[int, ...]], int],
-    what: str,
+@node("VAEEncodeTiled", title="VAE Encode (Tiled)", category="_for_testing", lane="device")
+def vae_encode_tiled(
+    pixels: Image,
+    vae: Vae,
+    tile_size: EncodedTileSize = 512,
+    overlap: Overlap = 64,
+    temporal_size: Frames = 64,
+    temporal_overlap: FrameOverlap = 8,
+    *,
     ctx: Context,
-) -> Tensor:
+) -> Latent:
+    """Turn pictures into latents tile by tile, which takes less memory. Tiles may differ a little.
+
+    Raises:
+        OutOfMemoryError: a tile does not fit.
+    """
+    with ctx.models.borrow(vae) as autoencoder:
+        tiling = _tiling(tile_size, overlap, autoencoder.downscale)
+        return {"samples": _in_tiles(_encoding(pixels, autoencoder), tiling, ctx)}
+
+
+def encoded(pixels: Tensor, autoencoder: Autoencoder, ctx: Context) -> Tensor:
+    """The latents of pictures, by a VAE that is borrowed; in tiles, if memory is too short for a whole picture.
+
+    Raises:
+        OutOfMemoryError: not even tiles fit.
+    """
+    return _by_memory(_encoding(pixels, autoencoder), ctx)
+
+
+class _Passage(NamedTuple):
+    """A batch on its way through a VAE.
+
+    Attributes:
+        batch: [B, ...]. height, width: of its latents. downscale: of the VAE. scale: what a cell becomes, each way.
+        process: a box of a part of the batch → [B, C, ...] on the CPU.
+        estimate_nbytes: about how much memory it takes to do so many latents of so many cells: (count, height, width).
+        what: is done, for messages.
+    """
+
+    batch: Tensor
+    height: int
+    width: int
+    downscale: int
+    scale: int
+    process: Callable[[Tensor, Box], Tensor]
+    estimate_nbytes: Callable[[int, int, int], int]
+    what: str
+
+
+def _decoding(latent: Tensor, autoencoder: Autoencoder) -> _Passage:
+    height, width = latent.shape[-2:]
+    scale, channels = autoencoder.downscale, latent.shape[1]
+    return _Passage(
+        latent, height, width, scale, scale,
+        process=lambda part, box: autoencoder.decode(box.of(part)).movedim(-1, 1),
+        estimate_nbytes=lambda count, tall, wide: autoencoder.estimate_decode_nbytes((count, channels, tall, wide)),
+        what=f"decoding {_pictures(len(latent), width * scale, height * scale)}",
+    )  # fmt: skip
+
+
+def _encoding(pixels: Tensor, autoencoder: Autoencoder) -> _Passage:
+    pixels, scale = autoencoder.cropped(pixels), autoencoder.downscale
+    height, width = pixels.shape[1:3]
+
+    def process(part: Tensor, box: Box) -> Tensor:
+        inside = Box(*(scale * side for side in box)).of(part.movedim(-1, 1))
+        return autoencoder.encode(inside.movedim(1, -1))
+
+    return _Passage(
+        pixels, height // scale, width // scale, scale, 1, process,
+        estimate_nbytes=lambda count, tall, wide: autoencoder.estimate_encode_nbytes(
+            (count, tall * scale, wide * scale, 3)
+        ),
+        what=f"encoding {_pictures(len(pixels), width, height)}",
+    )  # fmt: skip
+
+
+def _tiling(size: int, overlap: int, downscale: int) -> Tiling:
+    """Of sizes in pixels."""
+    overlap = size // 4 if size < 4 * overlap else overlap
+    return Tiling(max(size // downscale, 1), overlap // downscale)
+
+
+def _by_memory(passage: _Passage, ctx: Context) -> Tensor:
+    """Whole, or in the largest tiles that fit. Raises OutOfMemoryError, of the whole, when none do."""
+    side = max(passage.height, passage.width)
+    try:
+        return _in_tiles(passage, Tiling(side, 0), ctx)
+    except OutOfMemoryError:
+        for size in TILE_SIZES:
+            tiling = _tiling(size, OVERLAP, passage.downscale)
+            if tiling.size < side:
+                with suppress(OutOfMemoryError):
+                    return _in_tiles(passage, tiling, ctx)
+        raise
+
+
+def _in_tiles(passage: _Passage, tiling: Tiling, ctx: Context) -> Tensor:
     import torch
     from torch import OutOfMemoryError as DeviceMemoryError
 
-    count = max(1, PART_NBYTES // max(estimate_nbytes((1, *batch.shape[1:])), 1))
-    ctx.models.reserve(estimate_nbytes((min(count, len(batch)), *batch.shape[1:])), what)
-    done = []
+    sides = min(tiling.size, passage.height), min(tiling.size, passage.width)
+    count = max(1, PART_NBYTES // max(passage.estimate_nbytes(1, *sides), 1))
+    require_memory(passage.what, len(passage.batch), 3, passage.height * passage.scale, passage.width * passage.scale)
+    ctx.models.reserve(passage.estimate_nbytes(min(count, len(passage.batch)), *sides), passage.what)
+
+    def process(part: Tensor, box: Box) -> Tensor:
+        ctx.check()
+        return passage.process(part, box)
+
     try:
-        for part in torch.split(batch, count):
-            ctx.check()
-            done.append(process(part))
+        parts = [
+            blended(passage.height, passage.width, tiling, passage.scale, partial(process, part))
+            for part in torch.split(passage.batch, count)
+        ]
     except DeviceMemoryError as error:
         raise OutOfMemoryError(
-            f"the memory of {ctx.device} was used up in {what}; choose a smaller size or batch, or free some memory"
+            f"the memory of {ctx.device} was used up in {passage.what}; choose a smaller size or batch, or free some "
+            f"memory"
         ) from error
-    return done[0] if len(done) == 1 else torch.cat(done)
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _pictures(count: int, width: int, height: int) -> str:

@@ -7,20 +7,25 @@ from collections.abc import Iterable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from types import ModuleType
+from uuid import uuid4
 
 from blake3 import blake3
+
+THIS_PROCESS = uuid4().hex
 
 
 def code_version(module: ModuleType, distribution_name: str | None = None) -> str:
     """The version of the code behind a plugin's module.
 
     `"name==version"` for an installed distribution; a hash of the sources for a single file, a folder, or a
-    distribution that is installed in editable mode.
+    distribution that is installed in editable mode. What has no file, as what is typed at a prompt, has another version
+    in each process.
     """
     installed = _installed(distribution_name)
     if installed is not None and not _is_editable(installed):
         return f"{installed.name}=={installed.version}"
-    return "source " + _hash(_sources(module))
+    sources = _sources(module)
+    return f"source {_hash(sources)}" if sources else f"typed in process {THIS_PROCESS}"
 
 
 def _installed(name: str | None) -> Distribution | None:
@@ -39,7 +44,8 @@ def _sources(module: ModuleType) -> list[Path]:
     folders = getattr(module, "__path__", None)
     if folders is not None:
         return sorted(path for folder in folders for path in Path(folder).rglob("*.py"))
-    return [Path(module.__file__)] if module.__file__ else []
+    file = getattr(module, "__file__", None)
+    return [Path(file)] if file else []
 
 
 def _hash(paths: Iterable[Path]) -> str:

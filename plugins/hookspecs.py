@@ -14,7 +14,6 @@ from .hookimpl import hookspec
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     import typer
     from aiohttp import web
@@ -106,10 +105,11 @@ def register_routes(register: Callable[[web.RouteDef], None], host: Host) -> Non
 
 
 @hookspec
-def register_web_directory(register: Callable[[Path], None]) -> None:
-    """Call `register` with a folder of static files. Return nothing.
+def register_web_directory(register: Callable[..., None]) -> None:
+    """Call `register(folder)` with the `Path` of a folder of static files. Return nothing.
 
-    It is served at `/extensions/<plugin's name>/`; editors load the scripts (`.js`) in it.
+    It is served at `/extensions/<plugin's name>/`, or with `register(folder, name)` at `/extensions/<name>/`; editors
+    load the scripts (`.js`) in it.
     """
 
 

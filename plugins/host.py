@@ -152,13 +152,11 @@ class Host:
         self.plugins.close()
 
     def _load_packs(self, folders: tuple[Path, ...]) -> None:
-        from .compat.pack import import_pack, pack_paths, prepare
+        from .compat.pack import import_pack, prepare
         from .compat.surroundings import Surroundings as PackSurroundings
 
         host = PackSurroundings(self.registry, self.folders, self.models)
-        paths = [*pack_paths(folders)]
-        prepare(paths, host)
-        for path in paths:
+        for path in prepare(folders, host):
             self.plugins.load_pack(path, partial(import_pack, path, host))
 
     def _surround_again(self) -> None:

@@ -38,7 +38,7 @@ class Tables:
     """Where the plugins of a host register.
 
     Attributes:
-        web_directories: plugin's name → its folder of static files, served at `/extensions/<name>/`.
+        web_directories: name, mostly a plugin's → folder of static files, served at `/extensions/<name>/`.
     """
 
     registry: Registry
@@ -117,20 +117,18 @@ class Registration:
         plugin.undo.callback(makers.pop, name, None)
         plugin.brings.append(f"output store {name}")
 
-    def _web_directory(self, plugin: Plugin, folder: Path) -> None:
+    def _web_directory(self, plugin: Plugin, folder: Path, name: str | None = None) -> None:
         if not Path(folder).is_dir():
             missing = RegistrationError(f"there is no folder '{folder}'; give the path of one, below Path(__file__)")
             self._refuse(plugin, "a folder of web files", missing)
             return
-        folders = self._tables.web_directories
-        if plugin.name in folders:
-            second = RegistrationError(
-                f"'{folders[plugin.name]}' is registered already; put all files below one folder"
-            )
+        folders, name = self._tables.web_directories, name or plugin.name
+        if name in folders:
+            second = RegistrationError(f"'{folders[name]}' is registered already; put all files below one folder")
             self._refuse(plugin, "a folder of web files", second)
             return
-        folders[plugin.name] = Path(folder)
-        plugin.undo.callback(folders.pop, plugin.name, None)
+        folders[name] = Path(folder)
+        plugin.undo.callback(folders.pop, name, None)
         plugin.brings.append(f"web files {folder}")
 
     def _refuse(self, plugin: Plugin, what: str, error: MezzotintError) -> None:

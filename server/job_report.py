@@ -12,6 +12,7 @@ from typing import Any
 
 from mezzotint.engine import event as events
 from mezzotint.engine.encoded_picture import EncodedPicture
+from mezzotint.engine.errors import CircleError, OutOfMemoryError, UnknownNodeError
 from mezzotint.engine.event import Event, StepEvent
 from mezzotint.engine.failure import qualified_name
 
@@ -22,6 +23,13 @@ from .job_store import Ending
 from .progress_board import SNAPSHOT_SECONDS, ProgressBoard, place
 
 INTERRUPTED = "execution_interrupted"
+WIRE_TYPES: dict[type[BaseException], str] = {
+    CircleError: "graph.DependencyCycleError",
+    UnknownNodeError: "KeyError",
+}
+"""Errors that clients know by other names than their classes'."""
+BLOCKED, NOT_RUN = "ExecutionBlocked", "JobError"
+"""What is told of a value that blocks with a message, and of a job that cannot run any more."""
 
 
 class JobReport:
@@ -63,6 +71,11 @@ class JobReport:
         return bool(self._messages) and self._messages[-1][0] == INTERRUPTED
 
     @property
+    def ran_out_of_memory(self) -> bool:
+        """Whether a step failed because something did not fit."""
+        return any(isinstance(failure.error, OutOfMemoryError) for failure in self._failures)
+
+    @property
     def is_behind(self) -> bool:
         """Whether something is held back that `catch_up` would tell."""
         return self._board.is_stale
@@ -98,7 +111,7 @@ class JobReport:
         """What to send when the engine itself failed, which is a bug."""
         return self.refused(f"Mezzotint itself failed: {error}", qualified_name(type(error)))
 
-    def refused(self, sentence: str, exception_type: str = "JobError") -> list[AnyFrame]:
+    def refused(self, sentence: str, exception_type: str = NOT_RUN) -> list[AnyFrame]:
         """What to send of a job that cannot run, or not any more."""
         facts = {
             "node_id": "",
@@ -197,9 +210,9 @@ class JobReport:
     def _blocked(self, event: events.StepBlocked) -> Frame:
         facts = {
             "node_id": event.real_id,
-            "node_type": self._type_of(event),
+            "node_type": self._type_of(event, event.real_id),
             "exception_message": f"Execution Blocked: {event.message}",
-            "exception_type": "ExecutionBlocked",
+            "exception_type": BLOCKED,
             "traceback": [],
             "current_inputs": {},
         }
@@ -216,11 +229,13 @@ class JobReport:
             yield from [self._failed(failure, event.time) for failure in self._failures]
 
     def _failed(self, event: events.StepFailed, when: float) -> Frame:
+        # Clients look for a circle at the node that shows it, and for all else at the submitted node.
+        node_id = event.display_id if isinstance(event.error, CircleError) else event.real_id
         facts = {
-            "node_id": event.real_id,
-            "node_type": self._type_of(event),
+            "node_id": node_id,
+            "node_type": self._type_of(event, node_id),
             "exception_message": f"{event.message}\n",
-            "exception_type": event.exception_type,
+            "exception_type": WIRE_TYPES.get(type(event.error), event.exception_type),
             "traceback": [*event.traceback],
             "current_inputs": event.inputs,
         }
@@ -237,8 +252,8 @@ class JobReport:
         current = [*dict.fromkeys([*self._reused, *self._executed])]
         return {**facts, "executed": [*self._executed], "current_outputs": current}
 
-    def _type_of(self, event: StepEvent) -> str:
-        node = self._job.workflow.nodes.get(event.real_id)
+    def _type_of(self, event: StepEvent, node_id: str) -> str:
+        node = self._job.workflow.nodes.get(node_id)
         return node.class_type if node else event.node_type
 
     def _snapshot_if_due(self, event: Event) -> list[Frame]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from aiohttp import web
 
 from mezzotint.plugins.host import Host
+from mezzotint.plugins.plugin import Plugin
 
 from .packs import Pack, Packs
+
+FOLDERS = ("locales", "example_workflows")
+"""What may lie in a plugin's folder: texts in other languages, and workflows; see `Pack`."""
 
 Place = tuple[str, str]
 """Method and path of a route."""
@@ -37,11 +42,20 @@ def plugin_routes(host: Host, taken: set[Place]) -> Iterator[web.RouteDef]:
 
 
 def add_packs(packs: Packs, host: Host) -> None:
-    """Let editors have the folders of web files that plugins registered."""
+    """Let editors have what plugins bring for them: web files that they registered, and what lies in their folders."""
+    web = dict(host.plugins.tables.web_directories)
     for plugin in host.plugins.loaded:
-        folder = host.plugins.tables.web_directories.get(plugin.name)
+        pack = Pack(plugin.name, web.pop(plugin.name, None), *(_beside(plugin, name) for name in FOLDERS))
         try:
-            if folder is not None:
-                packs.add(Pack(plugin.name, folder))
+            if pack.web or pack.locales or pack.templates:
+                packs.add(pack)
         except ValueError as error:
             plugin.problems.append(f"plugin '{plugin.name}' ({plugin.origin}): its web files were skipped: {error}")
+    for name, folder in web.items():
+        packs.add(Pack(name, folder))
+
+
+def _beside(plugin: Plugin, name: str) -> Path | None:
+    """A folder beside the `__init__.py` of a plugin that is a folder itself."""
+    places = getattr(plugin.implementation, "__path__", ())
+    return next((folder for place in places if (folder := Path(place) / name).is_dir()), None)

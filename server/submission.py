@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 import uuid
+from dataclasses import replace
 from typing import Any, cast
 
 from sqlalchemy import Row
@@ -13,10 +15,10 @@ from sqlalchemy import Row
 from mezzotint.engine.errors import MezzotintError, WorkflowError
 from mezzotint.engine.upgrade import upgraded
 from mezzotint.engine.validation import Validation
-from mezzotint.engine.workflow import Workflow
+from mezzotint.engine.workflow import Workflow, WorkflowNode
 from mezzotint.plugins.host import Host
 
-from .error_shape import PromptRejectedError, error_shape, rejection
+from .error_shape import PromptRejectedError, Refusal, error_shape, rejection
 from .job import Job
 from .job_queue import JobQueue
 from .job_store import JobStore
@@ -25,6 +27,8 @@ SECRETS = frozenset({"auth_token_comfy_org", "api_key_comfy_org"})
 """Parts of `extra_data` that nobody but nodes may see."""
 
 
+SMALL_NODES = 50
+"""A graph of so few nodes is checked sooner than a thread would have begun to."""
 MAX_NUMBER = 1e15
 """Beyond, there would be no numbers between two."""
 
@@ -47,8 +51,8 @@ async def read_job(body: dict[str, Any], host: Host, queue: JobQueue) -> Job:
     if "prompt" not in body:
         raise _rejected("no_prompt", "The body has no 'prompt', which holds the graph in API format")
     workflow = upgraded(_workflow(body["prompt"]), host.registry, is_document=False)
-    # In a thread, because choices that are files are looked up in folders, which may be slow ones.
-    validation = await asyncio.to_thread(_validated, workflow, body.get("partial_execution_targets"), host)
+    validation = await _checked(workflow, body.get("partial_execution_targets"), host)
+    workflow = _as_read(workflow, validation)
     extra_data, secrets = _extra_data(body)
     is_fixed = body.get("number") is not None or body.get("front") is True
     job_id = _job_id(body, queue)
@@ -62,7 +66,7 @@ async def repeat_job(row: Row[Any], host: Host, queue: JobQueue) -> Job:
         PromptRejectedError: it cannot run any more.
     """
     workflow = upgraded(_workflow(json.loads(row.prompt)), host.registry)
-    validation = await asyncio.to_thread(_validated, workflow, json.loads(row.targets), host)
+    validation = await _checked(workflow, json.loads(row.targets), host)
     extra_data = {**json.loads(row.extra_data), "create_time": int(time.time() * 1000)}
     number, job_id = queue.next_number(), str(uuid.uuid4())
     return Job(number, job_id, workflow, validation, workflow.to_api(), extra_data, retry_of=row.id)
@@ -97,7 +101,7 @@ def _restored(row: Row[Any], host: Host) -> Job:
     return Job(row.number, row.id, workflow, validation, prompt, extra_data, {}, row.is_fixed, row.retry_of)
 
 
-def _rejected(kind: str, message: str, details: str = "", **extra_info: Any) -> PromptRejectedError:
+def _rejected(kind: Refusal, message: str, details: str = "", **extra_info: Any) -> PromptRejectedError:
     return PromptRejectedError(error_shape(kind, message, details, **extra_info))
 
 
@@ -138,6 +142,18 @@ def _workflow(prompt: Any) -> Workflow:
         raise _rejected("invalid_prompt", str(error)) from None
 
 
+async def _checked(workflow: Workflow, targets: Any, host: Host) -> Validation:
+    """In a thread where it may take long: the graph is large, or choices are looked up in folders."""
+    if len(workflow.nodes) <= SMALL_NODES and not any(_looks_outside(node, host) for node in workflow.nodes.values()):
+        return _validated(workflow, targets, host)
+    return await asyncio.to_thread(_validated, workflow, targets, host)
+
+
+def _looks_outside(node: WorkflowNode, host: Host) -> bool:
+    spec = host.registry.get(node.class_type)
+    return spec is None or spec.looks_outside  # of an unknown type, it is looked who might have it
+
+
 def _validated(workflow: Workflow, targets: Any, host: Host) -> Validation:
     try:
         validation = host.engine.validate(workflow, _targets(workflow, targets, host))
@@ -147,6 +163,27 @@ def _validated(workflow: Workflow, targets: Any, host: Host) -> Validation:
     if shape is not None:
         raise PromptRejectedError(shape)
     return validation
+
+
+def _as_read(workflow: Workflow, validation: Validation) -> Workflow:
+    """The workflow with constants as nodes read them, 5 for "5": so nodes, pictures and the history have them too."""
+    nodes = dict(workflow.nodes)
+    for node_id, checked in validation.nodes.items():
+        node, inputs = nodes[node_id], checked.spec.inputs
+        read = {
+            name: checked.literals[name]
+            for name, given in node.inputs.items()
+            if name in checked.literals and inputs[name].choices is None and _differs(given, checked.literals[name])
+        }
+        if read:
+            nodes[node_id] = replace(node, inputs={**node.inputs, **read})
+    return workflow.model_copy(update={"nodes": nodes})
+
+
+def _differs(given: Any, read: Any) -> bool:
+    """Whether a plain value, which means the same when it is read again, was written as another."""
+    is_plain = isinstance(read, str | int) or (isinstance(read, float) and math.isfinite(read))
+    return is_plain and (type(read) is not type(given) or read != given)
 
 
 def _targets(workflow: Workflow, targets: Any, host: Host) -> list[str] | None:

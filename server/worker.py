@@ -190,6 +190,8 @@ class Worker:
         elif self._is_handing_back:
             attempt.stop(hand_back=True)
         await attempt.execute()
+        if attempt.report.ran_out_of_memory:
+            self._release = self._release._replace(models=True)
         if attempt.is_handed_back and attempt.report.is_interrupted:
             await self._store.hand_back(job.job_id)
         else:
@@ -208,6 +210,6 @@ class Worker:
     async def _let_go(self) -> None:
         asked, self._release = self._release, Release()
         if asked.values:
-            self._host.engine.memory.clear()
+            await self._host.engine.forget()
         if asked.models:
             await asyncio.to_thread(self._host.engine.models.clear)

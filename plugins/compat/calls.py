@@ -19,6 +19,7 @@ from mezzotint.engine.request import Await, Need, Request
 from .coroutine import finished
 from .dynamic_prompt import hidden_value
 from .outcome import Outcomes, read_outcome
+from .pack_value import as_pack_value
 from .surroundings import RunningCall, running_as
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class StepCalls:
         context = run.context(0)
         hidden = {name: hidden_value(kind, context) for name, kind in node.hidden.items()}
         self._receiver = node.receiver(context, hidden)
-        self._inputs: Bound = {**bound, **{name: [value] for name, value in node.passed(hidden).items()}}
+        given = {name: as_pack_value(values) for name, values in bound.items()}
+        self._inputs: Bound = {**given, **{name: [value] for name, value in node.passed(hidden).items()}}
 
     def make(self) -> Generator[Request, Any, StepValue]:
         """Make them all."""
@@ -61,7 +63,8 @@ class StepCalls:
             for name in asked & self._unknown:
                 raise GraphError(f"check_lazy_status of {self._spec.name} asks for '{name}', which is not linked to "
                                  "anything; it may name lazy inputs that are")  # fmt: skip
-            self._inputs.update((yield Need(*sorted(asked))))
+            needed = yield Need(*sorted(asked))
+            self._inputs.update({name: as_pack_value(values) for name, values in needed.items()})
             missing -= asked
 
     def _asked(self) -> set[str]:

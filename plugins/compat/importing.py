@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from .refusal import refusal
 
 OFFERED = {
     "folder_paths": "folder_paths",
@@ -19,43 +24,58 @@ OFFERED = {
     "comfy.utils": "tensors",
     "comfy.model_management": "devices",
     "comfy.samplers": "samplers",
+    "comfy.sample": "sampling",
+    "comfy.sd": "model_files",
     "comfy.cli_args": "arguments",
     "comfy.comfy_types": "node_typing",
     "comfy.comfy_types.node_typing": "node_typing",
+    "comfy_extras": "",
     "comfy_execution": "",
     "comfy_execution.graph": "graph",
     "comfy_execution.graph_utils": "graph",
     "comfy_api": "",
     "comfy_api.latest": "node_api",
+    "latent_preview": "previews",
 }
-"""Module as packs name it → file in `shims/` that holds it; "" for a package that holds nothing itself."""
-ROOTS = frozenset({name.partition(".")[0] for name in OFFERED} | {"comfy_extras", "latent_preview", "execution"})
+"""Module as packs name it → file in `shims/` that holds it; "" for a package that holds nothing itself. All modules of
+`comfy_extras` hold the built-in nodes by name."""
+ROOTS = frozenset({name.partition(".")[0] for name in OFFERED} | {"execution"})
+PACKS = "custom_nodes"
+"""The package that packs lie in."""
 
 
 class NotOfferedError(ImportError):
     """A pack imports what this host does not have."""
 
 
-def refusal(name: str) -> str:
+def missing(name: str) -> str:
     """Why a module or a name of one is not there."""
-    is_internal = name.startswith("comfy.") and name.rpartition(".")[0] not in OFFERED.keys() - {"comfy"}
-    what = "the model internals of the host" if is_internal else "the host"
-    return (
-        f"'{name}' belongs to {what} that the pack was written for, and Mezzotint does not offer it; docs/packs.md "
-        f"lists what it does"
+    return refusal(
+        name, is_internal=name.startswith("comfy.") and name.rpartition(".")[0] not in OFFERED.keys() - {"comfy"}
     )
 
 
 class _Finder(MetaPathFinder):
-    """Finds the offered modules, and refuses what else lies below their names."""
+    """Finds the offered modules, and refuses what else lies below their names.
+
+    Attributes:
+        folders: hold packs, which may import one another as `custom_nodes.NAME`.
+    """
+
+    folders: Sequence[Path] = ()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname in OFFERED:
-            return ModuleSpec(fullname, _OfferedLoader(), is_package=not OFFERED[fullname] or _has_parts(fullname))
+        file = _file_of(fullname)
+        if file is not None:
+            return ModuleSpec(fullname, _OfferedLoader(), is_package=not file or _has_parts(fullname))
+        if fullname == PACKS:
+            found = ModuleSpec(fullname, None, is_package=True)
+            found.submodule_search_locations = [str(folder) for folder in self.folders]
+            return found
         if fullname.partition(".")[0] in ROOTS:
-            raise NotOfferedError(refusal(fullname), name=fullname)
+            raise NotOfferedError(missing(fullname), name=fullname)
         return None
 
 
@@ -64,16 +84,29 @@ class _OfferedLoader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
-        module.__dict__["__getattr__"] = lambda attribute: _refuse(name, attribute)
-        if OFFERED[name]:
-            held = importlib.import_module(f"{__package__}.shims.{OFFERED[name]}")
+        find: Callable[[str], Any] = _find_nothing
+        if file := _file_of(name):
+            held = importlib.import_module(f"{__package__}.shims.{file}")
             module.__dict__.update({key: value for key, value in vars(held).items() if not key.startswith("__")})
+            find = getattr(held, "find", _find_nothing)
+        module.__dict__["__getattr__"] = partial(_found_or_refused, name, find)
 
 
-def _refuse(module: str, attribute: str) -> Any:
-    if attribute.startswith("__"):
-        raise AttributeError(attribute)
-    raise AttributeError(refusal(f"{module}.{attribute}"))
+def _found_or_refused(module: str, find: Callable[[str], Any], attribute: str) -> Any:
+    """An attribute that a module does not hold: what its function `find` gives, or a refusal."""
+    found = None if attribute.startswith("__") else find(attribute)
+    if found is None:
+        raise AttributeError(attribute if attribute.startswith("__") else missing(f"{module}.{attribute}"))
+    return found
+
+
+def _find_nothing(attribute: str) -> None:
+    return None
+
+
+def _file_of(name: str) -> str | None:
+    """The file that holds a module, "" for none; None for a module that is not offered."""
+    return "node_classes" if name.startswith("comfy_extras.") else OFFERED.get(name)
 
 
 def _has_parts(name: str) -> bool:
@@ -83,15 +116,18 @@ def _has_parts(name: str) -> bool:
 _FINDER = _Finder()
 
 
-def offer() -> None:
-    """From now on these modules can be imported in this process."""
+def offer(folders: Sequence[Path] = ()) -> None:
+    """From now on these modules can be imported in this process, and the packs in these folders by each other."""
+    if [*_FINDER.folders] != [*folders]:
+        sys.modules.pop(PACKS, None)
+    _FINDER.folders = folders
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
 
 
 def told(error: BaseException) -> BaseException:
     """The error of a pack's import; what is not offered said as such."""
-    missing = getattr(error, "name_from", None)
-    if isinstance(error, ImportError) and missing and error.name in OFFERED:
-        return NotOfferedError(refusal(f"{error.name}.{missing}"), name=error.name)
+    lacking = re.match(r"cannot import name '(\w+)'", str(error)) if isinstance(error, ImportError) else None
+    if isinstance(error, ImportError) and lacking and _file_of(error.name or "") is not None:
+        return NotOfferedError(missing(f"{error.name}.{lacking[1]}"), name=error.name)
     return error

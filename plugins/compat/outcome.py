@@ -10,6 +10,8 @@ from mezzotint.engine.expansion import Expand
 from mezzotint.engine.node import NodeSpec
 from mezzotint.engine.workflow import as_link
 
+from .pack_value import as_plain_value
+
 
 class Outcome(NamedTuple):
     """One value for each output, or a graph that gives them; and what the editor is to show."""
@@ -43,7 +45,7 @@ def _values(result: Any, spec: NodeSpec) -> tuple[Any, ...]:
         names = ", ".join(output.name for output in spec.outputs) or "nothing"
         raise TypeError(f"{spec.name} returned a value of {type(result).__name__}; it must return a tuple ({names}), a "
                         "dict with 'result', 'ui' or 'expand', or an ExecutionBlocker")  # fmt: skip
-    return (*result, *[None] * (count - len(result)))[:count]
+    return (*map(as_plain_value, result), *[None] * (count - len(result)))[:count]
 
 
 class Outcomes:

@@ -7,7 +7,7 @@ import logging
 import runpy
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -38,14 +38,17 @@ class Pack:
 
     Attributes:
         classes: its node classes, by class_type.
+
+    Args:
+        web: folders of files for editors that it named itself, by the name in their address.
     """
 
-    def __init__(self, path: Path, module: ModuleType, host: Surroundings) -> None:
+    def __init__(self, path: Path, module: ModuleType, host: Surroundings, web: Mapping[str, str] = {}) -> None:
         self.__name__ = path.stem
         self.__file__ = module.__file__
         if path.is_dir():
             self.__path__ = [str(path)]
-        self._path, self._module, self._host = path, module, host
+        self._path, self._module, self._host, self._web = path, module, host, web
         version = code_version(self)  # type: ignore[arg-type]
         self.classes = [
             NodeClass(name, cls, title, self.__name__, version, _INSTANCES) for name, cls, title in _found(module)
@@ -70,11 +73,13 @@ class Pack:
             register(spec)
 
     @hookimpl
-    def register_web_directory(self, register: Callable[[Path], None]) -> None:
-        """Register the scripts for editors that WEB_DIRECTORY or pyproject.toml names."""
+    def register_web_directory(self, register: Callable[..., None]) -> None:
+        """Register the scripts for editors: of WEB_DIRECTORY, else of pyproject.toml, and of EXTENSION_WEB_DIRS."""
         named = getattr(self._module, "WEB_DIRECTORY", None) or _web_of_project(self._path)
         if named and self._path.is_dir():
             register((self._path / named).resolve())
+        for name, folder in self._web.items():
+            register(Path(folder), name)
 
     @hookimpl
     def register_routes(self, register: Callable[[web.RouteDef], None]) -> None:
@@ -95,10 +100,11 @@ def pack_paths(folders: tuple[Path, ...]) -> Iterator[Path]:
                 yield path
 
 
-def prepare(paths: list[Path], host: Surroundings) -> None:
-    """Let packs find their host, and run the scripts that are to run before any of them is imported."""
+def prepare(folders: tuple[Path, ...], host: Surroundings) -> list[Path]:
+    """Let packs find their host, and run the scripts that are to run before any of them is imported; the packs."""
     enter(host)
-    offer()
+    offer(folders)
+    paths = [*pack_paths(folders)]
     for path in paths:
         script = path / "prestartup_script.py"
         if script.is_file():
@@ -106,6 +112,7 @@ def prepare(paths: list[Path], host: Surroundings) -> None:
                 runpy.run_path(str(script))
             except Exception:
                 log.exception("pack '%s': its prestartup_script.py failed", path.name)
+    return paths
 
 
 def import_pack(path: Path, host: Surroundings) -> Pack:
@@ -114,9 +121,10 @@ def import_pack(path: Path, host: Surroundings) -> Pack:
     Raises:
         PackError: it brings no nodes. Whatever its code raises.
     """
+    from .shims.node_classes import EXTENSION_WEB_DIRS
     from .shims.prompt_server import PromptServer
 
-    name = str(path).replace(".", "_x_")
+    name, before = str(path).replace(".", "_x_"), {*EXTENSION_WEB_DIRS}
     file = path / "__init__.py" if path.is_dir() else path
     places = [str(path)] if path.is_dir() else None
     spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=places)
@@ -127,7 +135,8 @@ def import_pack(path: Path, host: Surroundings) -> Pack:
     try:
         with PromptServer.instance.routes_of(path.stem):
             spec.loader.exec_module(module)
-            return Pack(path, module, host)
+            web = {name: folder for name, folder in EXTENSION_WEB_DIRS.items() if name not in before}
+            return Pack(path, module, host, web)
     except BaseException as error:
         sys.modules.pop(name, None)
         raise told(error) from error

@@ -70,6 +70,11 @@ def context() -> Context | None:
     return call.context if call is not None else None
 
 
+def context_outside_a_call() -> Context:
+    """What code may touch that no node is running, such as a route's."""
+    return Context(folders=host().folders, models=host().models)
+
+
 def folders() -> Folders:
     """The folders of the running call, else those of the host."""
     here = context()

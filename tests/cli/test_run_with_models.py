@@ -98,3 +98,47 @@ def save_random_lora(path: Path) -> None:
         tensors[f"{name}.alpha"] = torch.tensor(1.0)
     path.parent.mkdir(parents=True)
     save_file(tensors, path)
+
+
+def test_an_adapter_steers_by_a_picture(plain_mezzotint: Command, tmp_path: Path) -> None:
+    save_random_adapter(tmp_path / "models" / "t2i_adapter" / "random.safetensors")
+    (tmp_path / "adapter.json").write_text(json.dumps(with_control_net("random.safetensors")))
+
+    def drawn(*words: object) -> bytes:
+        done = plain_mezzotint("run", *words, *FEW_STEPS, "--models-dir", "models")
+        assert done.code == 0, done.err
+        return pixels(done.files[0])
+
+    plain = drawn("text_to_image")
+    assert drawn("adapter.json") == drawn("adapter.json") != plain
+    assert drawn("adapter.json", "--set", "ControlNetApplyAdvanced.strength=0") == plain
+
+
+def with_control_net(name: str) -> dict[str, Any]:
+    """The bundled text_to_image, steered by a blue picture."""
+    flow: dict[str, Any] = json.loads(bundled_workflows()["text_to_image"])
+    blue = {"width": 64, "height": 64, "batch_size": 1, "color": 255}
+    links = {"positive": ["2", 0], "negative": ["3", 0], "control_net": ["net", 0], "image": ["hint", 0]}
+    settings = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+    flow |= {
+        "net": {"class_type": "ControlNetLoader", "inputs": {"control_net_name": name}},
+        "hint": {"class_type": "EmptyImage", "inputs": blue},
+        "steered": {"class_type": "ControlNetApplyAdvanced", "inputs": {**links, **settings}},
+    }
+    flow["5"]["inputs"] |= {"positive": ["steered", 0], "negative": ["steered", 1]}
+    return flow
+
+
+def save_random_adapter(path: Path) -> None:
+    """A T2I-Adapter for the embedded model, as one file in the layout of diffusers."""
+    import torch
+    from diffusers import T2IAdapter
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = T2IAdapter(3, [96, 192], num_res_blocks=2)
+        for parameter in network.parameters():
+            parameter.data *= 3
+    path.parent.mkdir(parents=True)
+    save_file(network.state_dict(), path)

@@ -42,3 +42,34 @@ async def test_L9_a_blocked_item_blocks_its_own_call(client: Client, salt: int) 
     prompt = graph(n1=("OldList", {"start": salt, "count": 3}), n2=("OldShow", {"source": ["3", 0]}),
                    n3=("OldBlock", {"value": ["1", 0], "message": ""}))  # fmt: skip
     assert await texts(client, prompt) == [str(salt), str(salt + 2)]
+
+
+async def test_L5_the_items_of_a_tensor_are_no_list(client: Client, salt: int) -> None:
+    assert await texts(client, graph(n1=("Batch", {"value": salt}), n2=("Shape", {"value": ["1", 0]}))) == ["(3, 2)"]
+
+
+async def test_L6_one_output_may_be_blocked_or_one_item_of_a_list(client: Client, salt: int) -> None:
+    prompt = graph(n1=("BlockOne", {"value": salt}), n2=("Count", {"value": ["1", 0]}),
+                   n3=("Count", {"value": ["1", 1]}), n4=("Count", {"value": ["1", 2]}),
+                   n5=("Total", {"value": ["1", 2]}), n6=("Count", {"value": ["5", 0]}))  # fmt: skip
+    job_id, messages = await client.run(prompt)
+    outputs = (await client.finished(job_id))["outputs"]
+    # The node that takes the whole list is blocked by one item; the one that maps over it is not.
+    assert outputs == {"3": {"text": [str(salt)]}, "4": {"text": [str(salt)]}}
+    assert of_kind(messages, "execution_error") == []
+
+
+async def test_L7_the_message_of_a_blocker_is_not_in_the_history(client: Client, salt: int) -> None:
+    prompt = graph(n1=("OldBlock", {"value": salt + 1, "message": "no more"}), n2=("OldSum", {"a": ["1", 0]}),
+                   n3=("OldSum", {"a": ["2", 0]}), n4=("OldShow", {"source": ["3", 0]}))  # fmt: skip
+    job_id, messages = await client.run(prompt)
+    assert [error["node_id"] for error in of_kind(messages, "execution_error")] == ["2"]  # the first that it reached
+    kinds = [kind for kind, _ in (await client.finished(job_id))["status"]["messages"]]
+    assert "execution_error" not in kinds
+
+
+async def test_L8_what_is_blocked_is_cached(client: Client, salt: int) -> None:
+    prompt = shown("OldBlock", value=salt + 1, message="")
+    await client.run(prompt)
+    _, messages = await client.run(prompt)
+    assert [data["node"] for data in of_kind(messages, "executing")] == [None]

@@ -26,13 +26,3 @@ async def test_optional_inputs_may_have_any_name(client: Client, salt: int) -> N
 
 async def test_nothing_can_be_kept_on_a_schema_class(client: Client, salt: int) -> None:
     assert (await failure(client, shown("NewSets", value=salt)))["exception_type"] == "AttributeError"
-
-
-async def test_a_sync_node_of_a_pack_does_not_hold_up_native_ones(client: Client, salt: int) -> None:
-    prompt = {
-        **shown("OldSlow", ticks=30),
-        **graph(n3=("SmallSum", {"a": salt}), n4=("SmallShow", {"source": ["3", 0]})),
-    }
-    _, messages = await client.run(prompt)
-    told = [data["node"] for data in of_kind(messages, "executed")]
-    assert told == ["4", "2"]

@@ -118,8 +118,16 @@ def test_a_batch_goes_through_in_parts(
     torch.testing.assert_close(in_parts, whole, rtol=1e-4, atol=1e-5)
 
 
+def context_with(nbytes: int, embedded: Checkpoint, model_context: Context) -> Context:
+    """A context with so much memory beside the VAE."""
+    with model_context.models.borrow(embedded.VAE):
+        found = (loaded.nbytes for loaded in model_context.models.residents() if loaded.recipe == embedded.VAE)
+        models = Residency("cpu", next(found) + nbytes, model_context.folders)
+    return Context(models=models, folders=model_context.folders)
+
+
 def test_a_picture_that_does_not_fit_is_refused_in_a_sentence(embedded: Checkpoint, model_context: Context) -> None:
-    ctx = Context(models=Residency("cpu", 10**9, model_context.folders), folders=model_context.folders)
+    ctx = context_with(10**6, embedded, model_context)
     latent = {"samples": torch.zeros(1, 8, 1, 1).expand(1, 8, 2048, 2048)}
     with pytest.raises(OutOfMemoryError, match=r"^decoding a 16384×16384 picture needs about 178\.\d GB of memory"):
         vae_decode(latent, embedded.VAE, ctx=ctx)

@@ -213,8 +213,8 @@ class Hint:
         self.value, self.above = value, above
         self.calls: list[ControlledForward] = []
 
-    def is_active(self, sigma: float, sampling: ModelSampling) -> bool:
-        return sigma > self.above
+    def at(self, sigma: float, sampling: ModelSampling) -> Hint | None:
+        return self if sigma > self.above else None
 
     def options(self, call: ControlledForward, context: Context) -> Mapping[str, Any]:
         self.calls.append(call)

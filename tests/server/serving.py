@@ -9,7 +9,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -37,11 +38,18 @@ class Server:
         )
         self.said: list[str] = []
         self.address = self._address()
+        # Nobody may leave the pipe to fill: who says more than it holds waits until somebody listens.
+        self._listening = threading.Thread(target=lambda: [*self._lines()], daemon=True)
+        self._listening.start()
 
-    def _address(self) -> str:
+    def _lines(self) -> Iterator[str]:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.said.append(line)
+            yield line
+
+    def _address(self) -> str:
+        for line in self._lines():
             found = re.search(r"Listening on http://(\S+)", line)
             if found:
                 return found[1]
@@ -60,8 +68,8 @@ class Server:
     def ended(self) -> int:
         """Wait until it ends by itself; returns its exit code."""
         code = self.process.wait(PATIENCE_S)
+        self._listening.join(PATIENCE_S)
         assert self.process.stderr is not None
-        self.said.extend(self.process.stderr)
         self.process.stderr.close()
         return code
 

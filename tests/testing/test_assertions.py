@@ -86,7 +86,9 @@ def test_a_node_that_is_not_in_the_run_is_said_to_be_unknown(run_workflow: Run) 
 
 
 @pytest.mark.parametrize(
-    "same", [GREY[None], np.full((4, 5, 3), 128, np.uint8), Image.new("RGB", (5, 4), (128, 127, 128))], ids=str
+    "same",
+    [GREY[None], np.full((4, 5, 3), 128, np.uint8), Image.new("RGB", (5, 4), (128, 127, 128))],
+    ids=("batch", "bytes", "Pillow"),
 )
 def test_all_forms_of_a_picture_are_compared_in_one_range(same: Any) -> None:
     assert_images_close(same, GREY)

@@ -16,5 +16,14 @@ def conditioning_set_values(conditioning: list[Any], values: Mapping[str, Any], 
 
 
 def pillow(function: Callable[..., Any], argument: Any) -> Any:
-    """Call a function of Pillow that may stumble over truncated files."""
-    return function(argument)
+    """Call a function of Pillow; if it stumbles, once more with leave to read files that end too early."""
+    from PIL import ImageFile
+
+    try:
+        return function(argument)
+    except (OSError, ValueError):
+        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
+        try:
+            return function(argument)
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.errors import Cancelled
@@ -14,6 +15,32 @@ if TYPE_CHECKING:
 
 class InterruptProcessingException(Cancelled):
     """The job was asked to stop. No `Exception`, so that nodes do not swallow it by accident."""
+
+
+class VRAMState(enum.Enum):
+    """How models share the memory of a device. There is one way here: as much as fits."""
+
+    DISABLED = 0
+    NO_VRAM = 1
+    LOW_VRAM = 2
+    NORMAL_VRAM = 3
+    HIGH_VRAM = 4
+    SHARED = 5
+
+
+vram_state = VRAMState.NORMAL_VRAM
+
+
+def find(name: str) -> Any:
+    """`OOM_EXCEPTION`, which loads torch."""
+    if name != "OOM_EXCEPTION":
+        return None
+    import torch
+
+    return torch.OutOfMemoryError
+
+
+# devices
 
 
 def get_torch_device() -> torch.device:
@@ -39,12 +66,114 @@ vae_offload_device = intermediate_device
 text_encoder_offload_device = intermediate_device
 
 
-def get_free_memory(device: Any = None) -> int:
-    """Bytes that are free on the device."""
+def unet_inital_load_device(parameters: Any = None, dtype: Any = None) -> torch.device:
+    """Where a diffusion model is loaded to."""
+    return get_torch_device()
+
+
+def get_torch_device_name(device: Any) -> str:
+    """What a device is called."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if is_device_cuda(device) else str(device)
+
+
+def is_device_cpu(device: Any) -> bool:
+    return _type_of(device) == "cpu"
+
+
+def is_device_cuda(device: Any) -> bool:
+    return _type_of(device) == "cuda"
+
+
+def is_device_mps(device: Any) -> bool:
+    return _type_of(device) == "mps"
+
+
+def is_nvidia() -> bool:
+    """Whether models run with CUDA as NVIDIA makes it."""
+    import torch
+
+    return is_device_cuda(get_torch_device()) and torch.version.cuda is not None
+
+
+def _type_of(device: Any) -> str:
+    return str(getattr(device, "type", device)).partition(":")[0]
+
+
+# types of numbers
+
+
+def should_use_fp16(device: Any = None, *_: Any, **__: Any) -> bool:
+    """Whether models compute in half precision: on CUDA."""
+    return is_device_cuda(get_torch_device() if device is None else device)
+
+
+def should_use_bf16(device: Any = None, *_: Any, **__: Any) -> bool:
+    """Whether models can compute in bfloat16: on CUDA that can."""
+    import torch
+
+    return should_use_fp16(device) and torch.cuda.is_bf16_supported()
+
+
+def unet_dtype(device: Any = None, *_: Any, **__: Any) -> torch.dtype:
+    """What diffusion models compute in."""
+    import torch
+
+    return torch.float16 if should_use_fp16(device) else torch.float32
+
+
+text_encoder_dtype = unet_dtype
+vae_dtype = unet_dtype
+
+
+def dtype_size(dtype: torch.dtype) -> int:
+    """Bytes of a number."""
+    return dtype.itemsize
+
+
+def cast_to_device(tensor: torch.Tensor, device: Any, dtype: Any, copy: bool = False) -> torch.Tensor:
+    """The tensor on a device, in a dtype."""
+    return tensor.to(device=device, dtype=dtype, copy=copy)
+
+
+def cast_to(
+    weight: torch.Tensor, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
+) -> torch.Tensor:
+    """The tensor in a dtype, on a device."""
+    return weight.to(device=device, dtype=dtype, non_blocking=non_blocking, copy=copy)
+
+
+def device_supports_non_blocking(device: Any) -> bool:
+    """Whether copies to a device may go on while the next thing is done."""
+    return is_device_cuda(device)
+
+
+# memory
+
+
+def get_free_memory(device: Any = None, torch_free_too: bool = False) -> Any:
+    """Bytes that are free on the device; with `torch_free_too` a pair, since torch may hold some of them."""
     import torch
 
     kind = torch.device(device if device is not None else surroundings.models().device)
-    return int(torch.cuda.mem_get_info(kind)[0]) if kind.type == "cuda" else free_nbytes("cpu")
+    free = int(torch.cuda.mem_get_info(kind)[0]) if kind.type == "cuda" else free_nbytes("cpu")
+    return (free, 0) if torch_free_too else free
+
+
+def get_total_memory(device: Any = None, torch_total_too: bool = False) -> Any:
+    """Bytes that the device has; with `torch_total_too` a pair."""
+    import psutil
+    import torch
+
+    kind = torch.device(device if device is not None else surroundings.models().device)
+    total = int(torch.cuda.mem_get_info(kind)[1]) if kind.type == "cuda" else int(psutil.virtual_memory().total)
+    return (total, total) if torch_total_too else total
+
+
+def free_memory(memory_required: float, device: Any = None, *_: Any, **__: Any) -> None:
+    """Let go of models until so many bytes are free. Raises OutOfMemoryError when they cannot be."""
+    surroundings.models().reserve(int(memory_required), "a node")
 
 
 def soft_empty_cache(force: bool = False) -> None:
@@ -60,14 +189,18 @@ def unload_all_models() -> None:
     surroundings.models().clear()
 
 
-def should_use_fp16(device: Any = None, **_: Any) -> bool:
-    """Whether models compute in half precision: on CUDA."""
-    return str(device if device is not None else surroundings.models().device).startswith("cuda")
+def load_models_gpu(models: Any, *_: Any, **__: Any) -> None:
+    """Have models on the device. Here they are when they are used, so nothing is to be done."""
 
 
-def cast_to_device(tensor: torch.Tensor, device: Any, dtype: Any, copy: bool = False) -> torch.Tensor:
-    """The tensor on a device, in a dtype."""
-    return tensor.to(device=device, dtype=dtype, copy=copy)
+load_model_gpu = load_models_gpu
+
+
+def cleanup_models(*_: Any, **__: Any) -> None:
+    """Forget models that nobody knows any more. Here that happens by itself."""
+
+
+# interruption
 
 
 def throw_exception_if_processing_interrupted() -> None:

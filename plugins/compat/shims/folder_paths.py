@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+import mimetypes
+import os
+from collections.abc import Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from mezzotint.engine.errors import FolderError
 from mezzotint.engine.folders import KIND_ALIASES, SUFFIXES, WEIGHTS
+from mezzotint.engine.output_file import output_series
 from mezzotint.plugins.compat import surroundings
 
 supported_pt_extensions = set(WEIGHTS)
@@ -87,12 +90,70 @@ def get_temp_directory() -> str:
     return str(surroundings.folders().temp)
 
 
+def get_user_directory() -> str:
+    """Where the settings and files of people lie."""
+    return str(surroundings.folders().home / "user")
+
+
+def find(name: str) -> Any:
+    """The folders as attributes, as they are now."""
+    ask = {
+        "output_directory": get_output_directory,
+        "input_directory": get_input_directory,
+        "temp_directory": get_temp_directory,
+        "user_directory": get_user_directory,
+    }
+    return ask[name]() if name in ask else None
+
+
 def get_directory_by_type(type_name: str) -> str | None:
     """The folder of a type: input, output, temp; None for others."""
     try:
         return str(surroundings.folders().by_type(type_name))
     except FolderError:
         return None
+
+
+def get_save_image_path(
+    filename_prefix: str, output_dir: str, image_width: int = 0, image_height: int = 0
+) -> tuple[str, str, int, str, str]:
+    """Where the next file of a prefix goes below a folder: folder (made), name, number, sub-folder, prefix.
+
+    The file is to be called `f"{name}_{number:05}_.png"`; placeholders such as `%year%` are filled in.
+
+    Raises:
+        OutputError: the prefix leaves the folder.
+    """
+    series = output_series(Path(output_dir), filename_prefix, width=image_width, height=image_height)
+    prefix = f"{series.subfolder}/{series.name}" if series.subfolder else series.name
+    return str(series.folder), series.name, series.next_number(), series.subfolder, prefix
+
+
+def filter_files_extensions(files: Iterable[str], extensions: Iterable[str]) -> list[str]:
+    """The files with one of these endings, sorted; all when there are none."""
+    wanted = tuple(extensions)
+    return sorted(name for name in files if not wanted or Path(name).suffix.lower() in wanted)
+
+
+def filter_files_content_types(files: Iterable[str], content_types: Iterable[str]) -> list[str]:
+    """The files of these kinds of content: image, video, audio, model, text."""
+    kinds = {*content_types}
+    guessed = ((name, (mimetypes.guess_type(name)[0] or "").partition("/")[0]) for name in files)
+    return [name for name, kind in guessed if kind in kinds]
+
+
+def recursive_search(
+    directory: str, excluded_dir_names: Iterable[str] | None = None
+) -> tuple[list[str], dict[str, float]]:
+    """All files below a folder, with '/', and when its folders changed."""
+    excluded = {*(excluded_dir_names or ())}
+    found: list[str] = []
+    changed: dict[str, float] = {}
+    for folder, names, files in os.walk(directory, followlinks=True):
+        names[:] = [name for name in names if name not in excluded]
+        changed[folder] = Path(folder).stat().st_mtime
+        found += [(Path(folder) / name).relative_to(directory).as_posix() for name in files]
+    return found, changed
 
 
 def annotated_filepath(name: str) -> tuple[str, str | None]:

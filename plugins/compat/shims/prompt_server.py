@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from mezzotint.plugins.compat import surroundings
-from mezzotint.plugins.compat.importing import refusal
+from mezzotint.plugins.compat.refusal import refusal
 from mezzotint.plugins.compat.server_link import ServerLink
 
 log = logging.getLogger("mezzotint.plugins")
@@ -167,8 +167,8 @@ class PromptServer:
             try:
                 given = handler(body)
                 body = given if isinstance(given, dict) else body
-            except Exception:
-                log.exception("a pack's handler of prompts failed, and is left out this time")
+            except Exception as error:
+                log.warning("a pack's handler of prompts, %s, failed and is left out this time: %s", handler, error)
         return body
 
     # routes

@@ -272,6 +272,11 @@ class OldUnlike(OldKeeps):
         return (COUNTS["unlike"],)
 
 
+class OldReplaced(OldExpand):
+    def go(self, value):
+        return (1,)
+
+
 class OldNative(OldExpand):
     def go(self, value):
         return KNOWN["SmallSum"]().run(a=value, b=5)

@@ -1,0 +1,125 @@
+"""A file of a ControlNet or T2I-Adapter, and the network that it becomes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mezzotint.engine.errors import ModelFileError
+from mezzotint.engine.residency import Loaded, Residency
+
+from .control_net_layout import ADAPTER, CONTROL_NET, UNION, ControlNetLayout, read_layout
+from .weights_file import WeightsHeader, read_header, read_tensors
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from .recipe import Source
+
+CONFIG_NAME = "config.json"
+POOLING_NAMES = ("_shuffle", "_shuffle_fp16")
+"""How files of ControlNets end that add the same everywhere; nothing else in them says so."""
+
+
+@dataclass(frozen=True)
+class ControlNetFile:
+    """A file.
+
+    Attributes:
+        path: where it lies. name: what the user calls it, for messages.
+    """
+
+    path: Path
+    name: str
+
+    @cached_property
+    def header(self) -> WeightsHeader:
+        """Raises ModelFileError: it is damaged, or a pickle."""
+        return read_header(self.path)
+
+    @cached_property
+    def layout(self) -> ControlNetLayout:
+        """Raises ModelFileError: it is damaged, or of no known layout."""
+        return read_layout(self.header.shapes, self.name)
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """Of the network's class: what `config.json` beside the file says, else what the shapes tell."""
+        try:
+            given = json.loads(self.path.with_name(CONFIG_NAME).read_bytes())
+        except FileNotFoundError:
+            is_pooling = self.path.stem.endswith(POOLING_NAMES) and self.layout.class_name == CONTROL_NET
+            return {**self.layout.config, "global_pool_conditions": True} if is_pooling else self.layout.config
+        except (OSError, ValueError) as error:
+            raise ModelFileError(
+                f"'{self.path.with_name(CONFIG_NAME)}' cannot be read ({error}); fetch it again"
+            ) from None
+        return given if given.get("_class_name") == self.layout.class_name else self.layout.config
+
+    def check(self) -> None:
+        """See that it can be used, without its weights. Raises ModelFileError."""
+        _ = self.config
+
+
+def load_control_net(source: Source, residency: Residency) -> Loaded:
+    """A `ControlNetwork` or an `AdapterNetwork`.
+
+    Raises:
+        MissingModelError: the file is gone. ModelFileError: it has changed, is damaged or of no known layout.
+        OutOfMemoryError: it does not fit.
+    """
+    import torch
+
+    from .control_network import AdapterNetwork, ControlNetwork, UnionNetwork
+    from .weights_source import weights_path
+
+    file = ControlNetFile(weights_path(source, residency.folders, (CONFIG_NAME,)), source.name)
+    device = torch.device(residency.device)
+    dtype = getattr(torch, file.header.dtype) if device.type == "cuda" else torch.float32
+    nbytes = file.header.count() * dtype.itemsize
+    residency.reserve(nbytes, f"loading the ControlNet '{file.name}'")
+    with torch.inference_mode(False):
+        network = _network(file, device, dtype)
+        made = {CONTROL_NET: ControlNetwork, UNION: UnionNetwork, ADAPTER: AdapterNetwork}[file.layout.class_name]
+        return Loaded(made(network, file.name, device, dtype), nbytes)
+
+
+def _network(file: ControlNetFile, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The network with the file's weights, ready to be used; it records no gradients."""
+    import torch
+
+    network_class = _class(file.layout.class_name)
+    accepted = inspect.signature(network_class.__init__).parameters
+    names = file.layout.names
+    try:
+        with torch.device("meta"):
+            network: nn.Module = network_class(**{key: value for key, value in file.config.items() if key in accepted})
+        tensors = read_tensors(file.path, "cpu", names.values())
+        weights = {name: tensors[original].to(device, dtype) for name, original in names.items()}
+        network.load_state_dict(weights, strict=True, assign=True)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelFileError(
+            f"the ControlNet '{file.name}': its weights do not fit its configuration ({reason})"
+        ) from None
+    return network.requires_grad_(False).eval()
+
+
+def _class(name: str) -> Any:
+    if name == ADAPTER:
+        from diffusers.models.adapter import T2IAdapter
+
+        return T2IAdapter
+    if name == UNION:
+        from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
+
+        return ControlNetUnionModel
+    from diffusers.models.controlnets.controlnet import ControlNetModel
+
+    return ControlNetModel

@@ -1,0 +1,187 @@
+"""A diffusion model as packs hold it: its noise levels, the scale of its latents, and copies of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mezzotint.nodes.model_sampling import ModelSampling, model_sampling
+
+from . import surroundings
+from .pack_value import PackValue
+from .refusal import refusal
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class ModelValue(PackValue):
+    """A diffusion model."""
+
+    CALLED = "model"
+
+    @property
+    def model(self) -> InnerModel:
+        """What is known of the model itself."""
+        return InnerModel(self)
+
+    @property
+    def model_options(self) -> Mapping[str, Any]:
+        """Options of the model, which hold nothing. What would be written to them is refused."""
+        return UnchangeableOptions({"transformer_options": UnchangeableOptions()})
+
+    @property
+    def sampling(self) -> ModelSampling:
+        """How it is sampled; see `nodes.model_sampling`."""
+        return model_sampling(self.plain, surroundings.context() or surroundings.context_outside_a_call())
+
+    def get_model_object(self, name: str) -> Any:
+        """`"model_sampling"` or `"latent_format"`."""
+        return getattr(self.model, name)
+
+    def is_clone(self, other: object) -> bool:
+        """Whether another is of the same weights."""
+        return isinstance(other, ModelValue) and other.source == self.source
+
+    def model_dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return self.model.get_dtype()
+
+    def model_size(self) -> int:
+        """The bytes of its weights."""
+        with surroundings.models().borrow(self) as denoiser:
+            return sum(weight.nbytes for weight in denoiser.network.parameters())
+
+    @property
+    def load_device(self) -> torch.device:
+        """Where it computes."""
+        import torch
+
+        return torch.device(surroundings.models().device)
+
+    offload_device = load_device
+
+
+class UnchangeableOptions(dict[str, Any]):
+    """Options that take nothing up: a patch that were not heeded would give another picture than its author meant."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise NotImplementedError(refusal("model.model_options", is_internal=True))
+
+    __setitem__ = __delitem__ = update = setdefault = pop = popitem = clear = _refuse
+
+    def copy(self) -> UnchangeableOptions:
+        return self
+
+    def __copy__(self) -> UnchangeableOptions:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> UnchangeableOptions:
+        return self
+
+
+class InnerModel:
+    """What packs read of `model.model`."""
+
+    def __init__(self, value: ModelValue) -> None:
+        self._value = value
+
+    @property
+    def model_sampling(self) -> PackModelSampling:
+        return PackModelSampling(self._value.sampling)
+
+    @property
+    def latent_format(self) -> LatentFormat:
+        return LatentFormat(self._value.sampling)
+
+    def process_latent_in(self, latent: Tensor) -> Tensor:
+        """A latent as the VAE gives it → as the model sees it."""
+        return self._value.sampling.to_model(latent)
+
+    def process_latent_out(self, latent: Tensor) -> Tensor:
+        """The inverse."""
+        return self._value.sampling.to_latent(latent)
+
+    def get_dtype(self) -> torch.dtype:
+        """What it computes in."""
+        with surroundings.models().borrow(self._value) as denoiser:
+            found: torch.dtype = denoiser.dtype
+            return found
+
+    @property
+    def device(self) -> torch.device:
+        return self._value.load_device
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(refusal(f"model.model.{name}", is_internal=True))
+
+
+class PackModelSampling:
+    """The noise levels of a model."""
+
+    def __init__(self, sampling: ModelSampling) -> None:
+        self.levels = sampling.sigmas
+
+    @property
+    def sigmas(self) -> Tensor:
+        """The trained levels, float32 [n] ascending."""
+        return self.levels.table
+
+    @property
+    def sigma_min(self) -> Tensor:
+        return self.levels.table[0]
+
+    @property
+    def sigma_max(self) -> Tensor:
+        return self.levels.table[-1]
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """The timestep at each level."""
+        import torch
+
+        found = [self.levels.sigma_to_t(float(level)) for level in sigma.flatten()]
+        return torch.tensor(found, device=sigma.device).reshape(sigma.shape)
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        """The level at each timestep."""
+        return self.levels.t_to_sigma(timestep).to(timestep.device)
+
+    def percent_to_sigma(self, percent: float) -> float:
+        """The level after a share of the way."""
+        return self.levels.percent_to_sigma(percent)
+
+    def noise_scaling(self, sigma: Any, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:
+        """A latent noised to a level; to the greatest, as wide as the noised data are, with `max_denoise`."""
+        level = float(sigma)
+        if max_denoise and not self.levels.is_flow:
+            return noise * float((1 + level**2) ** 0.5) + latent_image
+        return self.levels.noised(latent_image, noise, level)
+
+    def inverse_noise_scaling(self, sigma: Any, latent: Tensor) -> Tensor:
+        """The latent to hand on when sampling ended at a level."""
+        return self.levels.finish(latent, float(sigma))
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(refusal(f"model_sampling.{name}", is_internal=True))
+
+
+class LatentFormat:
+    """The latents of a model."""
+
+    latent_dimensions = 2
+    latent_rgb_factors = taesd_decoder_name = None
+
+    def __init__(self, sampling: ModelSampling) -> None:
+        self._sampling = sampling
+        self.latent_channels = sampling.latent_channels
+        self.scale_factor = sampling.scaling_factor
+        self.spacial_downscale_ratio = sampling.downscale
+
+    def process_in(self, latent: Tensor) -> Tensor:
+        """A latent as the VAE gives it → as the model sees it."""
+        return self._sampling.to_model(latent)
+
+    def process_out(self, latent: Tensor) -> Tensor:
+        """The inverse."""
+        return self._sampling.to_latent(latent)

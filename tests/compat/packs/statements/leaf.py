@@ -1,0 +1,1 @@
+"""Imported by the pack under another name."""
