@@ -106,6 +106,12 @@ class NodeSpec:
         return tuple(name for name, given in self.inputs.items() if given.is_raw_link)
 
     @cached_property
+    def looks_outside(self) -> bool:
+        """Whether checking its inputs may look into folders, or call code of the node's own."""
+        named = (given.choices for given in self.inputs.values() if given.choices is not None)
+        return any(callable(choices.source) for choices in named) or bool(self.check or self.renew)
+
+    @cached_property
     def versioned_inputs(self) -> tuple[tuple[str, Callable[[str], str]], ...]:
         """Inputs whose choices name code, with what gives its version."""
         choices = ((name, given.choices) for name, given in self.inputs.items() if given.choices is not None)
