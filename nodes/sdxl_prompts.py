@@ -7,17 +7,13 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mezzotint import Clip, Conditioning, Context, Widget, node
-from mezzotint.engine.errors import MezzotintError
 
+from .conditioning import ConditioningMismatchError
 from .resize import MAX_RESOLUTION
 
 Text = Annotated[str, Widget(multiline=True, dynamic_prompts=True)]
 Pixels = Annotated[int, Field(ge=0, le=MAX_RESOLUTION, description="In pixels.")]
 Score = Annotated[float, Field(ge=0, le=1000, description="How well made it is to look, 1 to 10."), Widget(step=0.01)]
-
-
-class OneTextEncoderError(MezzotintError):
-    """A text is given for each of two text encoders, and there is one."""
 
 
 @node("CLIPTextEncodeSDXL", category="advanced/conditioning", lane="device")
@@ -42,7 +38,7 @@ def encode_sdxl(
     """
     with ctx.models.borrow(clip) as encoder:
         if not hasattr(encoder, "encode_each"):
-            raise OneTextEncoderError(
+            raise ConditioningMismatchError(
                 "CLIPTextEncodeSDXL takes a text for each of SDXL's two text encoders, and the clip that it is given "
                 "has one; use CLIPTextEncode, CLIPTextEncodeSDXLRefiner for the refiner, or the CLIP of SDXL"
             )

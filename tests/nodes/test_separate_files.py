@@ -16,7 +16,8 @@ from mezzotint.engine.folders import Folders
 from mezzotint.engine.residency import Residency
 from mezzotint.engine.signature import read_node
 from mezzotint.nodes import checkpoints
-from mezzotint.nodes.sdxl_prompts import OneTextEncoderError, encode_sdxl, encode_sdxl_refiner
+from mezzotint.nodes.conditioning import ConditioningMismatchError
+from mezzotint.nodes.sdxl_prompts import encode_sdxl, encode_sdxl_refiner
 
 from . import ldm_layout as ldm
 from . import single_files
@@ -152,7 +153,7 @@ def test_the_refiner_is_told_a_score(two_files: tuple[str, str], ctx: Context) -
 
 def test_two_texts_for_one_text_encoder(two_files: tuple[str, str], ctx: Context) -> None:
     clip = checkpoints.load_clip(two_files[0], ctx=ctx)
-    with pytest.raises(OneTextEncoderError, match="the clip that it is given has one"):
+    with pytest.raises(ConditioningMismatchError, match="the clip that it is given has one"):
         encode_sdxl(clip, text_g="on mars", text_l="a cat", ctx=ctx)
 
 
