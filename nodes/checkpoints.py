@@ -98,17 +98,6 @@ def load_diffusion_model(
     return Recipe("model", source, dtype=STORED_AS.get(weight_dtype, "auto"))
 
 
-def vae_identity(vae_name: str | None, folders: Folders) -> Any:
-    """Of a VAE, what `model_identity` says."""
-    return model_identity("vae", vae_name, folders=folders)
-
-
-@node("VAELoader", title="Load VAE", category="loaders", fingerprint=vae_identity)
-def load_vae(vae_name: Annotated[str, model_files("vae")], *, ctx: Context) -> Vae:
-    """Open a VAE that has a file of its own."""
-    return Recipe("vae", source_of("vae", vae_name, ctx))
-
-
 def clip_identity(clip_name: str | None, folders: Folders) -> Any:
     """Of a text encoder, what `model_identity` says."""
     return model_identity("text_encoders", clip_name, folders=folders)

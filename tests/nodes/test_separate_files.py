@@ -15,7 +15,7 @@ from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.residency import Residency
 from mezzotint.engine.signature import read_node
-from mezzotint.nodes import checkpoints
+from mezzotint.nodes import checkpoints, vae_loader
 from mezzotint.nodes.conditioning import ConditioningMismatchError
 from mezzotint.nodes.sdxl_prompts import encode_sdxl, encode_sdxl_refiner
 
@@ -82,7 +82,7 @@ def test_a_diffusion_model_kept_in_eight_bits(
 @pytest.mark.parametrize("form", ["published", "diffusers"])
 def test_a_vae(form: str, sd1: single_files.Family, tmp_path: Path, ctx: Context) -> None:
     name = write(tmp_path, "vae", sd1.vae.state_dict() if form == "diffusers" else ldm.vae_tensors(sd1.vae))
-    with ctx.models.borrow(checkpoints.load_vae(name, ctx=ctx)) as autoencoder:
+    with ctx.models.borrow(vae_loader.load_vae(name, ctx=ctx)) as autoencoder:
         assert_equal(autoencoder.network, sd1.vae)
 
 
@@ -196,7 +196,7 @@ def test_a_checkpoint_without_a_text_encoder(sd1: single_files.Family, tmp_path:
     ("function", "inputs"),
     [
         (checkpoints.load_diffusion_model, ["unet_name", "weight_dtype"]),
-        (checkpoints.load_vae, ["vae_name"]),
+        (vae_loader.load_vae, ["vae_name"]),
         (checkpoints.load_clip, ["clip_name", "type", "device"]),
         (checkpoints.load_two_clips, ["clip_name1", "clip_name2", "type", "device"]),
         (
