@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Complaint(NamedTuple):
+    """What a node's own check has against one of its inputs; `code` as that of a `Problem`."""
+
+    input_name: str
+    reason: str
+    code: str = "custom_validation_failed"
 
 
 @dataclass(frozen=True, slots=True)
