@@ -20,23 +20,26 @@ def adapter(port: str, limits: Mapping[str, float], constraints: tuple[Any, ...]
     Raises:
         Exception: whatever pydantic raises when they do not fit the type.
     """
-    if constraints:
-        return _adapter(port, constraints)
-    return _limits_adapter(port, (*limits,), *limits.values()) if limits else None
+    if not constraints:
+        if not limits:
+            return None
+        from pydantic import Field
+
+        given: dict[str, Any] = {**limits}
+        constraints = (Field(**given),)
+    # A Field is to pydantic no more than what it lists.
+    parts = tuple(part for constraint in constraints for part in getattr(constraint, "metadata", (constraint,)))
+    are_values = all(type(part).__module__ == "annotated_types" for part in parts)
+    return _shared_adapter(port, parts) if are_values else _adapter(port, parts)
 
 
-@lru_cache(maxsize=1024, typed=True)
-def _limits_adapter(port: str, names: tuple[str, ...], *values: float) -> TypeAdapter[Any]:
-    """Many inputs have the same limits, and to make an adapter takes longer than to read the rest of an input."""
-    from pydantic import Field
-
-    limits: dict[str, Any] = dict(zip(names, values, strict=True))
-    return _adapter(port, (Field(**limits),))
-
-
-def _adapter(port: str, constraints: tuple[Any, ...]) -> TypeAdapter[Any]:
+def _adapter(port: str, parts: tuple[Any, ...]) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
     kinds: Any = Union[tuple(_TYPES.get(kind, Any) for kind in port.split(","))]  # noqa: UP007
-    constrained: Any = Annotated[(kinds, *constraints)]
+    constrained: Any = Annotated[(kinds, *parts)]
     return TypeAdapter(constrained)
+
+
+_shared_adapter = lru_cache(maxsize=1024)(_adapter)
+"""Many inputs have the same limits, and to make an adapter takes longer than to read the rest of an input."""

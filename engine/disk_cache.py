@@ -56,10 +56,13 @@ class DiskCache:
 
     def path(self, key: str) -> Path:
         """Where the value of a key lies, whether or not it is there."""
-        return self.folder / key[:2] / f"{key}.safetensors"
+        return Path(self._name(key))
+
+    def _name(self, key: str) -> str:
+        return f"{self.folder}{os.sep}{key[:2]}{os.sep}{key}.safetensors"
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self.path(key).is_file()
+        return isinstance(key, str) and os.path.isfile(self._name(key))  # noqa: PTH113 - a Path takes 5 times as long
 
     def get(self, key: str) -> StepValue | None:
         """The value, or None when it is missing, torn, or of a class that is not known here."""

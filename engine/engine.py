@@ -130,7 +130,7 @@ class Engine:
         fingerprints = await self._fingerprints(asked)
         of_packs = {node.node_id: fingerprints[node.node_id] for node in asked if node.spec.invocation is not None}
         place = str(self.folders.output) if self.outputs.name == LOCAL else f"store {self.outputs.name}"
-        plan = Plan(validation, fingerprints, sink_salt=place)
+        plan = Plan(validation, fingerprints, sink_salt=place, quick_fingerprint=self._fingerprint)
         prompt = Prompt(workflow, extra_pnginfo, extra, of_packs)
         hear = self.surroundings.listener(on_event)
         return Run(self, plan, job_id or str(uuid.uuid4()), prompt, hear, wants_previews, record, rank)
@@ -155,13 +155,15 @@ class Engine:
             writing.result()
 
     async def _fingerprints(self, nodes: list[CheckedNode]) -> dict[str, Any]:
+        quick = {node.node_id: self._fingerprint(node) for node in nodes if node.spec.quick_fingerprint}
+        nodes = [node for node in nodes if not node.spec.quick_fingerprint]
         if not nodes:
-            return {}
+            return quick
         loop = asyncio.get_running_loop()
         futures = [loop.run_in_executor(self._files, self._fingerprint, node) for node in nodes]
         found = await asyncio.gather(*futures)
         values = [await value if isawaitable(value) else value for value in found]
-        return {node.node_id: value for node, value in zip(nodes, values, strict=True)}
+        return quick | {node.node_id: value for node, value in zip(nodes, values, strict=True)}
 
     def _fingerprint(self, node: CheckedNode) -> Any:
         """What stands for the world outside; NaN (never reuse) when the node cannot tell."""

@@ -100,7 +100,7 @@ class Folders:
         self.output = output or home / "output"
         self.temp = temp or home / "temp"
         self.models = tuple(models)
-        self._images: dict[Path, ListedFolder] = {}
+        self._files: dict[tuple[Path, frozenset[str]], ListedFolder] = {}
         self._kinds: dict[str, list[ListedFolder]] = {}
         for kind, names in SUBFOLDERS.items():
             self.add(kind, *(folder / name for folder in self.models for name in names))
@@ -223,8 +223,13 @@ class Folders:
 
     def images(self, folder_type: str = "input") -> list[str]:
         """The pictures in a folder and below: paths with '/', sorted."""
+        return self.files(IMAGES, folder_type)
+
+    def files(self, suffixes: frozenset[str], folder_type: str = "input") -> list[str]:
+        """The files in a folder and below that end in one of these: paths with '/', sorted."""
         path = self.by_type(folder_type)
-        return sorted(self._images.setdefault(path, ListedFolder(path, IMAGES, stays_inside=True)).names())
+        listed = self._files.setdefault((path, suffixes), ListedFolder(path, suffixes, stays_inside=True))
+        return sorted(listed.names())
 
     def resolve_annotated(self, name: str, folder_type: str = "input") -> Path:
         """The path of `"a.png [temp]"`: in the folder that the annotation names, else in `folder_type`.
@@ -274,7 +279,7 @@ class Folders:
         folders = ", ".join(f"'{folder}'" for folder in self.model_folders(kind)) or "no folder is named yet"
         return (
             f"the model '{name}' ({kind}) is missing"
-            + (f"; did you mean '{near}'?" if near else "")
+            + (f"; did you mean '{near}'?" if near else ".")
             + f" Searched: {folders}. Put it there, or name its folder with --models-dir, {MODELS_VARIABLE} or "
             + f"{EXTRA_PATHS_FILE}"
         )

@@ -46,7 +46,7 @@ class NodeSpec:
         context_parameter: the keyword that takes the `Context`, if any.
         code_version: stands for the code in cache keys. uses_id: the node's id enters its key.
         fingerprint: names what changes outside; see `node`. fingerprint_inputs: the names it takes; None: it takes the
-            `CheckedNode`.
+            `CheckedNode`. quick_fingerprint: it is asked while planning.
         is_shown_again: what it shows is shown again when its value is reused, though it is no output node.
         takes_extra: undeclared linked inputs are passed too, and undeclared constants enter the key.
         was, upgrades: its old names, and what makes the inputs of an older version those of the next; see `node`.
@@ -72,6 +72,7 @@ class NodeSpec:
     module: str = ""
     fingerprint: Callable[..., Any] | None = None
     fingerprint_inputs: tuple[str, ...] | None = ()
+    quick_fingerprint: bool = False
     context_parameter: str | None = None
     uses_id: bool = False
     autograd: bool = False
@@ -103,6 +104,12 @@ class NodeSpec:
     @cached_property
     def raw_link_inputs(self) -> tuple[str, ...]:
         return tuple(name for name, given in self.inputs.items() if given.is_raw_link)
+
+    @cached_property
+    def looks_outside(self) -> bool:
+        """Whether checking its inputs may look into folders, or call code of the node's own."""
+        named = (given.choices for given in self.inputs.values() if given.choices is not None)
+        return any(callable(choices.source) for choices in named) or bool(self.check or self.renew)
 
     @cached_property
     def versioned_inputs(self) -> tuple[tuple[str, Callable[[str], str]], ...]:
@@ -143,6 +150,7 @@ def node(
     sink: bool = False,
     lane: LaneName = "cpu",
     fingerprint: Callable[..., Any] | None = None,
+    quick_fingerprint: bool = False,
     uses_id: bool = False,
     autograd: bool = False,
     cached: bool = True,
@@ -167,6 +175,8 @@ def node(name: Any = None, /, **options: Any) -> Any:
         lane: "device" for bodies that run a model; "cpu" (a pool of threads) otherwise. Async bodies run on the loop.
         fingerprint: a function of any of the inputs, by name (linked ones are None), whose value stands for what lies
             outside: a file's hash, the hour. An equal value reuses the result; NaN never does.
+        quick_fingerprint: it takes no longer than to look at a few files, so steps of an expansion are asked for it,
+            too; they are never reused otherwise.
         uses_id: two nodes with equal inputs are still two (a random source, say).
         autograd: gradients are recorded in the body, and nowhere else. cached: False for values of no use later.
         output_names: names of the outputs, in order, where they differ from those of the NamedTuple or port.

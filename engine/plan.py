@@ -44,7 +44,8 @@ class Plan:
     """The steps of one run by id, and the ids that the run is for.
 
     Args:
-        fingerprints: what `NodeSpec.fingerprint` gave, by node id.
+        fingerprints: what `NodeSpec.fingerprint` gave, by node id. quick_fingerprint: gives it for a step of an
+            expansion, if it is a quick one.
         sink_salt: enters the keys of output nodes: a run into another folder must write again.
 
     Attributes:
@@ -53,12 +54,17 @@ class Plan:
     """
 
     def __init__(
-        self, validation: Validation, fingerprints: Mapping[str, Any] | None = None, sink_salt: str = ""
+        self,
+        validation: Validation,
+        fingerprints: Mapping[str, Any] | None = None,
+        sink_salt: str = "",
+        quick_fingerprint: Callable[[CheckedNode], Any] | None = None,
     ) -> None:
         self.steps: dict[str, Step] = {}
         self.targets: list[str] = list(validation.outputs)
         self.wanted = frozenset(self.targets)
         self._fingerprints = fingerprints or {}
+        self._quick_fingerprint = quick_fingerprint
         self._sink_salt = sink_salt
         self._make(validation.nodes.values(), None, self.steps)
         self.urgency: dict[str, int] = {}
@@ -136,8 +142,6 @@ class Plan:
         display_id, parent_id, real_id = (parent.display_id, parent.id, parent.real_id) if parent else (None,) * 3
         for node in nodes:
             spec, node_id, links = node.spec, node.node_id, node.links
-            # Fingerprints are taken before the run, so what an expansion brings has none and is not reused.
-            is_unknown = parent is not None and spec.fingerprint is not None
             named = {**node.ignored, **node.literals} if node.ignored else node.literals
             if raw := raw_links(spec, links):  # the body gets the link, and so another id is another value
                 named = {**named, **{f"{name} link": link for name, link in raw.items()}}
@@ -146,7 +150,7 @@ class Plan:
                 named,
                 links,
                 key_of,
-                fingerprint=float("nan") if is_unknown else self._fingerprints.get(node_id),
+                fingerprint=self._fingerprints.get(node_id) if parent is None else self._late_fingerprint(node),
                 node_id=node_id,
                 salt=self._sink_salt if spec.is_sink else "",
             )
@@ -162,6 +166,13 @@ class Plan:
             level = [step_id for step_id in level if self.urgency.get(step_id, LEAST_URGENT) > links]
             self.urgency.update(dict.fromkeys(level, links))
             level = [parent for step_id in level for parent in self.steps[step_id].parents]
+
+    def _late_fingerprint(self, node: CheckedNode) -> Any:
+        """Of a step that an expansion brings. They are taken before the run, so all but quick ones are unknown."""
+        if node.spec.fingerprint is None:
+            return None
+        ask = self._quick_fingerprint if node.spec.quick_fingerprint else None
+        return ask(node) if ask is not None else float("nan")
 
     def _spec(self, step_id: str) -> NodeSpec | None:
         step = self.steps.get(step_id)

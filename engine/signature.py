@@ -35,9 +35,9 @@ from .port import ANY, COMBO, WIDGET_PORTS, Lazy, Port, port_name
 from .widget import Choices, Widget
 
 _OPTIONS: dict[str, type | tuple[type, ...]] = {
-    "title": str, "category": str, "version": int, "sink": bool, "lane": str, "fingerprint": object, "uses_id": bool,
-    "autograd": bool, "cached": bool, "output_names": (tuple, list), "deprecated": bool, "experimental": bool,
-    "aliases": (tuple, list), "was": (tuple, list), "upgrades": dict,
+    "title": str, "category": str, "version": int, "sink": bool, "lane": str, "fingerprint": object,
+    "quick_fingerprint": bool, "uses_id": bool, "autograd": bool, "cached": bool, "output_names": (tuple, list),
+    "deprecated": bool, "experimental": bool, "aliases": (tuple, list), "was": (tuple, list), "upgrades": dict,
 }  # fmt: skip
 _LANES = ("cpu", "device")
 

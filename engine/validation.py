@@ -15,7 +15,7 @@ from .input_spec import InputError, InputSpec
 from .link_graph import LinkGraph
 from .node import NodeSpec
 from .port import ANY
-from .problem import Complaint, Problem
+from .problem import Complaint, Problem, ProblemCode
 from .registry import Registry, closest
 from .sentence import list_of, short, suggestion
 from .state_links import find_rivals
@@ -119,7 +119,7 @@ class _Validator:
         nodes = {node_id: self.checked[node_id] for node_id in graph.needed_by(outputs)}
         return Validation(self.in_document_order(), outputs, nodes, self.is_rejected)
 
-    def report(self, node_id: str | None, code: str, reason: str, **facts: Any) -> None:
+    def report(self, node_id: str | None, code: ProblemCode, reason: str, **facts: Any) -> None:
         node = self.workflow.nodes.get(node_id) if node_id is not None else None
         named = {"node_type": node.class_type, "title": node.title or ""} if node else {}
         self.problems.append(Problem(code, reason, node_id, **{**named, **facts}))
@@ -335,7 +335,7 @@ class _Validator:
         return True
 
     def report_link(
-        self, node_id: str, name: str, link: object, reason: str, code: str = "bad_linked_input", **facts: Any
+        self, node_id: str, name: str, link: object, reason: str, code: ProblemCode = "bad_linked_input", **facts: Any
     ) -> None:
         given = list(link) if isinstance(link, tuple) else link
         self.report(node_id, code, reason, input_name=name, given=given, **facts)

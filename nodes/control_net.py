@@ -48,7 +48,13 @@ def control_net_identity(control_net_name: str | None, folders: Folders) -> Any:
     return weights_identity(KIND, control_net_name, folders, BESIDE)
 
 
-@node("ControlNetLoader", title="Load ControlNet Model", category="loaders", fingerprint=control_net_identity)
+@node(
+    "ControlNetLoader",
+    title="Load ControlNet Model",
+    category="loaders",
+    fingerprint=control_net_identity,
+    quick_fingerprint=True,
+)
 def load_control_net(control_net_name: Annotated[str, model_files(KIND)], *, ctx: Context) -> ControlNet:
     """Open a ControlNet or a T2I-Adapter for Stable Diffusion 1, 2 or XL.
 

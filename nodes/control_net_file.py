@@ -14,7 +14,7 @@ from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.residency import Loaded, Residency
 
 from .control_net_layout import ADAPTER, CONTROL_NET, UNION, ControlNetLayout, read_layout
-from .weights_file import WeightsHeader, read_header, read_some_weights
+from .weights_file import WeightsHeader, read_header, read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +100,7 @@ def _network(file: ControlNetFile, device: torch.device, dtype: torch.dtype) -> 
     try:
         with torch.device("meta"):
             network: nn.Module = network_class(**{key: value for key, value in file.config.items() if key in accepted})
-        tensors = read_some_weights(file.path, names.values())
+        tensors = read_tensors(file.path, "cpu", names.values())
         weights = {name: tensors[original].to(device, dtype) for name, original in names.items()}
         network.load_state_dict(weights, strict=True, assign=True)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -28,9 +28,9 @@ class DiffusersFamily:
         DiffusersFolder(path, name).check()
 
     def sampling(self, path: Path, name: str, digest: str) -> ModelSampling:
-        from .model_sampling import folder_sampling
+        from .model_sampling import read_sampling
 
-        return folder_sampling(DiffusersFolder(path, name), digest)
+        return read_sampling(DiffusersFolder(path, name), digest)
 
     def load(self, recipe: Recipe, path: Path, residency: Residency) -> Loaded:
         from .diffusers_networks import LOADERS

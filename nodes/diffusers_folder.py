@@ -12,25 +12,35 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.errors import ModelFileError
 
+from .component_weights import LAST_LAYER, SDXL_READING, ComponentWeights, TextReading, names_of_today, one_line
 from .weights_file import PICKLE_SUFFIXES, pickle_refused, read_headers
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from .prompt_chunks import ChunkLayout
 
 INDEX_NAME = "model_index.json"
 CLASSES = {
     "unet": "UNet2DConditionModel",
     "text_encoder": "CLIPTextModel",
+    "text_encoder_2": "CLIPTextModelWithProjection",
     "vae": "AutoencoderKL",
     "tokenizer": "CLIPTokenizer",
+    "tokenizer_2": "CLIPTokenizer",
     "scheduler": "",
 }
 """The components of a checkpoint and the class each must have; any will do for the scheduler."""
-NETWORKS = ("unet", "text_encoder", "vae")
+SECOND = ("text_encoder_2", "tokenizer_2")
+"""SDXL has a second text encoder, and its refiner that one alone."""
+NETWORKS = ("unet", "text_encoder", "text_encoder_2", "vae")
 """The components that have weights."""
 SUPPORTED = (
-    "folders with a UNet2DConditionModel, one CLIPTextModel and an AutoencoderKL, such as Stable Diffusion 1 and 2"
+    "folders with a UNet2DConditionModel, CLIP text encoders and an AutoencoderKL, such as Stable Diffusion 1, 2 and XL"
 )
 WEIGHTS_STEMS = ("diffusion_pytorch_model", "model")
 VARIANTS = ("", ".fp16", ".non_ema")
@@ -72,7 +82,36 @@ class DiffusersFolder:
         name = "scheduler_config.json" if component == "scheduler" else "config.json"
         return self._json(f"{component}/{name}")
 
-    def weights(self, component: str) -> list[Path]:
+    @property
+    def text_encoders(self) -> tuple[str, ...]:
+        return tuple(name for name in ("text_encoder", "text_encoder_2") if name in self.components)
+
+    def reading(self, component: str) -> TextReading:
+        return SDXL_READING if "text_encoder_2" in self.components else LAST_LAYER
+
+    def weights(self, component: str) -> ComponentWeights:
+        paths = self.weights_paths(component)
+        return ComponentWeights(paths, read_headers(paths), names_of_today)
+
+    def tokenizer(self, component: str, length: int) -> tuple[Tokenizer, ChunkLayout]:
+        from transformers import CLIPTokenizerFast
+
+        from .prompt_chunks import ChunkLayout
+
+        path = self.path / component.replace("text_encoder", "tokenizer")
+        try:
+            made = CLIPTokenizerFast.from_pretrained(path, local_files_only=True)
+        except Exception as error:  # the tokenizers library raises the bare class for what it cannot read
+            raise ModelFileError(
+                f"the tokenizer of the checkpoint '{self.name}' cannot be read from '{path}' ({one_line(error)}); "
+                f"fetch it again"
+            ) from None
+        tokenizer = made.backend_tokenizer
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer, ChunkLayout(made.bos_token_id, made.eos_token_id, made.pad_token_id, length)
+
+    def weights_paths(self, component: str) -> list[Path]:
         """The safetensors files of a component: one, or the parts that an index names.
 
         Raises:
@@ -111,23 +150,30 @@ class DiffusersFolder:
         Raises:
             ModelFileError: something is missing, damaged, a pickle, or of a class that is not known.
         """
-        second = next((name for name in ("text_encoder_2", "transformer", "prior") if name in self.components), None)
-        if second:
-            raise self._unknown(f"has a {second} ({self.components[second]})")
+        other = next((name for name in ("transformer", "prior") if name in self.components), None)
+        if other:
+            raise self._unknown(f"has a {other} ({self.components[other]})")
         for component, class_name in CLASSES.items():
             given = self.components.get(component)
-            if given is None:
+            if given is None and not self._can_lack(component):
                 raise self._unknown(f"has no {component}")
-            if class_name and given.removesuffix("Fast") != class_name:
+            if given and class_name and given.removesuffix("Fast") != class_name:
                 raise self._unknown(f"has a {component} of class {given}")
-        self._check_tokenizer()
         self.config("scheduler")
-        for component in NETWORKS:
+        for component in self.text_encoders:
+            self._check_tokenizer(component.replace("text_encoder", "tokenizer"))
+        for component in self._networks():
             self.config(component)
-            read_headers(self.weights(component))
+            read_headers(self.weights_paths(component))
 
-    def _check_tokenizer(self) -> None:
-        folder = self.path / "tokenizer"
+    def _can_lack(self, component: str) -> bool:
+        return component in SECOND or (component in ("text_encoder", "tokenizer") and SECOND[0] in self.components)
+
+    def _networks(self) -> list[str]:
+        return [name for name in NETWORKS if name in self.components]
+
+    def _check_tokenizer(self, component: str) -> None:
+        folder = self.path / component
         if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
             raise ModelFileError(
                 f"the checkpoint '{self.name}' lacks '{folder / 'tokenizer.json'}', or vocab.json and merges.txt "
@@ -147,7 +193,7 @@ class DiffusersFolder:
         """
         folders = [self.path / component for component in CLASSES]
         small = [path for folder in folders for path in folder.glob("*") if path.suffix in (".json", ".txt")]
-        weights = [path for component in NETWORKS for path in self.weights(component)]
+        weights = [path for component in self._networks() for path in self.weights_paths(component)]
         inside = {path.relative_to(self.path).as_posix() for path in (*small, *weights)}
         return sorted({INDEX_NAME, *inside})
 

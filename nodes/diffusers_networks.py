@@ -1,4 +1,4 @@
-"""Networks from the files of a diffusers folder: what its family materialises for each kind of recipe.
+"""Networks of diffusers and transformers from the files of a checkpoint: what a family materialises for each kind.
 
 A network is built with no weights and then given those of the file, so nothing is initialised or copied for nothing,
 and no library gets to print or to look on the network.
@@ -14,31 +14,25 @@ from typing import TYPE_CHECKING, Any
 from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.residency import Loaded, Residency
 
-from .diffusers_folder import DiffusersFolder
-from .model_sampling import folder_sampling
+from .component_weights import CheckpointFiles, one_line
+from .model_sampling import read_sampling
+from .network_call import UNetCall
 from .recipe import Recipe
-from .weights_file import read_headers, read_weights
 
 if TYPE_CHECKING:
     import torch
-    from tokenizers import Tokenizer
-    from torch import Tensor, nn
-
-    from .prompt_chunks import ChunkLayout
-
-MORE_INPUTS = (
-    "addition_embed_type",
-    "class_embed_type",
-    "encoder_hid_dim_type",
-    "num_class_embeds",
-    "time_cond_proj_dim",
-)
-"""Options of a U-Net by which it wants more than a latent, a timestep and a text."""
-OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
-"""Names in the VAE files of early Stable Diffusion → those of today."""
+    from torch import nn
 
 
-def load_denoiser(folder: DiffusersFolder, recipe: Recipe, residency: Residency) -> Loaded:
+UNKNOWN_INPUTS = ("class_embed_type", "encoder_hid_dim_type", "num_class_embeds", "time_cond_proj_dim")
+"""Options of a U-Net by which it wants something that no conditioning has."""
+KNOWN_CHANNELS = (0, 4, 5)
+"""How many channels a U-Net may take beside those of the latent: none, a latent, or a mask and a latent."""
+SMALL_NBYTES = 256 << 20
+"""Weights that take no more than this in the dtype of computation are turned into it when they are loaded."""
+
+
+def load_denoiser(files: CheckpointFiles, recipe: Recipe, residency: Residency) -> Loaded:
     """The `Denoiser` of a model recipe.
 
     Raises:
@@ -48,28 +42,28 @@ def load_denoiser(folder: DiffusersFolder, recipe: Recipe, residency: Residency)
 
     from .denoiser import ActivationShape, Denoiser
 
-    config = folder.config("unet")
-    _check_inputs(folder, config)
+    config = files.config("unet")
+    call = _unet_call(files, config)
     with _loading():
-        loading = _Loading(folder, "unet", recipe, residency)
+        loading = _Loading(files, "unet", recipe, residency)
         network = loading.network(lambda: _from_config(UNet2DConditionModel, config))
         shape = ActivationShape(tuple(network.config.block_out_channels), _most(network.config.layers_per_block))
-        sampling = folder_sampling(folder, recipe.source.digest)
+        sampling = read_sampling(files, recipe.source.digest)
         width = network.config.cross_attention_dim if network.config.encoder_hid_dim_type is None else None
         width = width if isinstance(width, int) else None  # a list: one for each block
-        return Loaded(Denoiser(network, sampling, loading.device, loading.dtype, shape, width), loading.nbytes)
+        return Loaded(Denoiser(network, sampling, loading.device, loading.dtype, shape, width, call), loading.nbytes)
 
 
-def load_autoencoder(folder: DiffusersFolder, recipe: Recipe, residency: Residency) -> Loaded:
+def load_autoencoder(files: CheckpointFiles, recipe: Recipe, residency: Residency) -> Loaded:
     """The `Autoencoder` of a VAE recipe. Raises what `load_denoiser` does."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     from .autoencoder import Autoencoder
 
-    config = folder.config("vae")
+    config = files.config("vae")
     with _loading():
         # Half precision overflows in a VAE that asks to be upcast.
-        loading = _Loading(folder, "vae", recipe, residency, avoids_half=config.get("force_upcast", True))
+        loading = _Loading(files, "vae", recipe, residency, avoids_half=config.get("force_upcast", True))
         network = loading.network(lambda: _from_config(AutoencoderKL, config))
         widths = network.config.block_out_channels
         vae = Autoencoder(
@@ -84,22 +78,41 @@ def load_autoencoder(folder: DiffusersFolder, recipe: Recipe, residency: Residen
         return Loaded(vae, loading.nbytes)
 
 
-def load_text_encoder(folder: DiffusersFolder, recipe: Recipe, residency: Residency) -> Loaded:
-    """The `TextEncoder` of a CLIP recipe. Raises what `load_denoiser` does."""
+def load_text_encoder(files: CheckpointFiles, recipe: Recipe, residency: Residency) -> Loaded:
+    """The `TextEncoder` of a CLIP recipe, or the `DualTextEncoder`. Raises what `load_denoiser` does."""
+    from .dual_text_encoder import DualTextEncoder
+
+    if not files.text_encoders:
+        raise ModelFileError(
+            f"the checkpoint '{files.name}' holds no text encoder; load one of its family with CLIPLoader, or "
+            f"DualCLIPLoader for SDXL"
+        )
+    with _loading():
+        loaded = [_text_encoder(files, component, recipe, residency) for component in files.text_encoders]
+    nbytes = sum(each.nbytes for each in loaded)
+    if len(loaded) == 1:
+        return Loaded(loaded[0].object, nbytes)
+    return Loaded(DualTextEncoder(loaded[0].object, loaded[1].object), nbytes)
+
+
+def _text_encoder(files: CheckpointFiles, component: str, recipe: Recipe, residency: Residency) -> Loaded:
     from transformers.models.clip.configuration_clip import CLIPTextConfig
-    from transformers.models.clip.modeling_clip import CLIPTextModel
+    from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
     from .text_encoder import TextEncoder
 
-    config = folder.config("text_encoder")
-    with _loading():
-        loading = _Loading(folder, "text_encoder", recipe, residency)
-        network = loading.network(lambda: CLIPTextModel(CLIPTextConfig.from_dict(config)))
-        tokenizer, layout = _tokenizer(folder, int(network.config.max_position_embeddings))
-        return Loaded(TextEncoder(network, tokenizer, layout, loading.device), loading.nbytes)
+    config = files.config(component)
+    reading = files.reading(component)
+    # SDXL's pooled output is that of its second one, projected.
+    is_projected = component == "text_encoder_2" or (not reading.is_normed and len(files.text_encoders) == 1)
+    network_class = CLIPTextModelWithProjection if is_projected else CLIPTextModel
+    loading = _Loading(files, component, recipe, residency)
+    network = loading.network(lambda: network_class(CLIPTextConfig.from_dict(dict(config))))
+    tokenizer, layout = files.tokenizer(component, int(network.config.max_position_embeddings))
+    return Loaded(TextEncoder(network, tokenizer, layout, loading.device, reading), loading.nbytes)
 
 
-LOADERS: dict[str, Callable[[DiffusersFolder, Recipe, Residency], Loaded]] = {
+LOADERS: dict[str, Callable[[CheckpointFiles, Recipe, Residency], Loaded]] = {
     "model": load_denoiser,
     "clip": load_text_encoder,
     "vae": load_autoencoder,
@@ -115,18 +128,26 @@ def _loading() -> Iterator[None]:
         yield
 
 
-def _check_inputs(folder: DiffusersFolder, config: Mapping[str, Any]) -> None:
-    wanted = next((name for name in MORE_INPUTS if config.get(name) is not None), None)
+def _unet_call(files: CheckpointFiles, config: Mapping[str, Any]) -> UNetCall:
+    """How a U-Net of a configuration is called. Raises ModelFileError: it wants what it cannot be given."""
+    wanted = next((name for name in UNKNOWN_INPUTS if config.get(name) is not None), None)
+    if config.get("addition_embed_type") not in (None, "text_time"):
+        wanted = "addition_embed_type"
     if wanted:
         raise ModelFileError(
-            f"the unet of the checkpoint '{folder.name}' wants more than text ({wanted}: {config[wanted]!r}), "
+            f"the unet of the checkpoint '{files.name}' wants more than text ({wanted}: {config[wanted]!r}), "
             f"which is not supported yet"
         )
-    if config.get("in_channels", 4) != config.get("out_channels", 4):
+    further = config.get("in_channels", 4) - config.get("out_channels", 4)
+    if further not in KNOWN_CHANNELS:
         raise ModelFileError(
-            f"the unet of the checkpoint '{folder.name}' takes {config['in_channels']} channels and gives "
-            f"{config.get('out_channels', 4)}: a model for inpainting or editing, which is not supported yet"
+            f"the unet of the checkpoint '{files.name}' takes {config['in_channels']} channels and gives "
+            f"{config.get('out_channels', 4)}; known are 4 more, for editing, and 5 more, for inpainting"
         )
+    if config.get("addition_embed_type") is None:
+        return UNetCall(further_channels=further)
+    width = int(config.get("projection_class_embeddings_input_dim") or 0)
+    return UNetCall(width, int(config.get("addition_time_embed_dim") or 256), further)
 
 
 def _most(value: int | list[int] | tuple[int, ...]) -> int:
@@ -142,76 +163,68 @@ class _Loading:
     """One component on its way to the device.
 
     Attributes:
-        device, dtype: where it goes and what its weights become. nbytes: what they take there.
+        device: where it goes. dtype: what it computes in. nbytes: what its weights take there.
     """
 
     def __init__(
-        self, folder: DiffusersFolder, component: str, recipe: Recipe, residency: Residency, avoids_half: bool = False
+        self, files: CheckpointFiles, component: str, recipe: Recipe, residency: Residency, avoids_half: bool = False
     ) -> None:
         import torch
 
-        self.folder, self.component = folder, component
-        self.paths = folder.weights(component)
-        self.header = read_headers(self.paths)
+        self.files, self.component = files, component
+        self.weights = files.weights(component)
         self.device = torch.device(residency.device)
-        self.dtype: torch.dtype = getattr(torch, self._dtype_name(recipe.dtype, avoids_half))
-        self.nbytes = self.header.count() * self.dtype.itemsize
-        residency.reserve(self.nbytes, f"loading the {component} of the checkpoint '{folder.name}'")
+        self.found: torch.dtype = getattr(torch, self.weights.header.dtype)
+        self.dtype: torch.dtype = getattr(torch, self._computation(recipe.dtype, avoids_half))
+        self.stored = self.found if self._keeps(recipe.dtype) else self.dtype
+        self.nbytes = self.weights.header.count() * self.stored.itemsize
+        residency.reserve(self.nbytes, f"loading the {component} of the checkpoint '{files.name}'")
 
-    def _dtype_name(self, wanted: str, avoids_half: bool) -> str:
+    def _computation(self, wanted: str, avoids_half: bool) -> str:
         if wanted != "auto":
             return wanted
-        found = self.header.dtype if self.device.type == "cuda" else "float32"
+        found = self.weights.header.dtype if self.device.type == "cuda" else "float32"
+        if found.startswith("float8"):
+            return "bfloat16"
         return "float32" if found == "float64" or (avoids_half and found == "float16") else found
+
+    def _keeps(self, wanted: str) -> bool:
+        """Whether the weights stay as they are in the file, and are turned layer by layer."""
+        is_narrow = self.found.itemsize < self.dtype.itemsize
+        is_large = self.weights.header.count() * self.dtype.itemsize > SMALL_NBYTES
+        return wanted == "auto" and is_narrow and is_large
 
     def network(self, build: Callable[[], nn.Module]) -> Any:
         """The network with the weights of its file, ready to be used; it records no gradients."""
         import torch
+
+        from .weight_casting import compute_in
 
         try:
             with torch.device("meta"):
                 network = build()
         except (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError) as error:
             raise self._error("config.json cannot be used", error) from None
-        weights = read_weights(self.paths, str(self.device), self.dtype)
         try:
-            network.load_state_dict(_named_for(network, weights), strict=True, assign=True)
-        except RuntimeError as error:
+            weights = self.weights.read(network, str(self.device))
+            network.load_state_dict({name: self._stored(each) for name, each in weights.items()}, assign=True)
+        except (RuntimeError, KeyError, AttributeError) as error:
             raise self._error("weights do not fit its config.json", error) from None
         _fill_positions(network, self.device)
-        return network.requires_grad_(False).eval()
+        network.requires_grad_(False).eval()
+        if self.stored != self.dtype:
+            compute_in(network, self.dtype)
+        return network
+
+    def _stored(self, tensor: torch.Tensor) -> torch.Tensor:
+        """As it is to lie on the device: in another dtype than the file's where all is turned at once."""
+        is_turned = tensor.is_floating_point() and self.stored == self.dtype
+        return tensor.to(self.dtype) if is_turned else tensor
 
     def _error(self, what: str, error: Exception) -> ModelFileError:
         return ModelFileError(
-            f"the {self.component} of the checkpoint '{self.folder.name}': its {what} ({_one_line(error)})"
+            f"the {self.component} of the checkpoint '{self.files.name}': its {what} ({one_line(error)})"
         )
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def _named_for(network: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under the names that the network has for them; those that it computes itself are left out.
-
-    Early VAE files name attention otherwise, and transformers 4 and 5 differ in the prefix of text encoders.
-    """
-    wanted = network.state_dict().keys()
-    named: dict[str, Tensor] = {}
-    for name, tensor in weights.items():
-        known = next((other for other in _other_names(name) if other in wanted), name)
-        if not known.endswith("position_ids"):
-            named[known] = tensor
-    return named
-
-
-def _other_names(name: str) -> Iterator[str]:
-    yield name
-    yield f"text_model.{name}"
-    yield name.removeprefix("text_model.")
-    for old, new in OLD_ATTENTION.items():
-        yield name.replace(old, new)
 
 
 def _fill_positions(network: nn.Module, device: torch.device) -> None:
@@ -222,22 +235,3 @@ def _fill_positions(network: nn.Module, device: torch.device) -> None:
         positions = getattr(module, "position_ids", None)
         if isinstance(positions, torch.Tensor):
             module.position_ids = torch.arange(positions.shape[-1], device=device)[None]
-
-
-def _tokenizer(folder: DiffusersFolder, length: int) -> tuple[Tokenizer, ChunkLayout]:
-    from transformers import CLIPTokenizerFast
-
-    from .prompt_chunks import ChunkLayout
-
-    path = folder.path / "tokenizer"
-    try:
-        made = CLIPTokenizerFast.from_pretrained(path, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises the bare class for what it cannot read
-        raise ModelFileError(
-            f"the tokenizer of the checkpoint '{folder.name}' cannot be read from '{path}' ({_one_line(error)}); "
-            f"fetch it again"
-        ) from None
-    tokenizer = made.backend_tokenizer
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer, ChunkLayout(made.bos_token_id, made.eos_token_id, made.pad_token_id, length)

@@ -7,16 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator
-
 from mezzotint.engine.context import Context
 from mezzotint.engine.encoded_picture import EncodedPicture
-from mezzotint.engine.errors import MezzotintError, OutputError
+from mezzotint.engine.errors import MezzotintError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.node import node
-from mezzotint.engine.output_file import output_series, preview_prefix, require_below, workflow_texts
+from mezzotint.engine.output_file import output_series, preview_prefix, workflow_texts
 from mezzotint.engine.widget import Choices, Widget
 
+from .file_name import OutputPrefix, content_of, is_there
 from .mask import mask_to_image
 from .ports import Image, Mask
 
@@ -47,29 +46,14 @@ def _input_images(folders: Folders) -> list[str]:
     return folders.images("input")
 
 
-def _is_there(name: str, folders: Folders) -> bool:
-    """Whether a name that is not listed is a file all the same: `a.png [output]`, or one in a sub-folder."""
-    try:
-        folders.require_file(name)
-    except MezzotintError:
-        return False
-    return True
-
-
 def image_content(image: str | None, folders: Folders) -> str | float:
-    """Stands for the file's content in cache keys; NaN, so never reused, when the name is linked.
-
-    Raises:
-        FolderError: there is no such file.
-    """
-    from blake3 import blake3
-
-    return math.nan if image is None else blake3(folders.require_file(image).read_bytes()).hexdigest()
+    """Stands for the picture in cache keys. Raises FolderError: there is no such file."""
+    return content_of(image, folders)
 
 
 @node("LoadImage", title="Load Image", category="image", fingerprint=image_content)
 def load_image(
-    image: Annotated[str, Choices(_input_images, accepts=_is_there), Widget(image_upload=True)], *, ctx: Context
+    image: Annotated[str, Choices(_input_images, accepts=is_there), Widget(image_upload=True)], *, ctx: Context
 ) -> LoadedImage:
     """Load a picture from the input folder.
 
@@ -103,7 +87,7 @@ def _output_images(folders: Folders) -> list[str]:
 
 @node("LoadImageOutput", title="Load Image (from Outputs)", category="image", fingerprint=image_content)
 def load_image_output(
-    image: Annotated[str, Choices(_output_images, accepts=_is_there), Widget(image_upload=True, image_folder="output")],
+    image: Annotated[str, Choices(_output_images, accepts=is_there), Widget(image_upload=True, image_folder="output")],
     *,
     ctx: Context,
 ) -> LoadedImage:
@@ -118,7 +102,7 @@ def load_image_output(
 
 @node("LoadImageMask", title="Load Image (as Mask)", category="mask", fingerprint=image_content)
 def load_image_mask(
-    image: Annotated[str, Choices(_input_images, accepts=_is_there), Widget(image_upload=True)],
+    image: Annotated[str, Choices(_input_images, accepts=is_there), Widget(image_upload=True)],
     channel: Literal["alpha", "red", "green", "blue"] = "alpha",
     *,
     ctx: Context,
@@ -210,22 +194,10 @@ def _as_frame(pixels: NDArray[np.float32], white: float) -> Frame:
     return Frame(tensor[..., :3].contiguous(), tensor[..., 3].contiguous() if has_alpha else None)
 
 
-def _below_the_folder(prefix: str) -> str:
-    """Refuses before anything runs a prefix that would be refused after it."""
-    try:
-        return require_below(prefix)
-    except OutputError as error:
-        raise ValueError(str(error)) from None
-
-
 @node("SaveImage", title="Save Image", category="image", sink=True)
 def save_image(
     images: Image,
-    filename_prefix: Annotated[
-        str,
-        AfterValidator(_below_the_folder),
-        Widget(tooltip="A path below the output folder; %width%, %year%, %batch_num% and the like are filled in."),
-    ] = "ComfyUI",
+    filename_prefix: OutputPrefix = "ComfyUI",
     *,
     ctx: Context,
 ) -> None:

@@ -23,6 +23,7 @@ MIN_SIDE = 64
 """The smallest side that a latent is scaled to, in pixels."""
 
 NewSide = Annotated[int, Field(ge=16, le=MAX_RESOLUTION, description="In pixels."), Widget(step=8)]
+WideNewSide = Annotated[int, Field(ge=16, le=MAX_RESOLUTION, description="In pixels."), Widget(step=16)]
 Side = Annotated[int, Field(ge=0, le=MAX_RESOLUTION, description="In pixels; 0 keeps the proportions."), Widget(step=8)]
 BatchSize = Annotated[int, Field(ge=1, le=4096, description="How many pictures are made at once.")]
 
@@ -49,10 +50,27 @@ def empty_latent_image(width: NewSide = 512, height: NewSide = 512, batch_size: 
     Raises:
         OutOfMemoryError: it does not fit into memory.
     """
+    return _empty(4, width, height, batch_size)
+
+
+@node("EmptySD3LatentImage", category="latent/sd3")
+def empty_sd3_latent_image(width: WideNewSide = 1024, height: WideNewSide = 1024, batch_size: BatchSize = 1) -> Latent:
+    """An empty latent of 16 channels, as models of the kind of Stable Diffusion 3 and Flux have them.
+
+    Returns:
+        zeros, float32 [batch_size, 16, height // 8, width // 8].
+
+    Raises:
+        OutOfMemoryError: it does not fit into memory.
+    """
+    return _empty(16, width, height, batch_size)
+
+
+def _empty(channels: int, width: int, height: int, count: int) -> dict[str, Any]:
     import torch
 
-    shape = (batch_size, 4, height // PIXELS, width // PIXELS)
-    require_memory(f"a latent of {width}x{height} pixels, {batch_size} times,", *shape)
+    shape = (count, channels, height // PIXELS, width // PIXELS)
+    require_memory(f"a latent of {width}x{height} pixels, {count} times,", *shape)
     return {"samples": torch.zeros(shape)}
 
 

@@ -32,7 +32,7 @@ def lora_identity(lora_name: str | None, folders: Folders) -> Any:
     return weights_identity(KIND, lora_name, folders)
 
 
-@node("LoraLoader", title="Load LoRA", category="loaders", fingerprint=lora_identity)
+@node("LoraLoader", title="Load LoRA", category="loaders", fingerprint=lora_identity, quick_fingerprint=True)
 def load_lora(
     model: Model,
     clip: Clip,
@@ -54,7 +54,7 @@ def load_lora(
     return ModelAndClip(*_with_lora(lora_name, strengths, ctx))
 
 
-@node("LoraLoaderModelOnly", category="loaders", fingerprint=lora_identity)
+@node("LoraLoaderModelOnly", category="loaders", fingerprint=lora_identity, quick_fingerprint=True)
 def load_lora_model_only(model: Model, lora_name: LoraName, strength_model: Strength = 1.0, *, ctx: Context) -> Model:
     """Add a LoRA to a diffusion model, and nothing to its text encoder.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mezzotint.engine.errors import ModelFileError
 
 from .lora_keys import DENOISER, Layers, read_keys
-from .weights_file import WeightsHeader, read_header, read_some_weights
+from .weights_file import WeightsHeader, read_header, read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,7 @@ class LoraFile:
 
     def tensors(self, roles: Mapping[str, str]) -> dict[str, Tensor]:
         """The tensors of one layer by role, on the CPU. Raises ModelFileError: the file is damaged."""
-        found = read_some_weights(self.path, roles.values())
+        found = read_tensors(self.path, "cpu", roles.values())
         return {role: found[name] for role, name in roles.items()}
 
     def alpha(self, network: str, layer: str, rank: int) -> float | None:

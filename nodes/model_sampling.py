@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from mezzotint import Context
 from mezzotint.engine.errors import ModelFileError
 
-from .diffusers_folder import DiffusersFolder
 from .model_source import recipe_source
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .component_weights import CheckpointFiles
     from .recipe import Recipe
     from .schedules import DiscreteSigmas, FlowSigmas
 
@@ -64,25 +64,25 @@ def model_sampling(recipe: Recipe, ctx: Context) -> ModelSampling:
 
 
 @lru_cache(maxsize=64)
-def folder_sampling(folder: DiffusersFolder, digest: str) -> ModelSampling:
-    """How the model of a checkpoint folder is sampled; one object for each folder and content.
+def read_sampling(files: CheckpointFiles, digest: str) -> ModelSampling:
+    """How the model of a checkpoint is sampled; one object for each place and content.
 
     Raises:
         ModelFileError: a configuration is missing, or says something that is not known.
     """
     try:
-        return _read(folder)
+        return _read(files)
     except (ValueError, TypeError) as error:
         raise ModelFileError(
-            f"the configuration of the checkpoint '{folder.name}' cannot be used for sampling: {error}"
+            f"the configuration of the checkpoint '{files.name}' cannot be used for sampling: {error}"
         ) from None
 
 
-def _read(folder: DiffusersFolder) -> ModelSampling:
-    unet, vae, scheduler = (folder.config(component) for component in ("unet", "vae", "scheduler"))
+def _read(files: CheckpointFiles) -> ModelSampling:
+    unet, vae, scheduler = (files.config(component) for component in ("unet", "vae", "scheduler"))
     is_flow = "FlowMatch" in str(scheduler.get("_class_name"))
     return ModelSampling(
-        sigmas=_sigmas(folder, scheduler, is_flow),
+        sigmas=_sigmas(files, scheduler, is_flow),
         prediction_type="flow" if is_flow else scheduler.get("prediction_type", "epsilon"),
         latent_channels=int(unet.get("out_channels", 4)),
         downscale=2 ** (len(vae.get("block_out_channels", [64])) - 1),
@@ -92,7 +92,7 @@ def _read(folder: DiffusersFolder) -> ModelSampling:
     )
 
 
-def _sigmas(folder: DiffusersFolder, scheduler: dict[str, Any], is_flow: bool) -> DiscreteSigmas | FlowSigmas:
+def _sigmas(files: CheckpointFiles, scheduler: Mapping[str, Any], is_flow: bool) -> DiscreteSigmas | FlowSigmas:
     from .schedules import DiscreteSigmas, FlowSigmas
 
     if is_flow:
@@ -100,7 +100,7 @@ def _sigmas(folder: DiffusersFolder, scheduler: dict[str, Any], is_flow: bool) -
         return FlowSigmas(shift=float(scheduler.get("shift", 1.0)), multiplier=steps, table_size=steps)
     if "beta_schedule" not in scheduler and not scheduler.get("trained_betas"):
         raise ModelFileError(
-            f"the checkpoint '{folder.name}' has a {scheduler.get('_class_name', 'scheduler')} that names no "
+            f"the checkpoint '{files.name}' has a {scheduler.get('_class_name', 'scheduler')} that names no "
             f"beta_schedule, so its noise levels are not known"
         )
     return DiscreteSigmas.from_config(scheduler)

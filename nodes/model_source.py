@@ -15,7 +15,8 @@ from mezzotint.engine.model_family import ModelFamily
 from mezzotint.engine.residency import Loaded, Residency
 
 from .embedded_model import bundle_embedded_checkpoint
-from .weights_file import SAFE_SUFFIXES, pickle_refused
+from .file_content import file_content
+from .weights_file import SAFE_SUFFIXES, pickle_refused, read_header
 
 if TYPE_CHECKING:
     from .recipe import Recipe, Source
@@ -27,6 +28,7 @@ bundle_embedded_checkpoint()
 def register_model_families(register: Register) -> None:
     """Register the built-in families."""
     register("diffusers folder", "mezzotint.nodes.diffusers_family:DIFFUSERS_FAMILY")
+    register("single file", "mezzotint.nodes.single_file_family:SINGLE_FILE_FAMILY")
 
 
 FAMILIES = catalogue("model family").describe((), register_model_families)
@@ -83,11 +85,16 @@ def find_model(folders: Folders, kind: str, name: str) -> ModelSource:
     family = next((family for family in FAMILIES.values() if family.recognises(path)), None)
     if family is not None:
         return ModelSource(family, path, name)
-    if path.is_dir() or path.suffix.lower() in SAFE_SUFFIXES:
-        what = "folder" if path.is_dir() else "single file"
+    if path.is_dir():
         raise ModelFileError(
-            f"the checkpoint '{name}' is a {what}, which cannot be loaded yet; use the model's diffusers folder (the "
-            f"one with a model_index.json), or a plugin that knows its family"
+            f"the checkpoint '{name}' is a folder without model_index.json, so it is no diffusers pipeline; fetch the "
+            f"folder again, or use a plugin that knows its family"
+        )
+    if path.suffix.lower() in SAFE_SUFFIXES:
+        raise ModelFileError(
+            f"'{name}' is no checkpoint of a known family: going by its tensors it is "
+            f"{file_content(read_header(path).tensors)}; known are single files of Stable Diffusion 1, 2 and XL, and "
+            f"diffusers folders; use one of these, or a plugin that knows its family"
         )
     raise pickle_refused(path)
 

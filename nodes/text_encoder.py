@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,17 @@ from torch import Tensor, nn
 
 from mezzotint.engine.errors import MezzotintError
 
+from .component_weights import LAST_LAYER, TextReading
+from .extended_embedding import with_vectors
 from .lora_keys import TEXT_ENCODERS
 from .prompt_chunks import Chunk, ChunkLayout, Word, empty_chunk, lay_out
 from .prompt_weights import parse_weights
+from .text_embedding import PREFIX, TextEmbedding, split_word
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import CLIPTextModel
 
-LAST_LAYER = -1
 STOP_OPTION = "stop_at_clip_layer"
 
 
@@ -33,14 +36,17 @@ class TextEncoder:
 
     Attributes:
         network: of transformers. tokenizer: splits words into tokens, adding no special ones. layout: of its chunks.
-        device: where the network is. stop_at_layer: -1 for the last layer, -2 for the one before, ...
+        device: where the network is. reading: which of its layers is the conditioning.
+        learned: names of embeddings → the tokens, below 0, that stand for them.
     """
 
     network: CLIPTextModel = field(repr=False)
     tokenizer: Tokenizer = field(repr=False)
     layout: ChunkLayout
     device: torch.device
-    stop_at_layer: int = LAST_LAYER
+    reading: TextReading = LAST_LAYER
+
+    learned: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
@@ -51,20 +57,40 @@ class TextEncoder:
         """One like this with other networks."""
         return replace(self, network=networks[TEXT_ENCODERS[0]])
 
+    @property
+    def width(self) -> int:
+        """D, how many numbers a token has."""
+        return int(self.network.config.hidden_size)
+
+    @property
+    def widths(self) -> Sequence[int]:
+        """Of all text encoders in it."""
+        return (self.width,)
+
+    def with_embeddings(self, embeddings: Mapping[str, TextEmbedding]) -> TextEncoder:
+        """One like this that knows the words `embedding:name`; it leaves out those that are not for its width."""
+        found = {name: embedding.of_width(self.width) for name, embedding in embeddings.items()}
+        vectors = {name: tensor for name, tensor in found.items() if tensor is not None}
+        if not vectors:
+            return self
+        numbers = itertools.count(-1, -1)
+        learned = {name: [next(numbers) for _ in tensor] for name, tensor in vectors.items()}
+        return replace(self, network=with_vectors(self.network, torch.cat([*vectors.values()])), learned=learned)
+
     def with_options(self, options: Mapping[str, Any]) -> TextEncoder:
         """The same encoder with the options of a recipe: `stop_at_clip_layer`.
 
         Raises:
             ClipLayerError: there is no such layer.
         """
-        stop = int(options.get(STOP_OPTION, LAST_LAYER))
+        stop = int(options.get(STOP_OPTION, self.reading.layer))
         layers = int(self.network.config.num_hidden_layers)
-        if not -layers <= stop <= LAST_LAYER:
+        if not -layers <= stop <= -1:
             raise ClipLayerError(
                 f"{STOP_OPTION} is {stop}, and this text encoder has {layers} layers; "
                 f"allowed are -1 (the last) to {-layers}"
             )
-        return replace(self, stop_at_layer=stop)
+        return replace(self, reading=self.reading._replace(layer=stop))
 
     def encode(self, text: str) -> list[Any]:
         """The conditioning of a prompt in the syntax of `prompt_weights`; see `encode_chunks`."""
@@ -78,7 +104,7 @@ class TextEncoder:
 
         Returns:
             One item, `[[tokens, {"pooled_output": pooled}]]`: float32 [1, chunks * length, D] and, of the first chunk,
-            [1, D]; on the CPU.
+            [1, D], projected where the network does; on the CPU.
         """
         is_weighted = any(weight != 1 for chunk in chunks for weight in chunk.weights)
         encoded, pooled = self._forward([*chunks, empty_chunk(self.layout)] if is_weighted else chunks)
@@ -88,19 +114,42 @@ class TextEncoder:
         return [[encoded.reshape(1, -1, encoded.shape[-1]), {"pooled_output": pooled[:1]}]]
 
     def tokenize(self, text: str) -> list[Chunk]:
-        """The tokens of a prompt with their weights, in chunks; at least one."""
-        pieces = [(word, piece.weight) for piece in parse_weights(text) for word in piece.text.split()]
-        encoded = self.tokenizer.encode_batch([word for word, _ in pieces], add_special_tokens=False)
-        words = (Word(found.ids, weight) for found, (_, weight) in zip(encoded, pieces, strict=True))
+        """The tokens of a prompt with their weights, in chunks; at least one.
+
+        Words that name embeddings which are not known are left out.
+        """
+        pieces = [
+            (learned, word, piece.weight)
+            for piece in parse_weights(text)
+            for given in piece.text.split()
+            for learned, word in self._parts(given)
+        ]
+        encoded = self.tokenizer.encode_batch([word for _, word, _ in pieces], add_special_tokens=False)
+        words = (
+            Word([*learned, *found.ids], weight) for found, (learned, _, weight) in zip(encoded, pieces, strict=True)
+        )
         return lay_out(words, self.layout)
+
+    def _parts(self, word: str) -> Iterator[tuple[Sequence[int], str]]:
+        """Tokens of learned vectors, or text that is to be split into tokens, or neither."""
+        if not word.startswith(PREFIX):
+            yield (), word
+            return
+        name, rest = split_word(word, self.learned)
+        yield self.learned.get(name, ()), ""
+        if rest:
+            yield (), rest
 
     def _forward(self, chunks: list[Chunk]) -> tuple[Tensor, Tensor]:
         """Hidden states [chunks, length, D] and pooled ones [chunks, D], float32 on the CPU."""
         tokens = torch.tensor([chunk.tokens for chunk in chunks], device=self.device)
-        is_last = self.stop_at_layer == LAST_LAYER
+        is_last = self.reading.layer == -1
         output = self.network(tokens, output_hidden_states=not is_last)
-        hidden = output.last_hidden_state if is_last else self._normed(output.hidden_states[self.stop_at_layer])
-        return hidden.float().cpu(), output.pooler_output.float().cpu()
+        hidden = output.last_hidden_state if is_last else output.hidden_states[self.reading.layer]
+        if self.reading.is_normed and not is_last:
+            hidden = self._normed(hidden)
+        pooled = output.text_embeds if hasattr(output, "text_embeds") else output.pooler_output
+        return hidden.float().cpu(), pooled.float().cpu()
 
     def _normed(self, hidden: Tensor) -> Tensor:
         # transformers 4 keeps the layers in a sub-module, 5 in the model itself

@@ -5,45 +5,73 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from mezzotint.engine.errors import ModelFileError
 
 if TYPE_CHECKING:
-    from torch import Tensor, dtype
+    from torch import Tensor
 
 SAFE_SUFFIXES = frozenset({".safetensors", ".sft"})
 PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl"})
 MAX_HEADER_NBYTES = 100_000_000
-DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+}  # fmt: skip
 """Floating types by the name that the format has for them, and that torch has."""
 
 
-@dataclass(frozen=True, slots=True)
+class TensorInfo(NamedTuple):
+    """A tensor in a file. dtype: by the format's name. start, stop: where its bytes lie, from the file's start."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
 class WeightsHeader:
-    """What a safetensors file holds, without reading it.
+    """What safetensors files hold, without reading it.
 
     Attributes:
-        elements: how many numbers there are of each type, by the format's names.
-        shapes: of the tensors, by name. metadata: texts by name, of a file alone.
+        tensors: by name. metadata: what the file says beside.
     """
 
-    elements: Counter[str]
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def elements(self) -> Counter[str]:
+        """How many numbers there are of each type, by the format's names."""
+        elements: Counter[str] = Counter()
+        for tensor in self.tensors.values():
+            elements[tensor.dtype] += math.prod(tensor.shape)
+        return elements
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the tensors, by name."""
+        return {name: tensor.shape for name, tensor in self.tensors.items()}
 
     @property
     def dtype(self) -> str:
-        """The floating type of most numbers, by torch's name; float32 where there is none that torch computes in."""
+        """The floating type of most numbers, by torch's name; float32 where there is none that torch knows."""
         floats = Counter({name: count for name, count in self.elements.items() if name in DTYPES})
         return DTYPES[floats.most_common(1)[0][0]] if floats else "float32"
 
     def count(self) -> int:
         """How many numbers there are."""
         return self.elements.total()
+
+    def below(self, prefix: str) -> WeightsHeader:
+        """The tensors whose names begin with `prefix`."""
+        return WeightsHeader({name: tensor for name, tensor in self.tensors.items() if name.startswith(prefix)})
 
 
 def pickle_refused(path: Path) -> ModelFileError:
@@ -78,15 +106,15 @@ def _read_header(path: Path) -> WeightsHeader:
             raise ValueError(f"of {nbytes} bytes, its header should take {header_nbytes}")
         header = json.loads(file.read(header_nbytes))
     metadata = header.pop("__metadata__", {})
-    tensors: dict[str, Any] = header
-    wanted_nbytes = 8 + header_nbytes + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+    begin = 8 + header_nbytes
+    tensors = {
+        name: TensorInfo(entry["dtype"], tuple(entry["shape"]), *(begin + offset for offset in entry["data_offsets"]))
+        for name, entry in header.items()
+    }
+    wanted_nbytes = max((tensor.stop for tensor in tensors.values()), default=begin)
     if nbytes != wanted_nbytes:
         raise ValueError(f"it has {nbytes} bytes, and its header speaks of {wanted_nbytes}")
-    shapes = {name: tuple(entry["shape"]) for name, entry in tensors.items()}
-    elements: Counter[str] = Counter()
-    for name, entry in tensors.items():
-        elements[entry["dtype"]] += math.prod(shapes[name])
-    return WeightsHeader(elements, shapes, metadata)
+    return WeightsHeader(tensors, metadata if isinstance(metadata, dict) else {})
 
 
 def read_headers(paths: Sequence[Path]) -> WeightsHeader:
@@ -95,31 +123,13 @@ def read_headers(paths: Sequence[Path]) -> WeightsHeader:
     Raises:
         ModelFileError: as for `read_header`.
     """
-    headers = [read_header(path) for path in paths]
-    shapes = {name: shape for header in headers for name, shape in header.shapes.items()}
-    return WeightsHeader(sum((header.elements for header in headers), Counter()), shapes)
+    return WeightsHeader({name: tensor for path in paths for name, tensor in read_header(path).tensors.items()})
 
 
-def read_weights(paths: Sequence[Path], device: str, dtype: dtype) -> dict[str, Tensor]:
-    """The tensors of safetensors files by name, on a device; floating ones as `dtype`.
+def read_tensors(path: Path, device: str, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+    """Tensors of a safetensors file by name, on a device, as they are stored; all of them when no names are given.
 
-    Raises:
-        ModelFileError: a file is damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    weights: dict[str, Any] = {}
-    for path in paths:
-        try:
-            weights |= load_file(path, device=device)
-        except (SafetensorError, OSError) as error:
-            raise ModelFileError(f"'{path}' is damaged ({error}); fetch it again") from None
-    return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
-
-
-def read_some_weights(path: Path, names: Collection[str]) -> dict[str, Tensor]:
-    """Some tensors of a safetensors file, on the CPU, as they are.
+    On the CPU nothing is copied: they lie in the file, which is mapped into memory and read where they are used.
 
     Raises:
         ModelFileError: the file is damaged.
@@ -127,7 +137,7 @@ def read_some_weights(path: Path, names: Collection[str]) -> dict[str, Tensor]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in names}
+        with safe_open(path, framework="pt", device=device) as file:
+            return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"'{path}' is damaged ({error}); fetch it again") from None

@@ -74,6 +74,7 @@ class Database:
             self._holder = None if self._is_sqlite else lock_server(self._engine)
             with self._engine.begin() as connection:
                 migrate(connection)
+        self._is_durable: bool | None = None
         self._is_closing = threading.Event()
         self._writes: SimpleQueue[Write | None] = SimpleQueue()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="mezzotint-database-reader")
@@ -176,7 +177,8 @@ class Database:
 
     def _set_durability(self, connection: Connection, is_durable: bool) -> None:
         """In WAL mode SQLite need not wait for the medium at each commit to survive the death of the process."""
-        if self._is_sqlite:
+        if self._is_sqlite and is_durable is not self._is_durable:
+            self._is_durable = is_durable
             driver: Any = connection.connection.driver_connection
             driver.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'NORMAL'}")
 

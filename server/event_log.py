@@ -10,7 +10,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -44,6 +45,20 @@ class Telling:
     is_stored: bool
 
 
+@dataclass(slots=True)
+class Writing:
+    """Messages of one job that are written together, each with the future that waits for it.
+
+    Attributes:
+        also: what else is written with the last of them.
+    """
+
+    job: Job
+    tellings: list[tuple[Telling, asyncio.Future[None]]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    also: Callable[[Connection], None] | None = None
+
+
 class Stored(NamedTuple):
     """A message that was sent."""
 
@@ -65,6 +80,7 @@ class EventLog:
         self._pruned_at = 0
         self._delivered = self._sequence
         self._telling: deque[Telling] = deque()
+        self._unwritten: list[Writing] = []
 
     @property
     def last(self) -> int:
@@ -91,24 +107,45 @@ class EventLog:
 
         If it fails, nobody is told; say it again.
         """
-        loop = asyncio.get_running_loop()
         kept = [frame for frame in frames if isinstance(frame, Frame) and frame.is_kept]
-        done = loop.create_future()
+        done = asyncio.get_running_loop().create_future()
         telling = Telling(frames, job.client_id, has_owner=True, is_stored=not kept and also is None)
         self._telling.append(telling)
         if telling.is_stored:
             done.set_result(None)
             self._deliver()
             return done
+        writing = self._writing(job)
+        writing.tellings.append((telling, done))
+        writing.also = also
         for frame in kept:
             self._sequence += 1
             frame.sequence = self._sequence
-        write = partial(_write, [_row(job, frame) for frame in kept], also, self._to_prune())
-        writing = self._database.write(write, is_vital=also is not None)
-        writing.add_done_callback(
-            lambda future: loop.call_soon_threadsafe(self._stored, telling, done, future.exception())
-        )
+            writing.rows.append(_row(job, frame))
         return done
+
+    def _writing(self, job: Job) -> Writing:
+        """What the next messages of a job are written with.
+
+        It is handed over at the end of this turn of the loop, when what began at it is on its way: the database's
+        thread would hold up that.
+        """
+        if not self._unwritten:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        elif self._unwritten[-1].job is job and self._unwritten[-1].also is None:
+            return self._unwritten[-1]
+        self._unwritten.append(Writing(job))
+        return self._unwritten[-1]
+
+    def _hand_over(self) -> None:
+        unwritten, self._unwritten = self._unwritten, []
+        for writing in unwritten:
+            work = partial(_write, writing.rows, writing.also, self._to_prune())
+            future = self._database.write(work, is_vital=writing.also is not None)
+            future.add_done_callback(partial(self._written, asyncio.get_running_loop(), writing))
+
+    def _written(self, loop: asyncio.AbstractEventLoop, writing: Writing, future: Future[None]) -> None:
+        loop.call_soon_threadsafe(self._stored, writing, future.exception())
 
     async def after(self, client_id: str, sequence: int, last: int, limit: int = 500) -> list[Stored]:
         """What a client's jobs were told with a number in `sequence` < n <= `last`, the oldest first."""
@@ -127,12 +164,15 @@ class EventLog:
         self._pruned_at = self._sequence
         return self._sequence - MAX_EVENTS
 
-    def _stored(self, telling: Telling, done: asyncio.Future[None], error: BaseException | None) -> None:
-        telling.is_stored = True
+    def _stored(self, writing: Writing, error: BaseException | None) -> None:
         if error is not None:
-            telling.frames = []
             log.error("what happened to a job could not be kept, so nobody was told: %s", error)
-        if not done.done():
+        for telling, done in writing.tellings:
+            telling.is_stored = True
+            if error is not None:
+                telling.frames = []
+            if done.done():
+                continue
             if error is None:
                 done.set_result(None)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -47,6 +48,7 @@ class JobControl:
         if begins and not self._worker.use_room(entry):
             await self._store.hand_back(entry.job_id)
         self._worker.look()
+        await asyncio.sleep(0)  # what begins now need not wait until the answer is made
 
     async def cancel(self, job_ids: Iterable[str]) -> list[str]:
         """Stop jobs that run, drop those that wait; returns the ids of those that did either."""

@@ -15,10 +15,10 @@ from sqlalchemy import Row
 from mezzotint.engine.errors import MezzotintError, WorkflowError
 from mezzotint.engine.upgrade import upgraded
 from mezzotint.engine.validation import Validation
-from mezzotint.engine.workflow import Workflow
+from mezzotint.engine.workflow import Workflow, WorkflowNode
 from mezzotint.plugins.host import Host
 
-from .error_shape import PromptRejectedError, error_shape, rejection
+from .error_shape import PromptRejectedError, Refusal, error_shape, rejection
 from .job import Job
 from .job_queue import JobQueue
 from .job_store import JobStore
@@ -27,6 +27,8 @@ SECRETS = frozenset({"auth_token_comfy_org", "api_key_comfy_org"})
 """Parts of `extra_data` that nobody but nodes may see."""
 
 
+SMALL_NODES = 50
+"""A graph of so few nodes is checked sooner than a thread would have begun to."""
 MAX_NUMBER = 1e15
 """Beyond, there would be no numbers between two."""
 
@@ -49,8 +51,7 @@ async def read_job(body: dict[str, Any], host: Host, queue: JobQueue) -> Job:
     if "prompt" not in body:
         raise _rejected("no_prompt", "The body has no 'prompt', which holds the graph in API format")
     workflow = upgraded(_workflow(body["prompt"]), host.registry, is_document=False)
-    # In a thread, because choices that are files are looked up in folders, which may be slow ones.
-    validation = await asyncio.to_thread(_validated, workflow, body.get("partial_execution_targets"), host)
+    validation = await _checked(workflow, body.get("partial_execution_targets"), host)
     workflow = _as_read(workflow, validation)
     extra_data, secrets = _extra_data(body)
     is_fixed = body.get("number") is not None or body.get("front") is True
@@ -65,7 +66,7 @@ async def repeat_job(row: Row[Any], host: Host, queue: JobQueue) -> Job:
         PromptRejectedError: it cannot run any more.
     """
     workflow = upgraded(_workflow(json.loads(row.prompt)), host.registry)
-    validation = await asyncio.to_thread(_validated, workflow, json.loads(row.targets), host)
+    validation = await _checked(workflow, json.loads(row.targets), host)
     extra_data = {**json.loads(row.extra_data), "create_time": int(time.time() * 1000)}
     number, job_id = queue.next_number(), str(uuid.uuid4())
     return Job(number, job_id, workflow, validation, workflow.to_api(), extra_data, retry_of=row.id)
@@ -100,7 +101,7 @@ def _restored(row: Row[Any], host: Host) -> Job:
     return Job(row.number, row.id, workflow, validation, prompt, extra_data, {}, row.is_fixed, row.retry_of)
 
 
-def _rejected(kind: str, message: str, details: str = "", **extra_info: Any) -> PromptRejectedError:
+def _rejected(kind: Refusal, message: str, details: str = "", **extra_info: Any) -> PromptRejectedError:
     return PromptRejectedError(error_shape(kind, message, details, **extra_info))
 
 
@@ -139,6 +140,18 @@ def _workflow(prompt: Any) -> Workflow:
         return Workflow.from_api(prompt)
     except WorkflowError as error:
         raise _rejected("invalid_prompt", str(error)) from None
+
+
+async def _checked(workflow: Workflow, targets: Any, host: Host) -> Validation:
+    """In a thread where it may take long: the graph is large, or choices are looked up in folders."""
+    if len(workflow.nodes) <= SMALL_NODES and not any(_looks_outside(node, host) for node in workflow.nodes.values()):
+        return _validated(workflow, targets, host)
+    return await asyncio.to_thread(_validated, workflow, targets, host)
+
+
+def _looks_outside(node: WorkflowNode, host: Host) -> bool:
+    spec = host.registry.get(node.class_type)
+    return spec is None or spec.looks_outside  # of an unknown type, it is looked who might have it
 
 
 def _validated(workflow: Workflow, targets: Any, host: Host) -> Validation:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Two torch processes on two cores otherwise spin at each other's barriers, 20 times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Tests start many processes, and without compiled modules each would compile ours first.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from mezzotint.engine.input_spec import MISSING, InputSpec
@@ -16,6 +17,7 @@ from mezzotint.engine.registry import Registry
 from mezzotint.plugins.host import unloaded_plugins
 
 PAGE = Path(__file__).parents[1] / "docs" / "nodes.md"
+CORE_NODES = Path(__file__).with_name("core_nodes.txt")
 START, END = "<!-- nodes: written by tools/list_nodes.py -->", "<!-- end of nodes -->"
 
 _CODE = re.compile(r"(`[^`]*`)")
@@ -38,13 +40,29 @@ def with_list(page: str) -> str:
 
 
 def node_list() -> str:
-    """All built-in nodes by category: what each does, takes and gives."""
+    """What is here of the field's nodes, and all built-in ones by category: what each does, takes and gives."""
     by_category: dict[str, list[NodeSpec]] = {}
-    for spec in _built_in():
+    built_in = _built_in()
+    for spec in built_in:
         by_category.setdefault(spec.category or "other", []).append(spec)
-    return "\n".join(
-        line for category in sorted(by_category, key=str.casefold) for line in _section(category, by_category[category])
-    )
+    sections = (_section(category, by_category[category]) for category in sorted(by_category, key=str.casefold))
+    return "\n".join([*_known_to_workflows({spec.name for spec in built_in}), *chain.from_iterable(sections)])
+
+
+def _known_to_workflows(built_in: set[str]) -> Iterator[str]:
+    """Which of the nodes that saved workflows use most are there, and which are not."""
+    yield from ("Of the nodes that saved workflows use most:", "", "| about | here | not here |", "|---|---|---|")
+    for group, names in core_nodes():
+        missing = ", ".join(f"`{name}`" for name in names if name not in built_in)
+        yield f"| {group} | {len(built_in.intersection(names))} of {len(names)} | {missing or 'none'} |"
+    yield ""
+
+
+def core_nodes() -> Iterator[tuple[str, list[str]]]:
+    """The nodes that saved workflows of the field use most, by group."""
+    text = "\n".join(line for line in CORE_NODES.read_text(encoding="utf-8").splitlines() if line[:1] != "#")
+    for group, names in re.findall(r"^(\w[^:\n]*):\n((?:  .*\n?)+)", text, re.MULTILINE):
+        yield group, names.split()
 
 
 def _built_in() -> Registry:

@@ -33,6 +33,10 @@ def pick(first: float, later: Lazy[float] | None = None) -> Requests[float]:
 def dated() -> float: ...
 
 
+@node("Looked", fingerprint=lambda: "today", quick_fingerprint=True)
+def looked() -> float: ...
+
+
 @node("Show", sink=True)
 def show(value: Any = None) -> None: ...
 
@@ -40,7 +44,7 @@ def show(value: Any = None) -> None: ...
 @pytest.fixture
 def registry() -> Registry:
     registry = Registry()
-    for function in (add, pick, dated, show):
+    for function in (add, pick, dated, looked, show):
         registry.register(function, "pack", "1")
     return registry
 
@@ -169,6 +173,17 @@ class TestExpanding:
         built = graph.node("Dated")
         after = graph.node("Add", a=built)
         assert [step.key for step in self.expand(plan, registry, graph, after)] == [None, None]
+
+    def test_a_quick_fingerprint_is_asked_for_in_it(self, registry: Registry) -> None:
+        def keys(answer: Any) -> list[str | None]:
+            graph = GraphBuilder("x.")
+            graph.node("Add", a=graph.node("Looked"))
+            plan = made(registry, quick_fingerprint=lambda node: answer)
+            return [step.key for step in self.expand(plan, registry, graph)]
+
+        assert None not in keys("monday")
+        assert keys("monday") == keys("monday") != keys("tuesday")
+        assert keys(math.nan) == [None, None]
 
     def test_a_second_graph_of_the_same_ids_is_refused_unless_it_is_the_same(
         self, plan: Plan, registry: Registry, graph: GraphBuilder

@@ -286,10 +286,13 @@ def test_independent_branches_run_at_once(make_engine: Make, run: Callable[..., 
     assert run(make_engine(Meet, Show, cpu_threads=2), g).status == "done"
 
 
-def test_a_fingerprint_that_changes_reruns_the_node(make_engine: Make, run: Callable[..., RunResult]) -> None:
+@pytest.mark.parametrize("is_quick", [False, True])
+def test_a_fingerprint_that_changes_reruns_the_node(
+    is_quick: bool, make_engine: Make, run: Callable[..., RunResult]
+) -> None:
     world, ran = {"value": 1}, []
 
-    @node(fingerprint=lambda: world["value"])
+    @node(fingerprint=lambda: world["value"], quick_fingerprint=is_quick)
     def Read() -> int:
         ran.append(world["value"])
         return world["value"]

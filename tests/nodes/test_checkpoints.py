@@ -116,11 +116,12 @@ def test_a_pickle_inside_a_folder_is_refused(own_context: Context, copy_path: Pa
     assert "diffusion_pytorch_model.bin' is a pickle (.bin)" in refusal(own_context)
 
 
-def test_a_single_file_checkpoint(own_context: Context, copy_path: Path) -> None:
+def test_a_file_of_another_layout(own_context: Context, copy_path: Path) -> None:
     shutil.copy(copy_path / UNET, copy_path.parent / "whole.safetensors")
-    assert refusal(own_context, "whole.safetensors") == (
-        "the checkpoint 'whole.safetensors' is a single file, which cannot be loaded yet; use the model's diffusers "
-        "folder (the one with a model_index.json), or a plugin that knows its family"
+    message = refusal(own_context, "whole.safetensors")
+    assert (
+        "'whole.safetensors' is no checkpoint of a known family: going by its tensors it is a diffusion model"
+        in message
     )
 
 
@@ -186,11 +187,15 @@ def test_a_component_of_an_unknown_class(
     assert "known are folders with a UNet2DConditionModel" in message
 
 
-def test_a_pipeline_of_two_text_encoders(own_context: Context, change_config: ChangeConfig) -> None:
+def test_a_damaged_single_file(own_context: Context, copy_path: Path) -> None:
+    (copy_path.parent / "torn.safetensors").write_bytes((copy_path / UNET).read_bytes()[:5000])
+    assert "torn.safetensors' is no safetensors file, or is damaged" in refusal(own_context, "torn.safetensors")
+
+
+def test_a_pipeline_that_lacks_its_second_tokenizer(own_context: Context, change_config: ChangeConfig) -> None:
     second = ["transformers", "CLIPTextModelWithProjection"]
     change_config("model_index.json", {"_class_name": "StableDiffusionXLPipeline", "text_encoder_2": second})
-    message = refusal(own_context)
-    assert "(StableDiffusionXLPipeline) has a text_encoder_2 (CLIPTextModelWithProjection)" in message
+    assert "tokenizer_2/tokenizer.json', or vocab.json and merges.txt beside it" in refusal(own_context)
 
 
 def test_weights_of_another_shape(own_context: Context, change_config: ChangeConfig) -> None:
@@ -208,8 +213,9 @@ def test_a_configuration_that_makes_no_network(own_context: Context, change_conf
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"addition_embed_type": "text_time"}, "wants more than text (addition_embed_type: 'text_time')"),
-        ({"in_channels": 9}, "takes 9 channels and gives 8: a model for inpainting or editing"),
+        ({"class_embed_type": "timestep"}, "wants more than text (class_embed_type: 'timestep')"),
+        ({"addition_embed_type": "image"}, "wants more than text (addition_embed_type: 'image')"),
+        ({"in_channels": 9}, "takes 9 channels and gives 8; known are 4 more, for editing, and 5 more, for inpainting"),
     ],
 )
 def test_a_network_with_inputs_that_nothing_gives(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -71,6 +71,7 @@ def faded(position: int, start: int, size: int, whole: int) -> float:
     return weight
 
 
+@settings(deadline=None)  # the first call may have to import
 @given(st.integers(0, 23), st.integers(0, 39), st.integers(1, 24), st.integers(1, 40))
 def test_an_area_fades_towards_edges_inside_the_picture(top: int, left: int, height: int, width: int) -> None:
     box = box_of({"area": (height, width, top, left)}, SHAPE)

@@ -18,7 +18,7 @@ PROMPTS = [
     "",
     "a red apple on a blue background, fluent style",
     "It's THE cat's face!!  12,345\n\tünïcödé 日本語 🍎",
-    "don't [touch] BREAK <lora:x:1>, embedding:name",
+    "don't [touch] BREAK <lora:x:1>, embed",
 ]
 
 
@@ -98,7 +98,7 @@ def test_both_ends_share_the_weights(embedded: Checkpoint, model_context: Contex
     stopped = set_last_layer(embedded.CLIP, -2)
     with model_context.models.borrow(embedded.CLIP) as whole, model_context.models.borrow(stopped) as early:
         assert early.network is whole.network
-        assert (whole.stop_at_layer, early.stop_at_layer) == (-1, -2)
+        assert (whole.reading.layer, early.reading.layer) == (-1, -2)
 
 
 def test_stopping_where_there_is_no_layer_is_refused(embedded: Checkpoint, model_context: Context) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -27,6 +27,7 @@ REACH = 2
 """How many cells away a convolution of 5 sees."""
 
 
+@settings(deadline=None)  # the first call may have to import
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(2, 24), st.data())
 def test_tiles_cover_everything_and_overlap(height: int, width: int, size: int, data: st.DataObject) -> None:
     tiling = Tiling(size, data.draw(st.integers(0, size - 1)))
@@ -41,6 +42,7 @@ def test_tiles_cover_everything_and_overlap(height: int, width: int, size: int, 
         assert all(first + side - second >= tiling.overlap for first, second in pairwise(starts))
 
 
+@settings(deadline=None)  # the first call may have to import
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(2, 16), st.integers(1, 3), st.data())
 def test_what_needs_no_neighbours_is_put_together_as_it_was(
     height: int, width: int, size: int, scale: int, data: st.DataObject

@@ -87,6 +87,8 @@ def test_nothing_else_travels(names: set[str]) -> None:
         f"{MODEL}/unet/diffusion_pytorch_model.safetensors",
         f"{MODEL}/tokenizer/merges.txt",
         f"{MODEL}/LICENSE",
+        "mezzotint/nodes/embedded/clip-vocabulary/bpe_simple_vocab_16e6.txt.gz",
+        "mezzotint/nodes/embedded/clip-vocabulary/LICENSE",
         "mezzotint/workflows/text_to_image.json",
         "mezzotint/workflows/denoise_loop.json",
         "mezzotint/py.typed",

@@ -265,7 +265,8 @@ async def test_what_is_told_while_a_client_comes_back_is_told_once(client: Clien
     is_over = False
     while not is_over:
         address = f"ws://{server.address}/ws?clientId={client.sid}&after={heard[-1] if heard else 0}"
-        async with websockets.connect(address, max_size=None) as socket:
+        # With a queue of its own it would stop reading when that is full, and then wait for the end for ten seconds.
+        async with websockets.connect(address, max_size=None, max_queue=None) as socket:
             client.socket = socket
             for _ in range(6):
                 message = await client.next()

@@ -1,0 +1,49 @@
+"""The model family of single safetensors files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mezzotint.engine.errors import ModelFileError
+
+from .single_file import UNET_MARK, SingleFile
+from .weights_file import SAFE_SUFFIXES
+
+if TYPE_CHECKING:
+    from mezzotint.engine.residency import Loaded, Residency
+
+    from .model_sampling import ModelSampling
+    from .recipe import Recipe
+
+
+class SingleFileFamily:
+    """The `ModelFamily` of checkpoints in one file: Stable Diffusion 1 and 2, SDXL and its refiner."""
+
+    def recognises(self, path: Path) -> bool:
+        if path.suffix.lower() not in SAFE_SUFFIXES or not path.is_file():
+            return False
+        try:
+            return UNET_MARK in SingleFile(path, path.name).header.tensors
+        except ModelFileError:
+            return False
+
+    def file_names(self, path: Path, name: str) -> Sequence[str]:
+        return ()
+
+    def check(self, path: Path, name: str) -> None:
+        SingleFile(path, name).check()
+
+    def sampling(self, path: Path, name: str, digest: str) -> ModelSampling:
+        from .model_sampling import read_sampling
+
+        return read_sampling(SingleFile(path, name), digest)
+
+    def load(self, recipe: Recipe, path: Path, residency: Residency) -> Loaded:
+        from .diffusers_networks import LOADERS
+
+        return LOADERS[recipe.kind](SingleFile(path, recipe.source.name), recipe, residency)
+
+
+SINGLE_FILE_FAMILY = SingleFileFamily()

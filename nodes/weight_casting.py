@@ -1,0 +1,54 @@
+"""Networks that keep their weights in one dtype and compute in another, so that a file need not be copied to be used.
+
+Weights of a file lie where they are read from; a layer's are widened each time that it asks for them. The result is
+that of a network whose weights were widened once: that changes no number.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+SMALL = 1 << 16
+"""Tensors of fewer numbers are widened once: norms and biases, whose dtype networks also look at."""
+
+
+def compute_in(network: nn.Module, dtype: torch.dtype) -> None:
+    """Let a network compute in `dtype`, whatever its weights are stored in. They must record no gradients."""
+    for module in network.modules():
+        others = {
+            name: parameter
+            for name, parameter in module.named_parameters(recurse=False)
+            if parameter.is_floating_point() and parameter.dtype != dtype
+        }
+        large = tuple(name for name, parameter in others.items() if parameter.numel() >= SMALL)
+        for name in others.keys() - set(large):
+            others[name].data = others[name].data.to(dtype)
+        if large:
+            layer_class: Any = type(module)
+            module.__class__ = _widening(layer_class, large, dtype)
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_floating_point():
+                module._buffers[name] = buffer.to(dtype)
+
+
+@cache
+def _widening(layer_class: Any, names: tuple[str, ...], dtype: torch.dtype) -> type[nn.Module]:
+    """The class of layers that give some of their parameters in another dtype than they keep them in."""
+    properties = {name: property(_Widened(name, dtype)) for name in names}
+    return type(layer_class.__name__, (layer_class,), {**properties, "__module__": layer_class.__module__})
+
+
+class _Widened:
+    """What such a parameter's property gives."""
+
+    def __init__(self, name: str, dtype: torch.dtype) -> None:
+        self.name, self.dtype = name, dtype
+
+    def __call__(self, layer: Any) -> Tensor:
+        stored: Tensor = layer._parameters[self.name]
+        return stored.to(self.dtype)
