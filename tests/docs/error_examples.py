@@ -283,6 +283,36 @@ SEVEN = ("Latents", {"channels": 7})
 
 
 @example
+async def TrainingDataError(folder: Path) -> BaseException:
+    three = ("EmptyImage", {"width": 64, "height": 64, "batch_size": 3})
+    graph = shown("TrainingPicturesFromImages", images=three, captions="a red car\na blue car")
+    return await failing(folder, graph)
+
+
+@example
+def TrainingError(folder: Path) -> None:
+    from mezzotint.nodes.training.new_configs import unet_config
+
+    unet_config([96, 200], 1, 32, 128, 4, 8)
+
+
+@example
+def NotANumberError(folder: Path) -> None:
+    import torch
+
+    from mezzotint.nodes.training.step import optimise
+
+    optimise(SimpleNamespace(step=7), torch.tensor(torch.nan))  # type: ignore[arg-type]
+
+
+@example
+def NoiseProcessError(folder: Path) -> None:
+    from mezzotint.nodes.training.noise_process import NoiseProcess
+
+    NoiseProcess.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler"})
+
+
+@example
 async def StepError(folder: Path) -> BaseException:
     last = ("SplitSigmas", {"sigmas": ("KarrasScheduler", {"steps": 1}), "step": 0})
     graph = with_model("LatentNoise", 0, "model", sigmas=last, latent=SEVEN)
