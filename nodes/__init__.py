@@ -20,6 +20,7 @@ MODULES = (
     "lora",
     "control_net",
     "conditioning",
+    "sdxl_prompts",
     "conditioning_scope",
     "inpainting",
     "sampling",

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from mezzotint import Context, Vae, model_files, node
 from mezzotint.engine.folders import Folders
 
-from .vae_recipe import BESIDE, VaeRecipe
+from .checkpoints import source_of
+from .recipe import Recipe
+from .vae_recipe import BESIDE, CONFIG_NAME, VaeRecipe
 from .weights_source import weights_identity, weights_source
 
 KIND = "vae"
@@ -20,12 +22,15 @@ def vae_identity(vae_name: str | None, folders: Folders) -> Any:
 
 @node("VAELoader", title="Load VAE", category="loaders", fingerprint=vae_identity, quick_fingerprint=True)
 def load_vae(vae_name: Annotated[str, model_files(KIND)], *, ctx: Context) -> Vae:
-    """Open a VAE in the diffusers layout: a weights file in the folder `vae` with its config.json beside it.
+    """Open a VAE that has a file of its own, in the published layout or diffusers'.
 
     Raises:
-        MissingModelError: the file is missing. ModelFileError: it has no config.json, or is of something else.
+        MissingModelError: the file is missing. ModelFileError: it is damaged, or of something else.
     """
+    path = ctx.folders.require(KIND, vae_name)
+    if not path.with_name(CONFIG_NAME).is_file():
+        return Recipe("vae", source_of(KIND, vae_name, ctx))
     from .vae_folder import vae_config
 
-    vae_config(ctx.folders.require(KIND, vae_name))
+    vae_config(path)
     return VaeRecipe(weights_source(KIND, vae_name, ctx, BESIDE))  # type: ignore[return-value]  # borrowed like a recipe
