@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
-from mezzotint.engine.problem import Problem
+from mezzotint.engine.problem import Problem, ProblemCode
 from mezzotint.engine.workflow import Workflow
 
 
@@ -17,7 +17,7 @@ def problems_of(body: Any, workflow: Workflow) -> list[Problem]:
     error = body.get("error")
     if found or not isinstance(error, Mapping):
         return found
-    return [Problem(str(error.get("type", "")), str(error.get("message", "")).rstrip("."))]
+    return [Problem(_code(error), str(error.get("message", "")).rstrip("."))]
 
 
 def _of_nodes(node_errors: Any, workflow: Workflow) -> Iterator[Problem]:
@@ -30,7 +30,7 @@ def _of_nodes(node_errors: Any, workflow: Workflow) -> Iterator[Problem]:
         for error in entry.get("errors", ()):
             facts = error.get("extra_info") or {}
             yield Problem(
-                code=str(error.get("type", "")),
+                code=_code(error),
                 reason=str(error.get("message", "")).rstrip("."),
                 node_id=node_id,
                 node_type=str(entry.get("class_type", "")),
@@ -39,3 +39,8 @@ def _of_nodes(node_errors: Any, workflow: Workflow) -> Iterator[Problem]:
                 given=facts.get("received_value"),
                 dependent_outputs=tuple(entry.get("dependent_outputs", ())),
             )
+
+
+def _code(error: Mapping[str, Any]) -> ProblemCode:
+    """What a server calls an error; one of another version may have other names."""
+    return cast(ProblemCode, str(error.get("type", "")))

@@ -279,7 +279,7 @@ class Folders:
         folders = ", ".join(f"'{folder}'" for folder in self.model_folders(kind)) or "no folder is named yet"
         return (
             f"the model '{name}' ({kind}) is missing"
-            + (f"; did you mean '{near}'?" if near else "")
+            + (f"; did you mean '{near}'?" if near else ".")
             + f" Searched: {folders}. Put it there, or name its folder with --models-dir, {MODELS_VARIABLE} or "
             + f"{EXTRA_PATHS_FILE}"
         )

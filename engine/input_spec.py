@@ -15,6 +15,8 @@ from .widget import Choices, Widget
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+    from .problem import ProblemCode
+
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING", "__slots__": ()})()
 """Stands for "no default"; None is a value."""
 
@@ -27,7 +29,7 @@ class InputError(ValueError):
         detail: the text of the exception behind it, for programs.
     """
 
-    def __init__(self, code: str, allowed: str, reason: str = "", detail: str = "") -> None:
+    def __init__(self, code: ProblemCode, allowed: str, reason: str = "", detail: str = "") -> None:
         super().__init__(allowed)
         self.code, self.allowed, self.reason, self.detail = code, allowed, reason, detail or reason
 
@@ -176,7 +178,7 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.12g}"
 
 
-def _limit_code(kind: str) -> str:
+def _limit_code(kind: str) -> ProblemCode:
     if kind.startswith("greater"):
         return "value_smaller_than_min"
     return "value_bigger_than_max" if kind.startswith("less") else "invalid_input_type"

@@ -4,7 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
+
+ProblemCode = Literal[
+    "missing_node_type",
+    "prompt_no_outputs",
+    "required_input_missing",
+    "bad_linked_input",
+    "return_type_mismatch",
+    "invalid_input_type",
+    "invalid_dynamic_input",
+    "value_smaller_than_min",
+    "value_bigger_than_max",
+    "value_not_in_list",
+    "custom_validation_failed",
+    "exception_during_validation",
+    "dependency_cycle",
+]
+"""What can be wrong, as the wire calls it. docs/errors.md says of each what it means."""
+
+
+class Complaint(NamedTuple):
+    """What a node's own check has against one of its inputs."""
+
+    input_name: str
+    reason: str
+    code: ProblemCode = "custom_validation_failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +43,7 @@ class Problem:
         details: further facts for the wire (`received_type`, `linked_node`, `cycle_nodes`).
     """
 
-    code: str
+    code: ProblemCode
     reason: str
     node_id: str | None = None
     node_type: str = ""

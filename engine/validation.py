@@ -15,7 +15,7 @@ from .input_spec import InputError, InputSpec
 from .link_graph import LinkGraph
 from .node import NodeSpec
 from .port import ANY
-from .problem import Problem
+from .problem import Complaint, Problem, ProblemCode
 from .registry import Registry, closest
 from .sentence import list_of, short, suggestion
 from .state_links import find_rivals
@@ -119,7 +119,7 @@ class _Validator:
         nodes = {node_id: self.checked[node_id] for node_id in graph.needed_by(outputs)}
         return Validation(self.in_document_order(), outputs, nodes, self.is_rejected)
 
-    def report(self, node_id: str | None, code: str, reason: str, **facts: Any) -> None:
+    def report(self, node_id: str | None, code: ProblemCode, reason: str, **facts: Any) -> None:
         node = self.workflow.nodes.get(node_id) if node_id is not None else None
         named = {"node_type": node.class_type, "title": node.title or ""} if node else {}
         self.problems.append(Problem(code, reason, node_id, **{**named, **facts}))
@@ -279,12 +279,13 @@ class _Validator:
         else:
             self.read_literal(checked.node_id, given, raw, checked.literals)
 
-    def ask_node(self, checked: CheckedNode, check: Callable[..., Iterable[tuple[str, str]]]) -> None:
+    def ask_node(self, checked: CheckedNode, check: Callable[..., Iterable[Complaint]]) -> None:
         """Let a node check its own inputs."""
         node_id, literals = checked.node_id, checked.literals
         try:
-            for name, reason in check(literals, {name: self.port_behind(link) for name, link in checked.links.items()}):
-                self.report(node_id, "custom_validation_failed", reason, input_name=name, given=literals.get(name))
+            received = {name: self.port_behind(link) for name, link in checked.links.items()}
+            for name, reason, code in check(literals, received):
+                self.report(node_id, code, reason, input_name=name, given=literals.get(name))
         except Exception as error:
             reason = f"its own check of its inputs failed: {type(error).__name__}: {error}"
             self.report(node_id, "exception_during_validation", reason)
@@ -334,7 +335,7 @@ class _Validator:
         return True
 
     def report_link(
-        self, node_id: str, name: str, link: object, reason: str, code: str = "bad_linked_input", **facts: Any
+        self, node_id: str, name: str, link: object, reason: str, code: ProblemCode = "bad_linked_input", **facts: Any
     ) -> None:
         given = list(link) if isinstance(link, tuple) else link
         self.report(node_id, code, reason, input_name=name, given=given, **facts)

@@ -20,6 +20,7 @@ MODULES = (
     "lora",
     "control_net",
     "conditioning",
+    "sdxl_prompts",
     "conditioning_scope",
     "inpainting",
     "sampling",
@@ -27,6 +28,7 @@ MODULES = (
     "noise_levels",
     "denoise_step",
     "vae",
+    "vae_loader",
     "latent",
     "latent_file",
     "latent_transform",
@@ -44,6 +46,12 @@ MODULES = (
     "primitive",
     "maths",
     "logic",
+    "training.picture_nodes",
+    "training.noise_nodes",
+    "training.network_nodes",
+    "training.loop_nodes",
+    "training.train_nodes",
+    "training.save_nodes",
 )
 """The modules that hold nodes, in the order of the menu."""
 VALUE_MODULES = (
@@ -54,6 +62,12 @@ VALUE_MODULES = (
     "sampler_value",
     "noise_value",
     "guidance",
+    "vae_recipe",
+    "training.picture_set",
+    "training.noise_process",
+    "training.network_plan",
+    "training.optimiser_plan",
+    "training.sample_plan",
 )
 """The modules whose classes, all marked by `@value_type`, a value on disk may be of."""
 

@@ -1,12 +1,12 @@
-"""Loading a checkpoint: no weights are read here, they are materialised by the first node that needs them."""
+"""Loading models: no weights are read here, they are materialised by the first node that needs them."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from mezzotint import Clip, Context, Model, Vae, model_files, node
-from mezzotint.engine.errors import MezzotintError
+from mezzotint.engine.errors import MezzotintError, ModelFileError
 from mezzotint.engine.file_digest import file_digests
 from mezzotint.engine.folders import Folders
 
@@ -15,6 +15,14 @@ from .model_source import FAMILIES, find_model
 from .recipe import Recipe, Source
 
 KIND = "checkpoints"
+WeightDtype = Literal["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"]
+STORED_AS = {"fp8_e4m3fn": "float8_e4m3fn", "fp8_e4m3fn_fast": "float8_e4m3fn", "fp8_e5m2": "float8_e5m2"}
+ClipType = Literal[
+    "stable_diffusion", "stable_cascade", "sd3", "stable_audio", "mochi", "ltxv", "pixart", "cosmos", "lumina2", "wan",
+    "hidream", "chroma", "ace", "omnigen2", "qwen_image", "hunyuan_image",
+]  # fmt: skip
+DualClipType = Literal["sdxl", "sd3", "flux", "hunyuan_video", "hidream", "hunyuan_image"]
+ClipDevice = Literal["default", "cpu"]
 
 bundle_embedded_checkpoint()
 
@@ -25,20 +33,120 @@ class Checkpoint(NamedTuple):
     VAE: Vae
 
 
-def checkpoint_identity(ckpt_name: str | None, folders: Folders) -> Any:
-    """What changes when a file of the checkpoint is written or replaced; reads no weights. NaN when it is not known."""
-    if ckpt_name is None:
-        return math.nan
+def model_identity(kind: str, *names: str | None, folders: Folders) -> Any:
+    """What changes when a file of these models is written or replaced; reads no weights. NaN when it is not known."""
     try:
-        return [*find_model(folders, KIND, ckpt_name).identity(), *FAMILIES.versions]
+        parts = [part for name in names if name is not None for part in find_model(folders, kind, name).identity()]
     except (MezzotintError, OSError):
         return math.nan  # the node will say what is wrong
+    return math.nan if None in names else [*parts, *FAMILIES.versions]
+
+
+def checkpoint_identity(ckpt_name: str | None, folders: Folders) -> Any:
+    """Of a checkpoint, what `model_identity` says."""
+    return model_identity(KIND, ckpt_name, folders=folders)
+
+
+def source_of(kind: str, name: str, ctx: Context) -> Source:
+    """A model's files as a recipe has them.
+
+    Raises:
+        MissingModelError, ModelFileError: they are missing, damaged or not known.
+    """
+    found = find_model(ctx.folders, kind, name)
+    found.check()
+    return Source(kind, name, found.digest(file_digests(ctx.folders.home), ctx.check))
+
+
+def _checkpoint(kind: str, name: str, ctx: Context) -> Checkpoint:
+    source = source_of(kind, name, ctx)
+    return Checkpoint(Recipe("model", source), Recipe("clip", source), Recipe("vae", source))
 
 
 @node("CheckpointLoaderSimple", title="Load Checkpoint", category="loaders", fingerprint=checkpoint_identity)
 def load_checkpoint(ckpt_name: Annotated[str, model_files(KIND)] = EMBEDDED_CHECKPOINT, *, ctx: Context) -> Checkpoint:
-    """Open a checkpoint: a diffusers folder with a diffusion model, its text encoder and its VAE."""
-    found = find_model(ctx.folders, KIND, ckpt_name)
-    found.check()
-    source = Source(KIND, ckpt_name, found.digest(file_digests(ctx.folders.home), ctx.check))
-    return Checkpoint(Recipe("model", source), Recipe("clip", source), Recipe("vae", source))
+    """Open a checkpoint, a single file or a diffusers folder: a diffusion model, its text encoder and its VAE."""
+    return _checkpoint(KIND, ckpt_name, ctx)
+
+
+def diffusers_identity(model_path: str | None, folders: Folders) -> Any:
+    """Of a diffusers folder, what `model_identity` says."""
+    return model_identity("diffusers", model_path, folders=folders)
+
+
+@node("DiffusersLoader", category="advanced/loaders/deprecated", fingerprint=diffusers_identity)
+def load_diffusers(model_path: Annotated[str, model_files("diffusers")], *, ctx: Context) -> Checkpoint:
+    """Open a diffusers folder; CheckpointLoaderSimple does the same."""
+    return _checkpoint("diffusers", model_path, ctx)
+
+
+def unet_identity(unet_name: str | None, folders: Folders) -> Any:
+    """Of a diffusion model, what `model_identity` says."""
+    return model_identity("diffusion_models", unet_name, folders=folders)
+
+
+@node("UNETLoader", title="Load Diffusion Model", category="advanced/loaders", fingerprint=unet_identity)
+def load_diffusion_model(
+    unet_name: Annotated[str, model_files("diffusion_models")], weight_dtype: WeightDtype = "default", *, ctx: Context
+) -> Model:
+    """Open a diffusion model that has a file of its own.
+
+    Args:
+        weight_dtype: what its weights are kept in: as in the file, or in 8 bits, in which nothing is computed.
+    """
+    source = source_of("diffusion_models", unet_name, ctx)
+    return Recipe("model", source, dtype=STORED_AS.get(weight_dtype, "auto"))
+
+
+def clip_identity(clip_name: str | None, folders: Folders) -> Any:
+    """Of a text encoder, what `model_identity` says."""
+    return model_identity("text_encoders", clip_name, folders=folders)
+
+
+@node("CLIPLoader", title="Load CLIP", category="advanced/loaders", fingerprint=clip_identity)
+def load_clip(
+    clip_name: Annotated[str, model_files("text_encoders")],
+    type: ClipType = "stable_diffusion",
+    device: ClipDevice = "default",
+    *,
+    ctx: Context,
+) -> Clip:
+    """Open a text encoder that has a file of its own: of Stable Diffusion 1 or 2, or of SDXL's refiner.
+
+    Args:
+        type: of the diffusion model it is for. device: text encoders run where models run, whatever is chosen.
+    """
+    _require_type("CLIPLoader", type, "stable_diffusion")
+    return Recipe("clip", source_of("text_encoders", clip_name, ctx))
+
+
+def dual_clip_identity(clip_name1: str | None, clip_name2: str | None, folders: Folders) -> Any:
+    """Of two text encoders, what `model_identity` says."""
+    return model_identity("text_encoders", clip_name1, clip_name2, folders=folders)
+
+
+@node("DualCLIPLoader", category="advanced/loaders", fingerprint=dual_clip_identity)
+def load_two_clips(
+    clip_name1: Annotated[str, model_files("text_encoders")],
+    clip_name2: Annotated[str, model_files("text_encoders")],
+    type: DualClipType = "sdxl",
+    device: ClipDevice = "default",
+    *,
+    ctx: Context,
+) -> Clip:
+    """Open the two text encoders of SDXL, each from a file of its own, in any order.
+
+    Args:
+        type: of the diffusion model they are for. device: text encoders run where models run, whatever is chosen.
+    """
+    _require_type("DualCLIPLoader", type, "sdxl")
+    first, second = (source_of("text_encoders", name, ctx) for name in (clip_name1, clip_name2))
+    return Recipe("clip", first, further=(second,))
+
+
+def _require_type(node_name: str, given: str, known: str) -> None:
+    if given != known:
+        raise ModelFileError(
+            f"{node_name}: text encoders of the type '{given}' cannot be loaded from files of their own, only those of "
+            f"'{known}'; use the diffusers folder of the model with CheckpointLoaderSimple"
+        )

@@ -12,6 +12,9 @@ from pydantic import Field
 
 from mezzotint import Clip, Conditioning, Context, Widget, node
 from mezzotint.engine.errors import MezzotintError
+from mezzotint.engine.folders import Folders
+
+from .text_embedding import texts_identity, with_embeddings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,13 +27,31 @@ class ConditioningMismatchError(MezzotintError):
     """Conditionings of different text encoders are to be joined, or there is nothing to join."""
 
 
-@node("CLIPTextEncode", title="CLIP Text Encode (Prompt)", category="conditioning", lane="device")
+def text_identity(text: str | None, folders: Folders) -> Any:
+    """What changes when an embedding that the prompt names is written or replaced."""
+    return texts_identity([text], folders)
+
+
+@node(
+    "CLIPTextEncode",
+    title="CLIP Text Encode (Prompt)",
+    category="conditioning",
+    lane="device",
+    fingerprint=text_identity,
+    quick_fingerprint=True,
+)
 def encode_text(
     text: Annotated[str, Widget(multiline=True, dynamic_prompts=True)], clip: Clip, *, ctx: Context
 ) -> Conditioning:
-    """Encode a prompt. `(words:1.3)` gives words more weight, `(words)` a little more, `\\(` is a plain parenthesis."""
+    """Encode a prompt. `(words:1.3)` gives words more weight, `(words)` a little more, `\\(` is a plain parenthesis.
+
+    `embedding:name` stands for the learned vectors of a file in the folder of embeddings.
+
+    Raises:
+        ModelFileError: the file of an embedding is damaged, or holds none. EmbeddingError: it is for another model.
+    """
     with ctx.models.borrow(clip) as encoder:
-        encoded: list[Any] = encoder.encode(text)
+        encoded: list[Any] = with_embeddings(encoder, [text], ctx).encode(text)
         return encoded
 
 

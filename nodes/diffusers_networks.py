@@ -175,8 +175,12 @@ class _Loading:
         self.weights = files.weights(component)
         self.device = torch.device(residency.device)
         self.found: torch.dtype = getattr(torch, self.weights.header.dtype)
-        self.dtype: torch.dtype = getattr(torch, self._computation(recipe.dtype, avoids_half))
-        self.stored = self.found if self._keeps(recipe.dtype) else self.dtype
+        is_stored_in = recipe.dtype.startswith("float8")
+        wanted = "auto" if is_stored_in else recipe.dtype
+        self.dtype: torch.dtype = getattr(torch, self._computation(wanted, avoids_half))
+        self.stored = self.found if self._keeps(wanted) else self.dtype
+        if is_stored_in:
+            self.stored = getattr(torch, recipe.dtype)
         self.nbytes = self.weights.header.count() * self.stored.itemsize
         residency.reserve(self.nbytes, f"loading the {component} of the checkpoint '{files.name}'")
 
@@ -217,9 +221,9 @@ class _Loading:
         return network
 
     def _stored(self, tensor: torch.Tensor) -> torch.Tensor:
-        """As it is to lie on the device: in another dtype than the file's where all is turned at once."""
-        is_turned = tensor.is_floating_point() and self.stored == self.dtype
-        return tensor.to(self.dtype) if is_turned else tensor
+        """As it is to lie on the device. What is kept in the file's dtype may have several."""
+        is_turned = tensor.is_floating_point() and self.stored != self.found
+        return tensor.to(self.stored) if is_turned else tensor
 
     def _error(self, what: str, error: Exception) -> ModelFileError:
         return ModelFileError(

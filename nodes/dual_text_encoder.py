@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .lora_keys import TEXT_ENCODERS
 from .prompt_chunks import Chunk, empty_chunk
+from .text_embedding import TextEmbedding
 from .text_encoder import TextEncoder
 
 
@@ -34,6 +35,15 @@ class DualTextEncoder:
         """One like this with other networks."""
         first, second = (networks[name] for name in TEXT_ENCODERS[:2])
         return DualTextEncoder(replace(self.first, network=first), replace(self.second, network=second))
+
+    @property
+    def widths(self) -> Sequence[int]:
+        """How many numbers a token has in each."""
+        return self.first.width, self.second.width
+
+    def with_embeddings(self, embeddings: Mapping[str, TextEmbedding]) -> DualTextEncoder:
+        """Both with the embeddings that are for them."""
+        return DualTextEncoder(self.first.with_embeddings(embeddings), self.second.with_embeddings(embeddings))
 
     def with_options(self, options: Mapping[str, Any]) -> DualTextEncoder:
         """The same encoders with the options of a recipe, each. Raises what `TextEncoder.with_options` does."""

@@ -17,6 +17,10 @@ HEAD_WIDTH = 64
 NUMBER_WIDTH = 256
 """Of SDXL's embeddings of a picture's size, for each number."""
 VOCABULARY_END = 49407
+OF_OPENAI, OF_OPEN_CLIP = "quick_gelu", "gelu"
+"""What text encoders compute between layers: an approximation, and the exact function."""
+WIDTH_OF_OPENAI = 768
+"""At most; those of OpenCLIP that diffusion models use are wider."""
 SCHEDULER = {
     "_class_name": "EulerDiscreteScheduler",
     "beta_start": 0.00085,
@@ -37,16 +41,16 @@ def unet_config(shapes: Shapes) -> dict[str, Any]:
     """Of diffusers' `UNet2DConditionModel`."""
     widths, depths = [shapes["input_blocks.0.0.weight"][0]], [0]
     layers = 0
-    for block in range(1, _count(shapes, "input_blocks.")):
+    for block in range(1, count(shapes, "input_blocks.")):
         prefix = f"input_blocks.{block}"
         if f"{prefix}.0.op.weight" in shapes:
             widths.append(widths[-1])
             depths.append(0)
         else:
             widths[-1] = shapes[f"{prefix}.0.out_layers.3.weight"][0]
-            depths[-1] = max(depths[-1], _count(shapes, f"{prefix}.1.transformer_blocks."))
+            depths[-1] = max(depths[-1], count(shapes, f"{prefix}.1.transformer_blocks."))
             layers += 1
-    middle = _count(shapes, "middle_block.1.transformer_blocks.")
+    middle = count(shapes, "middle_block.1.transformer_blocks.")
     attention = next(name.removesuffix("proj_in.weight") for name in shapes if name.endswith("proj_in.weight"))
     is_linear = len(shapes[f"{attention}proj_in.weight"]) == 2
     config = {
@@ -72,12 +76,12 @@ def unet_config(shapes: Shapes) -> dict[str, Any]:
 
 def vae_config(shapes: Shapes) -> dict[str, Any]:
     """Of diffusers' `AutoencoderKL`, without the scale of its latents."""
-    levels = _count(shapes, "encoder.down.")
+    levels = count(shapes, "encoder.down.")
     return {
         "block_out_channels": [shapes[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in range(levels)],
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
-        "layers_per_block": _count(shapes, "encoder.down.0.block."),
+        "layers_per_block": count(shapes, "encoder.down.0.block."),
         "latent_channels": shapes["decoder.conv_in.weight"][1],
         "use_quant_conv": "quant_conv.weight" in shapes,
         "use_post_quant_conv": "post_quant_conv.weight" in shapes,
@@ -89,11 +93,10 @@ def clip_config(shapes: Shapes) -> dict[str, Any]:
     vocabulary, width = shapes["text_model.embeddings.token_embedding.weight"]
     inner = shapes["text_model.encoder.layers.0.mlp.fc1.weight"][0]
     length = shapes["text_model.embeddings.position_embedding.weight"][0]
-    layers = _count(shapes, "text_model.encoder.layers.")
+    layers = count(shapes, "text_model.encoder.layers.")
     config = _text_config(vocabulary, width, inner, length, layers)
     projection = shapes.get("text_projection.weight")
-    # OpenAI's own has this approximation; those of OpenCLIP, which are wider, the exact function.
-    activation = "quick_gelu" if width <= 768 else "gelu"
+    activation = OF_OPENAI if width <= WIDTH_OF_OPENAI else OF_OPEN_CLIP
     return {**config, "hidden_act": activation, "projection_dim": projection[0] if projection else width}
 
 
@@ -101,10 +104,10 @@ def open_clip_config(shapes: Shapes) -> dict[str, Any]:
     """Of transformers' `CLIPTextModel`, for CLIP of OpenCLIP (Cherti et al. 2023) under its own names."""
     vocabulary, width = shapes["token_embedding.weight"]
     inner = shapes["transformer.resblocks.0.mlp.c_fc.weight"][0]
-    layers = _count(shapes, "transformer.resblocks.")
+    layers = count(shapes, "transformer.resblocks.")
     config = _text_config(vocabulary, width, inner, shapes["positional_embedding"][0], layers)
     projection = shapes.get("text_projection", (width, width))
-    return {**config, "hidden_act": "gelu", "projection_dim": projection[1]}
+    return {**config, "hidden_act": OF_OPEN_CLIP, "projection_dim": projection[1]}
 
 
 def _text_config(vocabulary: int, width: int, inner: int, length: int, layers: int) -> dict[str, Any]:
@@ -121,6 +124,6 @@ def _text_config(vocabulary: int, width: int, inner: int, length: int, layers: i
     }
 
 
-def _count(names: Iterable[str], prefix: str) -> int:
+def count(names: Iterable[str], prefix: str) -> int:
     """How many numbers follow the prefix: `blocks.` in `blocks.0.weight`, `blocks.1.weight` → 2."""
     return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})

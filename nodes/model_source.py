@@ -111,13 +111,18 @@ def load_recipe(recipe: Recipe, residency: Residency) -> Loaded:
         MissingModelError, ModelFileError: its files are gone, changed, damaged or not known.
         OutOfMemoryError: it does not fit.
     """
-    source = recipe_source(recipe.source, residency.folders)
-    if source.digest(file_digests(residency.folders.home)) != recipe.source.digest:
+    source, *_ = [_unchanged(each, residency.folders) for each in (recipe.source, *recipe.further)]
+    return source.family.load(recipe, source.path, residency)
+
+
+def _unchanged(recipe_of: Source, folders: Folders) -> ModelSource:
+    source = recipe_source(recipe_of, folders)
+    if source.digest(file_digests(folders.home)) != recipe_of.digest:
         raise ModelFileError(
             f"the checkpoint '{source.name}' is not the one that this value was made from: its files have changed; "
             f"run the workflow again"
         )
-    return source.family.load(recipe, source.path, residency)
+    return source
 
 
 def register_loaders(models: Residency) -> None:

@@ -61,9 +61,10 @@ class Recipe:
     """A model, text encoder or VAE: which weights, and how they are used.
 
     Attributes:
-        kind: `"model"`, `"clip"` or `"vae"`. dtype: `"float32"`, `"float16"`, `"bfloat16"`, or `"auto"`: the file's on
-            CUDA and float32 elsewhere. options: pairs of name and value, sorted, that change no weights.
-        patches: what is added to the weights, in order, each a `Patch`.
+        kind: `"model"`, `"clip"` or `"vae"`. dtype: `"float32"`, `"float16"`, `"bfloat16"`, or `"auto"`: see
+            docs/models.md; `"float8_e4m3fn"` and `"float8_e5m2"` are kept so and computed in as with `"auto"`.
+        options: pairs of name and value, sorted, that change no weights. patches: what is added to the weights, in
+            order, each a `Patch`. further: the files of its other text encoders, where each has one of its own.
     """
 
     kind: Kind
@@ -71,6 +72,7 @@ class Recipe:
     dtype: str = "auto"
     options: Options = ()
     patches: tuple[Patch, ...] = ()
+    further: tuple[Source, ...] = ()
 
     def with_option(self, name: str, value: Any) -> Recipe:
         """A copy with an option set, in place of an earlier value."""

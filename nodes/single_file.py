@@ -1,11 +1,4 @@
-"""A checkpoint in one safetensors file, laid out as Stable Diffusion was published; recognised by its tensors.
-
-model.diffusion_model.              the U-Net
-first_stage_model.                  the VAE
-cond_stage_model.transformer.       the text encoder of Stable Diffusion 1: CLIP
-cond_stage_model.model.             of Stable Diffusion 2: OpenCLIP
-conditioner.embedders.N.            those of SDXL: CLIP and OpenCLIP; its refiner has the second alone
-"""
+"""A checkpoint in one safetensors file, or one of its networks alone; recognised by its tensors."""
 
 from __future__ import annotations
 
@@ -15,12 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import pstdev
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.errors import ModelFileError
 
-from . import ldm_config
-from .component_weights import LAST_LAYER, SDXL_READING, ComponentWeights, TextReading, names_of_today
+from . import diffusers_config, ldm_config
+from .component_weights import ComponentWeights, TextReading, names_of_today
+from .file_content import file_content
+from .file_parts import CLIP, DIFFUSERS, LDM, OPEN_CLIP, TEXT_ENCODERS, Part, find_parts, plain_shapes
 from .weights_file import TensorInfo, WeightsHeader, read_header
 
 if TYPE_CHECKING:
@@ -29,44 +24,34 @@ if TYPE_CHECKING:
 
     from .prompt_chunks import ChunkLayout
 
-UNET, VAE = "model.diffusion_model.", "first_stage_model."
-UNET_MARK = f"{UNET}input_blocks.0.0.weight"
-"""A tensor that all of them have."""
-LEFT_OVER = ("position_ids", "logit_scale", "text_projection.weight")
+LEFT_OVER = ("position_ids", "logit_scale", "text_projection.weight", "text_projection")
 """What ends the names of tensors in text encoders that not all of transformers' networks want."""
 SDXL_SCALE, SCALE = 0.13025, 0.18215
 """Of latents: Podell et al. 2023, and Rombach et al. 2022."""
 USUAL_VAE_WIDTHS = (128, 256, 512, 512)
 """Of the VAE that belongs to a file that holds none."""
 V_PREDICTION_DEVIATION = 0.09
-V_PREDICTION_MARK = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias"
+V_PREDICTION_MARKS = {
+    LDM: "output_blocks.11.1.transformer_blocks.0.norm1.bias",
+    DIFFUSERS: "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias",
+}
 """The biases of this norm deviate by more where Stable Diffusion 2 predicts v, and nothing in its file says so."""
-
-
-class TextPart(NamedTuple):
-    """A text encoder in a file.
-
-    Attributes:
-        prefix: of its tensors' names. is_open_clip: whose names they have after it. reading: what of it is used.
-    """
-
-    prefix: str
-    is_open_clip: bool
-    reading: TextReading
-
-
-TEXT_PARTS = (
-    TextPart("cond_stage_model.transformer.", False, LAST_LAYER),
-    TextPart("cond_stage_model.model.", True, TextReading(-2, True)),
-    TextPart("conditioner.embedders.0.transformer.", False, SDXL_READING),
-    TextPart("conditioner.embedders.0.model.", True, SDXL_READING),
-    TextPart("conditioner.embedders.1.model.", True, SDXL_READING),
-)
+IN_WORDS = {"unet": "diffusion model", "vae": "VAE", "text_encoder": "text encoder", "text_encoder_2": "text encoder"}
+LOADERS = {"unet": "UNETLoader", "vae": "VAELoader", "text_encoder": "CLIPLoader", "text_encoder_2": "CLIPLoader"}
+"""The nodes that load a component by itself."""
+CONFIGURATIONS: Mapping[tuple[str, str], Callable[[ldm_config.Shapes], dict[str, Any]]] = {
+    ("unet", LDM): ldm_config.unet_config,
+    ("unet", DIFFUSERS): diffusers_config.unet_config,
+    ("vae", LDM): ldm_config.vae_config,
+    ("vae", DIFFUSERS): diffusers_config.vae_config,
+    **{(component, CLIP): ldm_config.clip_config for component in TEXT_ENCODERS},
+    **{(component, OPEN_CLIP): ldm_config.open_clip_config for component in TEXT_ENCODERS},
+}
 
 
 @dataclass(frozen=True)
 class SingleFile:
-    """A checkpoint file, one of `CheckpointFiles`.
+    """A file, one of `CheckpointFiles`.
 
     Attributes:
         path: where it lies. name: what the user calls it, for messages.
@@ -81,69 +66,55 @@ class SingleFile:
         return read_header(self.path)
 
     @cached_property
-    def text_parts(self) -> dict[str, TextPart]:
-        """Its text encoders by the names that diffusers has for them."""
-        names = self.header.tensors
-        found = [part for part in TEXT_PARTS if any(name.startswith(part.prefix) for name in names)]
-        return dict(zip(("text_encoder", "text_encoder_2"), found, strict=False))
+    def parts(self) -> dict[str, Part]:
+        """The networks in it by component."""
+        return find_parts(self.header.shapes)
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
-        return tuple(self.text_parts)
+        return tuple(component for component in TEXT_ENCODERS if component in self.parts)
 
     def reading(self, component: str) -> TextReading:
-        return self.text_parts[component].reading
-
-    @cached_property
-    def is_sdxl(self) -> bool:
-        """Whether its U-Net is told the size of the picture."""
-        return f"{UNET}label_emb.0.0.weight" in self.header.tensors
+        return self.parts[component].reading
 
     def check(self) -> None:
-        """See that there is a U-Net, and that what is there is whole.
-
-        Raises:
-            ModelFileError: it isn't.
-        """
-        for component in ("unet", *self._others()):
+        """See that what is there is whole. Raises ModelFileError: it isn't."""
+        for component in self.parts:
             self.config(component)
 
-    def _others(self) -> list[str]:
-        has_vae = any(name.startswith(VAE) for name in self.header.tensors)
-        return [*(["vae"] if has_vae else []), *self.text_encoders]
+    def _part(self, component: str) -> Part:
+        part = self.parts.get(component)
+        if part is None:
+            raise ModelFileError(
+                f"'{self.name}' holds no {IN_WORDS[component]}; going by its tensors it is "
+                f"{file_content(self.header.tensors)}: load the {IN_WORDS[component]} from another file with "
+                f"{LOADERS[component]}"
+            )
+        return part
 
     def config(self, component: str) -> Mapping[str, Any]:
         if component == "scheduler":
             return self._scheduler_config
-        if component == "vae" and component not in self._others():
+        if component == "vae" and component not in self.parts:
             return {"block_out_channels": USUAL_VAE_WIDTHS, "scaling_factor": self._scale}
-        make, prefix = self._configured(component)
+        part = self._part(component)
         try:
-            return make(self._shapes(prefix))
-        except (KeyError, StopIteration, IndexError) as error:
+            config = CONFIGURATIONS[component, part.layout](plain_shapes(self.header.shapes, part.prefix))
+        except (KeyError, StopIteration, IndexError, ZeroDivisionError) as error:
             raise ModelFileError(
                 f"the checkpoint '{self.name}' lacks {error} of its {component}: the file is not whole, or of a family "
                 f"that is not known; fetch it again"
             ) from None
+        return {**config, "scaling_factor": self._scale, "force_upcast": True} if component == "vae" else config
 
-    def _configured(self, component: str) -> tuple[Callable[[ldm_config.Shapes], dict[str, Any]], str]:
-        if component == "unet":
-            return ldm_config.unet_config, UNET
-        if component == "vae":
-            return self._vae_config, VAE
-        part = self.text_parts[component]
-        return (ldm_config.open_clip_config if part.is_open_clip else ldm_config.clip_config), part.prefix
-
-    def _vae_config(self, shapes: ldm_config.Shapes) -> dict[str, Any]:
-        return {**ldm_config.vae_config(shapes), "scaling_factor": self._scale, "force_upcast": True}
+    @cached_property
+    def is_sdxl(self) -> bool:
+        """Whether its U-Net is told the size of the picture."""
+        return "unet" in self.parts and "addition_embed_type" in self.config("unet")
 
     @property
     def _scale(self) -> float:
         return SDXL_SCALE if self.is_sdxl else SCALE
-
-    def _shapes(self, prefix: str) -> dict[str, tuple[int, ...]]:
-        found = self.header.below(prefix).tensors
-        return {name[len(prefix) :]: tensor.shape for name, tensor in found.items()}
 
     @cached_property
     def _scheduler_config(self) -> dict[str, Any]:
@@ -156,7 +127,8 @@ class SingleFile:
         said = self.header.metadata.get("modelspec.prediction_type", "")
         if said:
             return said.startswith("v")
-        mark = self.header.tensors.get(V_PREDICTION_MARK)
+        part = self._part("unet")
+        mark = self.header.tensors.get(part.prefix + V_PREDICTION_MARKS[part.layout])
         if self.is_sdxl or mark is None or not self.config("unet")["use_linear_projection"]:
             return "v_pred" in self.header.tensors
         return pstdev(self._numbers(mark)) > V_PREDICTION_DEVIATION
@@ -172,44 +144,39 @@ class SingleFile:
         return [*struct.unpack(f"<{len(raw) // struct.calcsize(form)}{form}", raw)]
 
     def weights(self, component: str) -> ComponentWeights:
-        if component == "vae" and "vae" not in self._others():
-            raise ModelFileError(f"the checkpoint '{self.name}' holds no VAE; load one of its family with VAELoader")
-        prefix = self._configured(component)[1]
-        config = self.config(component)
+        part, config = self._part(component), self.config(component)
 
         def names_for(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-            return self._converted(component, weights, config, network)
+            plain = {name[len(part.prefix) :]: tensor for name, tensor in weights.items()}
+            return _converted(component, part.layout, plain, config, network)
 
-        return ComponentWeights([self.path], self.header.below(prefix), names_for)
-
-    def _converted(
-        self, component: str, weights: dict[str, Tensor], config: Mapping[str, Any], network: nn.Module
-    ) -> dict[str, Tensor]:
-        from diffusers.loaders import single_file_utils as published
-
-        plain: dict[str, Tensor]
-        if component == "unet":
-            plain = published.convert_ldm_unet_checkpoint(weights, config)
-            return plain
-        if component == "vae":
-            plain = published.convert_ldm_vae_checkpoint(weights, config)
-            return plain
-        part = self.text_parts[component]
-        plain = {name.removeprefix(part.prefix): tensor for name, tensor in weights.items()}
-        if part.is_open_clip:
-            plain = published.convert_open_clip_checkpoint(network, plain, prefix="")
-        return _fitted(plain, network)
+        return ComponentWeights([self.path], self.header.below(part.prefix), names_for)
 
     def tokenizer(self, component: str, length: int) -> tuple[Tokenizer, ChunkLayout]:
         from .clip_vocabulary import END_ID, START_ID, clip_tokenizer
         from .prompt_chunks import ChunkLayout
 
-        padding = 0 if self.text_parts[component].is_open_clip else END_ID
-        return clip_tokenizer(), ChunkLayout(START_ID, END_ID, padding, length)
+        is_of_openai = self.config(component)["hidden_act"] == ldm_config.OF_OPENAI
+        return clip_tokenizer(), ChunkLayout(START_ID, END_ID, END_ID if is_of_openai else 0, length)
 
 
-def _fitted(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """A text encoder's weights without those that nobody wants, with or without the prefix that the network has."""
+def _converted(
+    component: str, layout: str, weights: dict[str, Tensor], config: Mapping[str, Any], network: nn.Module
+) -> dict[str, Tensor]:
+    """The weights of a component under the network's names, by diffusers' own conversion."""
+    from diffusers.loaders import single_file_utils as published
+
+    if layout == LDM:
+        if component == "unet":
+            prefixed = {f"{published.LDM_UNET_KEY}{name}": tensor for name, tensor in weights.items()}
+            unet: dict[str, Tensor] = published.convert_ldm_unet_checkpoint(prefixed, config)
+            return unet
+        vae: dict[str, Tensor] = published.convert_ldm_vae_checkpoint(weights, config)
+        return vae
+    if layout == OPEN_CLIP:
+        weights = published.convert_open_clip_checkpoint(network, weights, prefix="")
     wanted = network.state_dict().keys()
     named = names_of_today(weights, network)
+    if layout == DIFFUSERS:
+        return named
     return {name: tensor for name, tensor in named.items() if name in wanted or not name.endswith(LEFT_OVER)}

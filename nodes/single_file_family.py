@@ -1,4 +1,4 @@
-"""The model family of single safetensors files."""
+"""The model family of safetensors files that hold a checkpoint, or one of its networks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from mezzotint.engine.errors import ModelFileError
 
-from .single_file import UNET_MARK, SingleFile
+from .joined_text_encoders import JoinedTextEncoders
+from .single_file import SingleFile
 from .weights_file import SAFE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class SingleFileFamily:
         if path.suffix.lower() not in SAFE_SUFFIXES or not path.is_file():
             return False
         try:
-            return UNET_MARK in SingleFile(path, path.name).header.tensors
+            return bool(SingleFile(path, path.name).parts)
         except ModelFileError:
             return False
 
@@ -43,7 +44,9 @@ class SingleFileFamily:
     def load(self, recipe: Recipe, path: Path, residency: Residency) -> Loaded:
         from .diffusers_networks import LOADERS
 
-        return LOADERS[recipe.kind](SingleFile(path, recipe.source.name), recipe, residency)
+        file = SingleFile(path, recipe.source.name)
+        further = [SingleFile(residency.folders.require(each.folder, each.name), each.name) for each in recipe.further]
+        return LOADERS[recipe.kind](JoinedTextEncoders(file, *further) if further else file, recipe, residency)
 
 
 SINGLE_FILE_FAMILY = SingleFileFamily()

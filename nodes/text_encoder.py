@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,11 @@ from torch import Tensor, nn
 from mezzotint.engine.errors import MezzotintError
 
 from .component_weights import LAST_LAYER, TextReading
+from .extended_embedding import with_vectors
 from .lora_keys import TEXT_ENCODERS
 from .prompt_chunks import Chunk, ChunkLayout, Word, empty_chunk, lay_out
 from .prompt_weights import parse_weights
+from .text_embedding import PREFIX, TextEmbedding, split_word
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -34,6 +37,7 @@ class TextEncoder:
     Attributes:
         network: of transformers. tokenizer: splits words into tokens, adding no special ones. layout: of its chunks.
         device: where the network is. reading: which of its layers is the conditioning.
+        learned: names of embeddings → the tokens, below 0, that stand for them.
     """
 
     network: CLIPTextModel = field(repr=False)
@@ -41,6 +45,8 @@ class TextEncoder:
     layout: ChunkLayout
     device: torch.device
     reading: TextReading = LAST_LAYER
+
+    learned: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
@@ -50,6 +56,26 @@ class TextEncoder:
     def with_networks(self, networks: Mapping[str, Any]) -> TextEncoder:
         """One like this with other networks."""
         return replace(self, network=networks[TEXT_ENCODERS[0]])
+
+    @property
+    def width(self) -> int:
+        """D, how many numbers a token has."""
+        return int(self.network.config.hidden_size)
+
+    @property
+    def widths(self) -> Sequence[int]:
+        """Of all text encoders in it."""
+        return (self.width,)
+
+    def with_embeddings(self, embeddings: Mapping[str, TextEmbedding]) -> TextEncoder:
+        """One like this that knows the words `embedding:name`; it leaves out those that are not for its width."""
+        found = {name: embedding.of_width(self.width) for name, embedding in embeddings.items()}
+        vectors = {name: tensor for name, tensor in found.items() if tensor is not None}
+        if not vectors:
+            return self
+        numbers = itertools.count(-1, -1)
+        learned = {name: [next(numbers) for _ in tensor] for name, tensor in vectors.items()}
+        return replace(self, network=with_vectors(self.network, torch.cat([*vectors.values()])), learned=learned)
 
     def with_options(self, options: Mapping[str, Any]) -> TextEncoder:
         """The same encoder with the options of a recipe: `stop_at_clip_layer`.
@@ -88,11 +114,31 @@ class TextEncoder:
         return [[encoded.reshape(1, -1, encoded.shape[-1]), {"pooled_output": pooled[:1]}]]
 
     def tokenize(self, text: str) -> list[Chunk]:
-        """The tokens of a prompt with their weights, in chunks; at least one."""
-        pieces = [(word, piece.weight) for piece in parse_weights(text) for word in piece.text.split()]
-        encoded = self.tokenizer.encode_batch([word for word, _ in pieces], add_special_tokens=False)
-        words = (Word(found.ids, weight) for found, (_, weight) in zip(encoded, pieces, strict=True))
+        """The tokens of a prompt with their weights, in chunks; at least one.
+
+        Words that name embeddings which are not known are left out.
+        """
+        pieces = [
+            (learned, word, piece.weight)
+            for piece in parse_weights(text)
+            for given in piece.text.split()
+            for learned, word in self._parts(given)
+        ]
+        encoded = self.tokenizer.encode_batch([word for _, word, _ in pieces], add_special_tokens=False)
+        words = (
+            Word([*learned, *found.ids], weight) for found, (learned, _, weight) in zip(encoded, pieces, strict=True)
+        )
         return lay_out(words, self.layout)
+
+    def _parts(self, word: str) -> Iterator[tuple[Sequence[int], str]]:
+        """Tokens of learned vectors, or text that is to be split into tokens, or neither."""
+        if not word.startswith(PREFIX):
+            yield (), word
+            return
+        name, rest = split_word(word, self.learned)
+        yield self.learned.get(name, ()), ""
+        if rest:
+            yield (), rest
 
     def _forward(self, chunks: list[Chunk]) -> tuple[Tensor, Tensor]:
         """Hidden states [chunks, length, D] and pooled ones [chunks, D], float32 on the CPU."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from mezzotint.engine.problem import Problem
+from mezzotint.engine.problem import Problem, ProblemCode
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.sentence import SHOWN_CHOICES
 from mezzotint.engine.validation import Validation
@@ -13,6 +13,18 @@ from mezzotint.engine.workflow import Workflow, as_link
 
 Definitions = Mapping[str, Mapping[str, Any]]
 Shape = dict[str, Any]
+Refusal = Literal[
+    "no_prompt",
+    "invalid_prompt",
+    "missing_node_type",
+    "prompt_no_outputs",
+    "prompt_outputs_failed_validation",
+    "invalid_prompt_id",
+    "not_stored",
+]
+"""Why a submission is refused as a whole."""
+InputRefusal = ProblemCode | Literal["exception_during_inner_validation"]
+"""What is wrong with a node of it."""
 
 _LIMITS = frozenset({"value_smaller_than_min", "value_bigger_than_max"})
 
@@ -25,7 +37,7 @@ class PromptRejectedError(Exception):
         self.shape = shape
 
 
-def error_shape(kind: str, message: str, details: str = "", **extra_info: Any) -> Shape:
+def error_shape(kind: Refusal, message: str, details: str = "", **extra_info: Any) -> Shape:
     """The body of a refusal that is about no single input."""
     error = {"type": kind, "message": message, "details": details, "extra_info": extra_info}
     return {"error": error, "node_errors": {}}
@@ -94,7 +106,7 @@ class _Shaper:
         kind, details, extra_info = self._maker(problem)(problem)
         return {"type": kind, "message": problem.reason, "details": details, "extra_info": extra_info}
 
-    def _maker(self, problem: Problem) -> Callable[[Problem], tuple[str, str, Shape]]:
+    def _maker(self, problem: Problem) -> Callable[[Problem], tuple[InputRefusal, str, Shape]]:
         if problem.code in _LIMITS:
             return self._limit
         makers = {
@@ -108,13 +120,13 @@ class _Shaper:
         }
         return makers.get(problem.code, self._other)
 
-    def _missing(self, problem: Problem) -> tuple[str, str, Shape]:
+    def _missing(self, problem: Problem) -> tuple[InputRefusal, str, Shape]:
         return problem.code, _name(problem), {"input_name": problem.input_name}
 
-    def _limit(self, problem: Problem) -> tuple[str, str, Shape]:
+    def _limit(self, problem: Problem) -> tuple[InputRefusal, str, Shape]:
         return problem.code, _name(problem), {**self._input(problem), "received_value": problem.given}
 
-    def _bad_link(self, problem: Problem) -> tuple[str, str, Shape]:
+    def _bad_link(self, problem: Problem) -> tuple[InputRefusal, str, Shape]:
         given = problem.given
         if not isinstance(given, list) or len(given) != 2:
             return problem.code, _name(problem), {**self._input(problem), "received_value": given}
@@ -125,18 +137,18 @@ class _Shaper:
         facts |= {**self._input(problem), "exception_message": problem.reason, "linked_node": given}
         return "exception_during_inner_validation", problem.reason, facts
 
-    def _mismatch(self, problem: Problem) -> tuple[str, str, Shape]:
+    def _mismatch(self, problem: Problem) -> tuple[InputRefusal, str, Shape]:
         facts = {**self._input(problem), **problem.details}
         received, wanted = facts.get("received_type"), facts["input_config"][0]
         wanted = "COMBO" if isinstance(wanted, list) else wanted
         return problem.code, f"{_name(problem)}, received_type({received}) mismatch input_type({wanted})", facts
 
-    def _unreadable(self, problem: Problem) -> tuple[str, str, Shape]:
+    def _unreadable(self, problem: Problem) -> tuple[InputRefusal, str, Shape]:
         why = str(problem.details.get("exception_message") or problem.reason)
         facts = {**self._input(problem), "received_value": problem.given, "exception_message": why}
         return problem.code, f"{_name(problem)}, {problem.given}, {why}", facts
 
-    def _not_in_list(self, problem: Problem) -> tuple[str, str, Shape]:
+    def _not_in_list(self, problem: Problem) -> tuple[InputRefusal, str, Shape]:
         facts = self._input(problem)
         choices = _choices(facts["input_config"])
         shown = f"(list of length {len(choices)})" if len(choices) > SHOWN_CHOICES else str(choices)
@@ -145,16 +157,16 @@ class _Shaper:
         details = f"{_name(problem)}: '{problem.given}' not in {shown}"
         return problem.code, details, {**facts, "received_value": problem.given}
 
-    def _cycle(self, problem: Problem) -> tuple[str, str, Shape]:
+    def _cycle(self, problem: Problem) -> tuple[InputRefusal, str, Shape]:
         cycle = [str(node_id) for node_id in problem.details.get("cycle_nodes", ())]
         named = [f"{node_id} ({self._workflow.nodes[node_id].class_type})" for node_id in [*cycle, *cycle[:1]]]
         return problem.code, " -> ".join(named), {"node_id": problem.node_id, "cycle_nodes": cycle}
 
-    def _refused(self, problem: Problem) -> tuple[str, str, Shape]:
+    def _refused(self, problem: Problem) -> tuple[InputRefusal, str, Shape]:
         name, reason = _name(problem), problem.reason
         return problem.code, f"{name} - {reason}" if reason else name, {"input_name": problem.input_name}
 
-    def _other(self, problem: Problem) -> tuple[str, str, Shape]:
+    def _other(self, problem: Problem) -> tuple[InputRefusal, str, Shape]:
         if problem.code == "exception_during_validation":
             return problem.code, problem.reason, {"exception_type": "Exception", "traceback": []}
         return problem.code, problem.reason, {"input_name": problem.input_name}

@@ -28,6 +28,8 @@ WIRE_TYPES: dict[type[BaseException], str] = {
     UnknownNodeError: "KeyError",
 }
 """Errors that clients know by other names than their classes'."""
+BLOCKED, NOT_RUN = "ExecutionBlocked", "JobError"
+"""What is told of a value that blocks with a message, and of a job that cannot run any more."""
 
 
 class JobReport:
@@ -109,7 +111,7 @@ class JobReport:
         """What to send when the engine itself failed, which is a bug."""
         return self.refused(f"Mezzotint itself failed: {error}", qualified_name(type(error)))
 
-    def refused(self, sentence: str, exception_type: str = "JobError") -> list[AnyFrame]:
+    def refused(self, sentence: str, exception_type: str = NOT_RUN) -> list[AnyFrame]:
         """What to send of a job that cannot run, or not any more."""
         facts = {
             "node_id": "",
@@ -210,7 +212,7 @@ class JobReport:
             "node_id": event.real_id,
             "node_type": self._type_of(event, event.real_id),
             "exception_message": f"Execution Blocked: {event.message}",
-            "exception_type": "ExecutionBlocked",
+            "exception_type": BLOCKED,
             "traceback": [],
             "current_inputs": {},
         }

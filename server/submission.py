@@ -18,7 +18,7 @@ from mezzotint.engine.validation import Validation
 from mezzotint.engine.workflow import Workflow, WorkflowNode
 from mezzotint.plugins.host import Host
 
-from .error_shape import PromptRejectedError, error_shape, rejection
+from .error_shape import PromptRejectedError, Refusal, error_shape, rejection
 from .job import Job
 from .job_queue import JobQueue
 from .job_store import JobStore
@@ -101,7 +101,7 @@ def _restored(row: Row[Any], host: Host) -> Job:
     return Job(row.number, row.id, workflow, validation, prompt, extra_data, {}, row.is_fixed, row.retry_of)
 
 
-def _rejected(kind: str, message: str, details: str = "", **extra_info: Any) -> PromptRejectedError:
+def _rejected(kind: Refusal, message: str, details: str = "", **extra_info: Any) -> PromptRejectedError:
     return PromptRejectedError(error_shape(kind, message, details, **extra_info))
 
 

@@ -18,7 +18,7 @@ PROMPTS = [
     "",
     "a red apple on a blue background, fluent style",
     "It's THE cat's face!!  12,345\n\tünïcödé 日本語 🍎",
-    "don't [touch] BREAK <lora:x:1>, embedding:name",
+    "don't [touch] BREAK <lora:x:1>, embed",
 ]
 
 

@@ -47,6 +47,16 @@ def pictures(
     return decoded
 
 
+def is_painted(picture: Tensor) -> Tensor:
+    """Where [H, W, 3] is not white."""
+    return picture.min(-1).values < 0.5
+
+
+def overlap(first: Tensor, second: Tensor) -> float:
+    """What two shapes share of all that either covers."""
+    return float((first & second).sum() / (first | second).sum())
+
+
 @pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.json")), ids=lambda path: str(path.name))
 def test_a_workflow_is_in_the_readme(path: Path) -> None:
     assert f"`{path.name}`" in (WORKFLOWS / "README.md").read_text(encoding="utf-8")
@@ -61,6 +71,30 @@ def test_image_to_image_keeps_the_form_and_changes_the_colour(pictures: Callable
     red, green = (picture[0] for picture in pictures(graph_of("image_to_image")))
     middles = [picture[24:48, 16:48].mean((0, 1)) for picture in (red, green)]
     assert [int(middle.argmax()) for middle in middles] == [0, 1]
-    apples = [picture.min(-1).values < 0.5 for picture in (red, green)]
-    shared = (apples[0] & apples[1]).sum() / (apples[0] | apples[1]).sum()
-    assert float(shared) > 0.8
+    assert overlap(is_painted(red), is_painted(green)) > 0.8
+
+
+def test_inpainting_changes_what_the_mask_selects_and_nothing_else(pictures: Callable[[Graph], list[Tensor]]) -> None:
+    before, after = (picture[0] for picture in pictures(graph_of("inpaint")))
+    assert [int(part.mean((0, 1)).argmax()) for part in (after[20:28, 16:48], after[40:52, 16:48])] == [0, 1]
+    kept = (after - before)[:24].abs()  # the VAE sees a little beyond the mask's edge at 32
+    assert float(kept.mean()) < 0.03
+    assert float((after - before)[40:52, 16:48].abs().mean()) > 0.2
+
+
+def test_the_hires_fix_draws_the_small_picture_large(pictures: Callable[[Graph], list[Tensor]]) -> None:
+    graph = graph_of("hires_fix")
+    graph["small"] = {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["1", 2]}}
+    large, small = (picture[0] for picture in pictures(graph))
+    assert (small.shape, large.shape) == ((64, 64, 3), (96, 96, 3))
+    reduced = torch.nn.functional.interpolate(large.movedim(-1, 0)[None], (64, 64), mode="area")[0].movedim(0, -1)
+    assert overlap(is_painted(small), is_painted(reduced)) > 0.75
+    assert int(large[36:72, 24:72].mean((0, 1)).argmax()) == 0
+
+
+def test_prompts_are_drawn_where_their_areas_are(pictures: Callable[[Graph], list[Tensor]]) -> None:
+    (picture,) = (picture[0] for picture in pictures(graph_of("area_composition")))
+    assert picture.shape == (64, 128, 3)
+    left, right = picture[:, :64], picture[:, 64:]
+    colours = [half[is_painted(half)].mean(0) for half in (left, right)]
+    assert [int(colour.argmax()) for colour in colours] == [0, 2]

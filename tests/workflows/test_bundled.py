@@ -20,7 +20,7 @@ from mezzotint.engine.workflow_edit import with_values
 from mezzotint.plugins.host import Host, Settings
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
-FILES = sorted(WORKFLOWS.glob("*.json"))
+FILES = sorted(path for path in WORKFLOWS.glob("*.json") if not path.stem.startswith("train_"))
 
 Draw = Callable[..., tuple[RunResult, list[Path]]]
 

@@ -1,0 +1,89 @@
+"""One whole training step of an autoencoder: encode, draw a latent, decode, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mezzotint.engine.context import Context
+
+from .loss import encoder_features, feature_loss, gradient_loss, kl_loss, low_pass_loss, pointwise_loss
+from .networks import part_of
+from .picture_set import PictureSet
+from .samples import drawing
+from .state import TrainingError, TrainingState
+from .step import autocast, draw_pictures, optimise
+from .step_settings import AutoencoderSettings
+
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+
+SHOWN = 8
+"""Pictures whose reconstructions are shown."""
+
+
+def autoencoder_step(
+    state: TrainingState, data: PictureSet, settings: AutoencoderSettings, features: Any | None = None
+) -> float:
+    """Train with one batch. Gives the loss.
+
+    Args:
+        features: an autoencoder's network, frozen, for the perceptual loss; its encoder's features are compared.
+    """
+    network = part_of(state.networks, "vae", "training an autoencoder")
+    pictures = draw_pictures(state, data, settings.batch_size)
+    with autocast(state):
+        posterior = network.encode(pictures).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=state.generator).to(state.device)
+        decoded = network.decode(posterior.mean + posterior.std * noise, return_dict=False)[0]
+    losses = autoencoder_losses(decoded.float(), pictures, settings)
+    if settings.kl:
+        losses = losses + settings.kl * kl_loss(posterior.mean, posterior.logvar)
+    if settings.perceptual and features is not None:
+        with torch.no_grad():
+            wanted = encoder_features(features, pictures)
+        losses = losses + settings.perceptual * feature_loss(encoder_features(features, decoded.float()), wanted)
+    return optimise(state, losses.mean(), settings.on_nan)
+
+
+def autoencoder_losses(decoded: Tensor, pictures: Tensor, settings: AutoencoderSettings) -> Tensor:
+    """The weighted reconstruction losses of each sample, float32 [B]."""
+    losses = settings.l1 * pointwise_loss(decoded, pictures, "l1")
+    losses = losses + settings.mse * pointwise_loss(decoded, pictures, "mse")
+    if settings.gradient:
+        losses = losses + settings.gradient * gradient_loss(decoded, pictures)
+    if settings.low_pass:
+        losses = losses + settings.low_pass * low_pass_loss(decoded, pictures)
+    return losses
+
+
+@contextmanager
+def feature_network(recipe: Recipe | None, weight: float, ctx: Context) -> Iterator[Any]:
+    """The network of a VAE whose encoder says what pictures have in common; None where its loss weighs nothing.
+
+    Raises:
+        TrainingError: it weighs something, and there is no VAE.
+    """
+    if not weight:
+        yield None
+        return
+    if recipe is None:
+        raise TrainingError("perceptual is above 0, and no VAE is connected to features; connect one, or set it to 0")
+    with ctx.models.borrow(recipe) as autoencoder:
+        yield autoencoder.network
+
+
+def reconstructions(state: TrainingState, data: PictureSet) -> Tensor:
+    """The first pictures of a set, each above what the autoencoder makes of it: [2 * N, H, W, 3], 0..1, on the CPU."""
+    network = part_of(state.networks, "vae", "decoding")
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.stack([data.picture(index, generator) for index in range(min(SHOWN, len(data)))])
+    pixels = pictures.to(state.device).float() / 127.5 - 1
+    with drawing(state):
+        decoded = network.decode(network.encode(pixels).latent_dist.mean, return_dict=False)[0]
+    both = torch.cat([pixels, decoded.float()])
+    return ((both + 1) / 2).clamp(0, 1).movedim(1, -1).cpu()

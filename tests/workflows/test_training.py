@@ -1,0 +1,153 @@
+"""The training workflows: the small ones as they are, the large ones with eight pictures until they are learnt."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from mezzotint import Context
+from mezzotint.engine.run_result import RunResult
+from mezzotint.nodes.checkpoints import load_checkpoint
+from mezzotint.nodes.training.shapes import drawn_shapes
+from mezzotint.nodes.vae_loader import load_vae
+from mezzotint.plugins.host import Host, Settings
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+LARGE = ["train_autoencoder", "train_text_to_image", "train_lora"]
+needs_peft = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="peft, of the extra 'training'")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    folders = {f"{name}_dir": tmp_path / name for name in ("output", "input", "models")}
+    with Host(Settings(**folders)) as host:
+        yield host
+
+
+def run(host: Host, graph: Any) -> RunResult:
+    return asyncio.run(host.engine.run(host.load(graph))).raise_for_status()
+
+
+def graph_of(name: str, **changes: dict[str, Any]) -> dict[str, Any]:
+    """A bundled workflow, with inputs of some nodes changed: `n5={"channels": "32"}`."""
+    graph: dict[str, Any] = json.loads((WORKFLOWS / f"{name}.json").read_text())
+    for node_id, inputs in changes.items():
+        graph[node_id.removeprefix("n")]["inputs"] |= inputs
+    return graph
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_the_large_ones_are_sound_but_for_their_data(host: Host, name: str) -> None:
+    assert host.engine.validate(host.load(WORKFLOWS / f"{name}.json")).problems == []
+    large, small = graph_of(name), graph_of(f"{name}_small")
+    assert [node["class_type"] for node in large.values()][1:] == [node["class_type"] for node in small.values()][1:]
+
+
+def test_the_small_autoencoder_is_trained_saved_and_loaded(host: Host, tmp_path: Path) -> None:
+    run(host, WORKFLOWS / "train_autoencoder_small.json")
+    assert {"loss.png", "checkpoint_00000020.safetensors", "samples_00000020.png"} <= {
+        path.name for path in (tmp_path / "output" / "training" / "autoencoder-small").iterdir()
+    }
+    context = Context(folders=host.folders)
+    vae = load_vae("small/diffusion_pytorch_model.safetensors", ctx=context)
+    with context.models.borrow(vae) as autoencoder, torch.inference_mode():
+        assert autoencoder.latent_channels == 4
+        assert autoencoder.encode(torch.rand(1, 32, 32, 3)).shape == (1, 4, 16, 16)
+
+
+def test_the_small_text_to_image_model_is_trained_saved_and_draws(host: Host, tmp_path: Path) -> None:
+    result = run(host, WORKFLOWS / "train_text_to_image_small.json")
+    assert len(result.outputs["13"]["images"]) == 2
+    graph = graph_of("text_to_image")
+    graph["1"]["inputs"]["ckpt_name"] = "small"
+    assert run(host, graph).status == "done"
+    mine = Context(folders=host.folders)
+    with mine.models.borrow(load_checkpoint("small", ctx=mine).MODEL) as denoiser:
+        assert denoiser.sampling.prediction_type == "v_prediction"
+        assert 0.01 < denoiser.sampling.scaling_factor < 100
+
+
+@needs_peft
+def test_the_small_lora_is_trained_saved_and_changes_a_picture(host: Host, tmp_path: Path) -> None:
+    run(host, WORKFLOWS / "train_lora_small.json")
+    weights = load_file(tmp_path / "models" / "loras" / "small.safetensors")
+    assert {name.split(".")[0] for name in weights} == {"unet", "text_encoder"}
+    plain = picture(run(host, WORKFLOWS / "text_to_image.json"), tmp_path)
+    graph = graph_of("text_to_image")
+    graph["50"] = {"class_type": "LoraLoader", "inputs": {"model": ["1", 0], "clip": ["1", 1],
+                   "lora_name": "small.safetensors", "strength_model": 1.0, "strength_clip": 1.0}}  # fmt: skip
+    for node in graph.values():
+        for name, value in node["inputs"].items():
+            if value in (["1", 0], ["1", 1]) and node is not graph["50"]:
+                node["inputs"][name] = ["50", value[1]]
+    assert np.abs(picture(run(host, graph), tmp_path) - plain).max() > 0.02
+
+
+def test_the_loop_of_single_nodes_trains(host: Host) -> None:
+    assert len(run(host, WORKFLOWS / "train_loop_small.json").outputs["18"]["images"]) == 1
+
+
+def picture(result: RunResult, tmp_path: Path) -> np.ndarray[Any, Any]:
+    (shown,) = (image for lists in result.outputs.values() for image in lists.get("images", []))
+    return pixels(tmp_path / "output" / shown["subfolder"] / shown["filename"])
+
+
+def pixels(path: Path) -> np.ndarray[Any, Any]:
+    with Image.open(path) as opened:
+        return np.asarray(opened.convert("RGB")).astype(np.float32) / 255
+
+
+def put_shapes(folder: Path, count: int) -> tuple[str, ...]:
+    """Captioned pictures of shapes in a folder; their captions."""
+    folder.mkdir(parents=True)
+    drawn, captions = drawn_shapes(count, 64, seed=11)
+    for index, (picture, caption) in enumerate(zip(drawn, captions, strict=True)):
+        Image.fromarray(picture.numpy()).save(folder / f"{index}.png")
+        (folder / f"{index}.txt").write_text(caption)
+    return captions
+
+
+def psnr_of_learnt(host: Host, tmp_path: Path, count: int, steps: int, size: dict[str, Any]) -> list[float]:
+    """Train `train_text_to_image.json` on some pictures; how near the prompts' pictures come to the best there can be:
+    what the autoencoder makes of the pictures themselves."""
+    captions = put_shapes(tmp_path / "input" / "emoji", count)
+    assert len({*captions}) == count
+    graph = graph_of(
+        "train_text_to_image",
+        n1={"caption_dropout": 0.0},
+        n5=size,
+        n6={"steps": steps, "learning_rate": 2e-3, "warmup_steps": 20, "ema_decay": 0.98},
+        n7={"precision": "float32"},
+        n8={"prompts": "\n".join(captions), "cfg": 1.0, "steps": 25, "every": 10**6},
+        n9={"steps": steps, "batch_size": max(count, 8), "checkpoint_every": 0},
+    )
+    result = run(host, graph)
+    drawn = [pixels(tmp_path / "output" / shown["filename"]) for shown in result.outputs["13"]["images"]]
+    context = Context(folders=host.folders)
+    with context.models.borrow(load_checkpoint(ctx=context).VAE) as vae, torch.inference_mode():
+        real = torch.stack([torch.from_numpy(pixels(tmp_path / "input" / "emoji" / f"{i}.png")) for i in range(count)])
+        best = vae.decode(vae.encode(real)).numpy()
+    return [-10 * math.log10(float(np.square(one - other).mean())) for one, other in zip(drawn, best, strict=True)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_eight_pictures_are_learnt_by_heart(host: Host, tmp_path: Path) -> None:
+    ratios = psnr_of_learnt(host, tmp_path, 8, 1500, {"channels": "64, 128"})
+    assert min(ratios) >= 20
+
+
+def test_one_picture_is_learnt_by_heart(host: Host, tmp_path: Path) -> None:
+    size = {"channels": "32", "head_channels": 16, "text_width": 32, "text_layers": 1}
+    assert psnr_of_learnt(host, tmp_path, 1, 250, size)[0] >= 20
