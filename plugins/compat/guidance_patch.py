@@ -17,7 +17,8 @@ class ScaleFunction:
     """Guides in the place of the usual formula: x minus what `function` gives is the prediction.
 
     `function` gets a dict: `cond` and `uncond`, the noise in x by each prediction; `cond_denoised` and
-    `uncond_denoised`, the predictions themselves; `cond_scale`, `input` (x), `sigma` and `timestep` ([B]), `model_options`.
+    `uncond_denoised`, the predictions themselves; `cond_scale`, `input` (x), `sigma` and `timestep` ([B]),
+    `model_options`.
     """
 
     function: Callable[[dict[str, Any]], Tensor]
