@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from unittest.mock import patch
+
 import pytest
+from _pytest.assertion.rewrite import AssertionRewritingHook
+
+from mezzotint.engine.engine import Engine
+from mezzotint.engine.residency import Residency
+
+# hypothesis counts as a plugin of pytest, which would rewrite the assertions of all its modules: that takes seconds.
+with patch.object(sys, "meta_path", [find for find in sys.meta_path if not isinstance(find, AssertionRewritingHook)]):
+    import hypothesis  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def _no_torch() -> Iterator[None]:
+    """The engine does without torch, which takes longer to load than most of these tests together."""
+    was_there = "torch" in sys.modules
+    yield
+    assert was_there or "torch" not in sys.modules
+
+
+@pytest.fixture
+def make_engine(make_engine: Callable[..., Engine]) -> Callable[..., Engine]:
+    """As everywhere, on the CPU: to look for another device torch would be loaded."""
+    return partial(make_engine, models=Residency("cpu"))
 
 
 @pytest.fixture(autouse=True)

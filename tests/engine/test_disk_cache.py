@@ -304,48 +304,47 @@ import numpy
 from mezzotint.engine.disk_cache import DiskCache
 from mezzotint.engine.memory_cache import StepValue
 
-folder, budget, own = Path(sys.argv[1]), int(sys.argv[2]) or None, int(sys.argv[3])
-cache = DiskCache(folder, budget)
-found = 0
+folder, own = Path(sys.argv[1]), int(sys.argv[2])
 print("ready", flush=True)
-sys.stdin.readline()
-for turn in range(40):
-    for number in range(8):
-        key = f"{number:02x}" + "0" * 62
-        value = cache.get(key)
-        if value is not None:
-            found += 1
-            array = value.outputs[0][0]
-            assert array.shape == (2000,) and (array == number).all(), (key, array)
-        if (turn + number) % 3 == own:
-            cache.put(key, StepValue(([numpy.full(2000, number, "int32")],)))
-print(found)
+for budget in sys.stdin:
+    cache, found = DiskCache(folder / budget.strip(), int(budget) or None), 0
+    for turn in range(40):
+        for number in range(8):
+            key = f"{number:02x}" + "0" * 62
+            value = cache.get(key)
+            if value is not None:
+                found += 1
+                array = value.outputs[0][0]
+                assert array.shape == (2000,) and (array == number).all(), (key, array)
+            if (turn + number) % 3 == own:
+                cache.put(key, StepValue(([numpy.full(2000, number, "int32")],)))
+    print(found, flush=True)
 """
 
 
-@pytest.mark.parametrize("budget_nbytes", [0, 30_000])
-def test_two_processes_may_share_a_folder(tmp_path: Path, budget_nbytes: int) -> None:
+def test_two_processes_may_share_a_folder(tmp_path: Path) -> None:
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(tmp_path), str(budget_nbytes), str(own)],
+            [sys.executable, "-c", WORKER, str(tmp_path), str(own)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for own in range(2)
     ]  # fmt: skip
+
+    def heard() -> list[str]:
+        return [worker.stdout.readline() for worker in workers if worker.stdout is not None]
+
+    assert heard() == ["ready\n"] * 2
+    for budget_nbytes in ("0", "30000"):
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write(f"{budget_nbytes}\n")
+            worker.stdin.flush()
+        assert all(int(found or 0) > 0 for found in heard()), budget_nbytes
+        assert not [*(tmp_path / budget_nbytes).glob(f"??/{TEMPORARY_PREFIX}*")]
     for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
-    told = []
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    for worker in workers:
-        out, err = worker.communicate(timeout=60)
+        _, err = worker.communicate(timeout=60)
         assert worker.returncode == 0, err
-        told.append(int(out))
-    assert all(found > 0 for found in told)
-    assert not [*tmp_path.glob(f"??/{TEMPORARY_PREFIX}*")]
 
 
 def test_the_file_says_what_it_is(cache: DiskCache) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from mezzotint.engine.errors import OutOfMemoryError
 from mezzotint.engine.free_memory import PROCESS, free_nbytes
 from mezzotint.engine.residency import Residency
-from mezzotint.plugins.host import Host, Settings
 
 MB = 1 << 20
 
@@ -37,11 +34,3 @@ def test_a_step_that_would_exceed_it_is_refused() -> None:
     models.reserve(MB, "a small thing")
     with pytest.raises(OutOfMemoryError, match=r"a large thing needs about 104\.9 MB of memory, and \d+\.\d MB can be"):
         models.reserve(100 * MB, "a large thing")
-
-
-def test_a_host_keeps_a_quarter_of_it_for_values(tmp_path: Path) -> None:
-    with Host(Settings(home=tmp_path, max_memory_nbytes=1000 * MB)) as host:
-        assert host.engine.memory.budget_nbytes == 250 * MB
-        assert PROCESS.limit_nbytes == 1000 * MB
-    with Host(Settings(home=tmp_path, max_memory_nbytes=1 << 40, memory_nbytes=7)) as host:
-        assert host.engine.memory.budget_nbytes == 7

@@ -16,6 +16,7 @@ from mezzotint.engine.port import Lazy, Port
 from mezzotint.engine.problem import Problem
 from mezzotint.engine.registry import Registry
 from mezzotint.engine.request import Need, Requests
+from mezzotint.engine.signature import read_node
 from mezzotint.engine.validation import Validation, check_inputs, validate
 from mezzotint.engine.widget import Choices, model_files
 from mezzotint.engine.workflow import Workflow
@@ -78,11 +79,14 @@ def show(value: Any) -> None: ...
 def save(images: Image, filename_prefix: str = "x") -> None: ...
 
 
+SPECS = [read_node(function) for function in (load, number, blur, options, pick, show, save)]
+
+
 @pytest.fixture
 def registry() -> Registry:
     registry = Registry()
-    for function in (load, number, blur, options, pick, show, save):
-        registry.register(function)
+    for spec in SPECS:
+        registry.register(spec)
     return registry
 
 
