@@ -14,6 +14,8 @@ from torch import Tensor
 
 from mezzotint.engine.errors import MezzotintError
 
+from .image import three_channels
+
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
@@ -53,7 +55,7 @@ class Autoencoder:
         Returns:
             float32 [B, latent channels, H // downscale, W // downscale] on the CPU.
         """
-        pixels = _three_channels(self.cropped(image)).movedim(-1, 1).to(self.device, self.dtype) * 2 - 1
+        pixels = three_channels(self.cropped(image)).movedim(-1, 1).to(self.device, self.dtype) * 2 - 1
         mean: Tensor = self.network.encode(pixels).latent_dist.mean
         return mean.float().cpu()
 
@@ -95,7 +97,3 @@ class Autoencoder:
 
     def _estimate_nbytes(self, pixels: int, width: int) -> int:
         return pixels * (width * ALIVE_AT_FULL_SIZE * self.dtype.itemsize + 6 * 4)
-
-
-def _three_channels(image: Tensor) -> Tensor:
-    return image.expand(-1, -1, -1, 3) if image.shape[-1] == 1 else image[..., :3]
