@@ -38,6 +38,7 @@ MODULES = (
     "image_layout",
     "image_upscale",
     "image_filter",
+    "image_edges",
     "image_file",
     "animation",
     "composite",
