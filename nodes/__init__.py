@@ -39,6 +39,7 @@ MODULES = (
     "image_layout",
     "image_upscale",
     "image_filter",
+    "image_edges",
     "image_file",
     "animation",
     "composite",
