@@ -43,12 +43,6 @@ def encode_sd3(
     return _encoded(clip, ctx, "CLIPTextEncodeSD3", prompt=clip_l, prompt_2=clip_g, prompt_3=t5xxl)
 
 
-@node("FluxGuidance", category="advanced/conditioning/flux")
-def flux_guidance(conditioning: Conditioning, guidance: Guidance = 3.5) -> Conditioning:
-    """Say how strong guidance is, to a network that was trained to be told."""
-    return with_options(conditioning, guidance=guidance)
-
-
 def _encoded(clip: Clip, ctx: Context, node_name: str, **texts: str) -> list[Any]:
     """The texts by the encoders of a pipeline.
 

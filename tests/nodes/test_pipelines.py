@@ -19,12 +19,12 @@ from mezzotint.engine.request import drive
 from mezzotint.engine.residency import Residency
 from mezzotint.nodes import sampling
 from mezzotint.nodes.checkpoints import Checkpoint, load_checkpoint
-from mezzotint.nodes.conditioning import ConditioningMismatchError, encode_text
+from mezzotint.nodes.conditioning import ConditioningMismatchError, encode_text, flux_guidance
 from mezzotint.nodes.denoise import Denoise
 from mezzotint.nodes.model_sampling import model_sampling
 from mezzotint.nodes.noise import initial_noise
 from mezzotint.nodes.noise_levels import basic_scheduler
-from mezzotint.nodes.transformer_prompts import encode_flux, encode_sd3, flux_guidance
+from mezzotint.nodes.transformer_prompts import encode_flux, encode_sd3
 
 from . import tiny_pipelines
 
