@@ -21,6 +21,7 @@ MODULES = (
     "control_net",
     "conditioning",
     "sdxl_prompts",
+    "transformer_prompts",
     "conditioning_scope",
     "inpainting",
     "sampling",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,18 @@ import torch
 from torch import Tensor
 
 from mezzotint import Context
+from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.request import drive
 from mezzotint.engine.residency import Residency
 from mezzotint.nodes import sampling
 from mezzotint.nodes.checkpoints import Checkpoint, load_checkpoint
-from mezzotint.nodes.conditioning import encode_text
+from mezzotint.nodes.conditioning import ConditioningMismatchError, encode_text, flux_guidance
 from mezzotint.nodes.denoise import Denoise
 from mezzotint.nodes.model_sampling import model_sampling
 from mezzotint.nodes.noise import initial_noise
 from mezzotint.nodes.noise_levels import basic_scheduler
+from mezzotint.nodes.transformer_prompts import encode_flux, encode_sd3
 
 from . import tiny_pipelines
 
@@ -184,3 +188,59 @@ def test_the_vae_gives_latents_as_the_model_wants_them(bench: Bench, name: str) 
             theirs = (theirs - (network.config.shift_factor or 0)) * network.config.scaling_factor
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
         assert autoencoder.decode(autoencoder.encode(picture)).shape == picture.shape
+
+
+@pytest.mark.parametrize("name", ["sd3", "flux"])
+def test_each_text_encoder_may_have_its_own_text(bench: Bench, name: str) -> None:
+    clip = bench.checkpoint(name).CLIP
+    if name == "sd3":
+        conditioning = encode_sd3(clip, clip_l="a cat", clip_g="on mars", t5xxl="a dog", ctx=bench.context)
+        texts = {"prompt": "a cat", "prompt_2": "on mars", "prompt_3": "a dog", "do_classifier_free_guidance": False}
+    else:
+        conditioning = encode_flux(clip, clip_l="a cat", t5xxl="a dog", guidance=2.0, ctx=bench.context)
+        texts = {"prompt": "a cat", "prompt_2": "a dog"}
+    ((tokens, options),) = conditioning
+    with torch.no_grad():
+        returned = bench.pipeline(name).encode_prompt(**texts)
+    embeds, pooled = (returned[0], returned[2]) if name == "sd3" else returned[:2]
+    torch.testing.assert_close(tokens, embeds, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(options["pooled_output"], pooled, rtol=1e-4, atol=1e-5)
+    assert options.get("guidance") == (None if name == "sd3" else 2.0)
+
+
+def test_the_network_is_told_how_strong_guidance_is(bench: Bench) -> None:
+    model, clip, _ = bench.checkpoint("flux")
+    plain = encode_text(PROMPT, clip, ctx=bench.context)
+    x = torch.randn(1, CHANNELS, 8, 8)
+    with torch.inference_mode():
+        both = (flux_guidance(plain, 3.5), flux_guidance(plain, 9.0))
+        usual, strong = Denoise.answer([Denoise(model, x, 0.7, both)], bench.context)[0]
+        (default,) = Denoise.answer([Denoise(model, x, 0.7, (plain,))], bench.context)[0]
+    torch.testing.assert_close(usual, default)
+    assert not torch.allclose(usual, strong, atol=1e-3)
+
+
+def test_texts_for_several_encoders_want_several(embedded: Checkpoint, model_context: Context) -> None:
+    with pytest.raises(ConditioningMismatchError, match="is of a Stable Diffusion before 3"):
+        encode_flux(embedded.CLIP, clip_l="", t5xxl="", ctx=model_context)
+
+
+def test_a_pipeline_that_diffusers_does_not_know(bench: Bench, tmp_path: Path) -> None:
+    bench.pipeline("sd3")
+    shutil.copytree(bench.folder / "sd3", tmp_path / "checkpoints" / "new")
+    index = tmp_path / "checkpoints" / "new" / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "NextYearsPipeline"}))
+    folders = Folders(tmp_path / "home", models=[tmp_path])
+    context = Context(folders=folders, models=Residency("cpu", folders=folders))
+    recipe = load_checkpoint("new", ctx=context).MODEL
+    with pytest.raises(ModelFileError, match=r"is a NextYearsPipeline, which the installed diffusers .* does not know"):
+        context.models.borrow(recipe).__enter__()
+
+
+def test_a_part_that_is_missing(bench: Bench, tmp_path: Path) -> None:
+    bench.pipeline("sd3")
+    shutil.copytree(bench.folder / "sd3", tmp_path / "checkpoints" / "torn")
+    (tmp_path / "checkpoints" / "torn" / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
+    context = Context(folders=Folders(tmp_path / "home", models=[tmp_path]))
+    with pytest.raises(ModelFileError, match="the checkpoint 'torn' has no weights for its transformer"):
+        load_checkpoint("torn", ctx=context)
