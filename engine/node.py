@@ -216,6 +216,19 @@ def _caller_namespace() -> dict[str, Any] | None:
 
 
 def nodes_in(*modules: ModuleType) -> list[Callable[..., Any]]:
-    """The functions of these modules that `@node` marks, in the order of their source."""
-    functions = ((value, module.__name__) for module in modules for value in vars(module).values())
-    return [f for f, home in functions if inspect.isfunction(f) and hasattr(f, "__node__") and f.__module__ == home]
+    """The functions of these modules that `@node` marks, in the order of their source.
+
+    A package's are also those that it imports from its own modules; what comes from elsewhere is another's.
+    """
+    marked = (
+        (value, module)
+        for module in modules
+        for value in vars(module).values()
+        if inspect.isfunction(value) and hasattr(value, "__node__")
+    )
+    return [*dict.fromkeys(function for function, module in marked if _is_of(function, module))]
+
+
+def _is_of(function: Callable[..., Any], module: ModuleType) -> bool:
+    home = module.__name__
+    return function.__module__ == home or (hasattr(module, "__path__") and function.__module__.startswith(f"{home}."))

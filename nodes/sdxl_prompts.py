@@ -57,7 +57,7 @@ def encode_sdxl(
             )
         encoded = with_embeddings(encoder, [text_l, text_g], ctx).encode_each(text_l, text_g)
     size = {"width": width, "height": height, "crop_w": crop_w, "crop_h": crop_h}
-    return _with_options(encoded, **size, target_width=target_width, target_height=target_height)
+    return with_options(encoded, **size, target_width=target_width, target_height=target_height)
 
 
 @node(
@@ -77,8 +77,9 @@ def encode_sdxl_refiner(
     """
     with ctx.models.borrow(clip) as encoder:
         encoded = with_embeddings(encoder, [text], ctx).encode(text)
-        return _with_options(encoded, aesthetic_score=ascore, width=width, height=height)
+        return with_options(encoded, aesthetic_score=ascore, width=width, height=height)
 
 
-def _with_options(conditioning: list[Any], **options: Any) -> list[Any]:
+def with_options(conditioning: list[Any], **options: Any) -> list[Any]:
+    """A conditioning whose items say more."""
     return [[tokens, {**given, **options}] for tokens, given in conditioning]
