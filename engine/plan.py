@@ -187,7 +187,7 @@ def raw_links(spec: NodeSpec, links: Mapping[str, Link]) -> dict[str, list[Any]]
 
 def _strong_parents(spec: NodeSpec, links: Mapping[str, Link]) -> tuple[str, ...]:
     lazy = spec.lazy_inputs
-    return tuple(dict.fromkeys([link.node_id for name, link in links.items() if name not in lazy]))
+    return tuple({link.node_id: None for name, link in links.items() if name not in lazy})
 
 
 def _parents_first(nodes: Mapping[str, CheckedNode]) -> list[CheckedNode]:
