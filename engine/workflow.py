@@ -152,10 +152,15 @@ class Workflow(BaseModel):
         return {"workflow": self.ui, **self.extra} if self.ui is not None else dict(self.extra)
 
 
+_LEAVES = {str, int, float, bool, type(None)}
+
+
 def _check_depth(nodes: dict[str, WorkflowNode]) -> None:
     for node_id, node in nodes.items():
         for name, value in node.inputs.items():
-            if isinstance(value, (list, dict)) and as_link(value) is None and is_nested(value, MAX_VALUE_DEPTH):
+            if type(value) is list and _LEAVES.issuperset(map(type, value)):  # a link, mostly
+                continue
+            if isinstance(value, (list, dict)) and is_nested(value, MAX_VALUE_DEPTH):
                 raise WorkflowError(
                     f"Node {node_id} ({node.title}), input '{name}': the value is nested more than "
                     f"{MAX_VALUE_DEPTH} levels deep; flatten it."
