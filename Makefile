@@ -18,7 +18,9 @@ ifeq ($(MADE_HERE),)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test bench lint fmt
+.PHONY: help run serve test train bench lint fmt
+
+IN_TRAINING := --input-dir training/input --output-dir training/output --models-dir training/models
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +34,13 @@ serve: $(READY) ## start the server
 # Two files of tests at a time: many wait for a server or another process.
 test: $(READY) ## run the tests; ARGS="-k cache" chooses
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# Stopped, it goes on where it was.
+train: $(READY) ## train the embedded model anew, in training/: hours
+	test -d training/input/emoji || $(BIN)/python -m pip install -q -c constraints.txt resvg-py
+	test -d training/input/emoji || $(BIN)/python tools/build_emoji_dataset.py training/input
+	$(BIN)/mezzotint run workflows/train_autoencoder.json $(IN_TRAINING) $(ARGS)
+	$(BIN)/mezzotint run workflows/train_embedded_model.json $(IN_TRAINING) $(ARGS)
 
 bench: $(READY) ## measure, print and write docs/benchmarks.md
 	$(BIN)/python -m bench $(ARGS)

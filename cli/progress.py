@@ -32,7 +32,7 @@ class NodeProgress:
     """How far one node of the workflow is. The steps that it expands into count as its own.
 
     Attributes:
-        value, total: what it told last; `total` 0 if it told nothing. running: steps of it under way.
+        value, total, text: what it told last; `total` 0 if it told nothing. running: steps of it under way.
         began, ended: seconds of the monotonic clock.
     """
 
@@ -43,6 +43,7 @@ class NodeProgress:
     running: int = 0
     ended: float | None = None
     has_failed: bool = False
+    text: str = ""
 
     @property
     def seconds(self) -> float:
@@ -101,7 +102,7 @@ class Progress:
     def _advance(self, event: StepProgressed) -> None:
         node = self.nodes.get(event.real_id)
         if node is not None:
-            node.value, node.total = event.value, event.total
+            node.value, node.total, node.text = event.value, event.total, event.text
 
     def _end(self, event: StepFinished | StepFailed) -> None:
         node = self.nodes.get(event.real_id)
@@ -144,7 +145,8 @@ def _bar(node: NodeProgress) -> ProgressBar | Text:
 
 
 def _count(node: NodeProgress) -> str:
-    return f"{node.value:g}/{node.total:g}" if node.total else ""
+    count = f"{node.value:g}/{node.total:g}" if node.total else ""
+    return f"{node.text}  {count}" if node.text else count
 
 
 def _time(node: NodeProgress) -> str:
@@ -157,4 +159,4 @@ def _time(node: NodeProgress) -> str:
 
 def _line(node: NodeProgress) -> str:
     count = f"{node.value:g} of {node.total:g}" if node.total else "done"
-    return f"{node.title}: {count} in {clock(node.seconds)}"
+    return f"{node.title}: {count} in {clock(node.seconds)}{f', {node.text}' if node.text else ''}"

@@ -28,7 +28,7 @@ class Listener(Protocol):
     @property
     def wants_previews(self) -> bool | Callable[[], bool]: ...
 
-    def progressed(self, node_id: str, value: float, total: float, preview: Any) -> None:
+    def progressed(self, node_id: str, value: float, total: float, preview: Any, text: str = "") -> None:
         """A step got as far as `value` of `total`."""
 
 
@@ -191,8 +191,8 @@ class Context:
         if self._listener is not None and self._listener.is_cancelled:
             raise Cancelled
 
-    def progress(self, value: float, total: float, preview: Any = None) -> None:
-        """Tell how far the step is, with a preview picture if there is one.
+    def progress(self, value: float, total: float, preview: Any = None, text: str = "") -> None:
+        """Tell how far the step is, with a preview picture and a few words if there are any.
 
         Raises:
             Cancelled: the job was asked to stop.
@@ -200,7 +200,7 @@ class Context:
         if self._listener is not None:
             if self._listener.is_cancelled:
                 raise Cancelled
-            self._listener.progressed(self.node_id, value, total, preview)
+            self._listener.progressed(self.node_id, value, total, preview, text)
 
     def show(self, **lists: list[Any]) -> None:
         """Report what an output node made: `ctx.show(images=[{"filename": ..., "subfolder": ..., "type": ...}])`."""

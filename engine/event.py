@@ -76,11 +76,12 @@ class StepStarted(StepEvent):
 
 @dataclass(frozen=True, slots=True)
 class StepProgressed(StepEvent):
-    """A body told how far it is; `preview` is a picture or None."""
+    """A body told how far it is; `preview` is a picture or None, `text` what it says beside ("loss 0.12")."""
 
     value: float
     total: float
     preview: Any
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

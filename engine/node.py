@@ -18,6 +18,7 @@ from .input_spec import MISSING, InputSpec
 
 if TYPE_CHECKING:
     from .invocation import Invocation
+    from .problem import Complaint
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,8 +52,7 @@ class NodeSpec:
         was, upgrades: its old names, and what makes the inputs of an older version those of the next; see `node`.
         renew: for nodes of other class APIs, as what follows is: the node as it declares itself now.
         definition: its definition for editors, in place of the one that `definition.define` makes.
-        check: the node's own check of its constants and of the port types of its links, both by input name; gives
-            pairs of an input name and what is wrong with it.
+        check: the node's own check of its constants and of the port types of its links, both by input name.
         invocation: how the calls of its body are made, in place of `invocation.invoke`.
     """
 
@@ -86,7 +86,7 @@ class NodeSpec:
     upgrades: Mapping[int, Callable[[dict[str, Any]], Mapping[str, Any]]] = field(default_factory=dict)
     renew: Callable[[], NodeSpec] | None = None
     definition: Callable[[], dict[str, Any]] | None = None
-    check: Callable[[Mapping[str, Any], Mapping[str, str]], Iterable[tuple[str, str]]] | None = None
+    check: Callable[[Mapping[str, Any], Mapping[str, str]], Iterable[Complaint]] | None = None
     invocation: Invocation | None = None
 
     def replace(self, **changes: Any) -> NodeSpec:
@@ -216,6 +216,19 @@ def _caller_namespace() -> dict[str, Any] | None:
 
 
 def nodes_in(*modules: ModuleType) -> list[Callable[..., Any]]:
-    """The functions of these modules that `@node` marks, in the order of their source."""
-    functions = ((value, module.__name__) for module in modules for value in vars(module).values())
-    return [f for f, home in functions if inspect.isfunction(f) and hasattr(f, "__node__") and f.__module__ == home]
+    """The functions of these modules that `@node` marks, in the order of their source.
+
+    A package's are also those that it imports from its own modules; what comes from elsewhere is another's.
+    """
+    marked = (
+        (value, module)
+        for module in modules
+        for value in vars(module).values()
+        if inspect.isfunction(value) and hasattr(value, "__node__")
+    )
+    return [*dict.fromkeys(function for function, module in marked if _is_of(function, module))]
+
+
+def _is_of(function: Callable[..., Any], module: ModuleType) -> bool:
+    home = module.__name__
+    return function.__module__ == home or (hasattr(module, "__path__") and function.__module__.startswith(f"{home}."))

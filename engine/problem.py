@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 ProblemCode = Literal[
     "missing_node_type",
@@ -13,6 +13,7 @@ ProblemCode = Literal[
     "bad_linked_input",
     "return_type_mismatch",
     "invalid_input_type",
+    "invalid_dynamic_input",
     "value_smaller_than_min",
     "value_bigger_than_max",
     "value_not_in_list",
@@ -21,6 +22,14 @@ ProblemCode = Literal[
     "dependency_cycle",
 ]
 """What can be wrong, as the wire calls it. docs/errors.md says of each what it means."""
+
+
+class Complaint(NamedTuple):
+    """What a node's own check has against one of its inputs."""
+
+    input_name: str
+    reason: str
+    code: ProblemCode = "custom_validation_failed"
 
 
 @dataclass(frozen=True, slots=True)

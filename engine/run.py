@@ -139,8 +139,8 @@ class Run:
     def later(self, call: Callable[[], object]) -> None:
         self._mailbox.put(call)
 
-    def progressed(self, node_id: str, value: float, total: float, preview: Any) -> None:
-        facts = {"value": value, "total": total, "preview": preview}
+    def progressed(self, node_id: str, value: float, total: float, preview: Any, text: str = "") -> None:
+        facts = {"value": value, "total": total, "preview": preview, "text": text}
         tell = partial(self.events.emit_step, events.StepProgressed, self.plan.steps[node_id], **facts)
         self._mailbox.put(tell, is_urgent=False)
 

@@ -15,7 +15,7 @@ from .input_spec import InputError, InputSpec
 from .link_graph import LinkGraph
 from .node import NodeSpec
 from .port import ANY
-from .problem import Problem, ProblemCode
+from .problem import Complaint, Problem, ProblemCode
 from .registry import Registry, closest
 from .sentence import list_of, short, suggestion
 from .state_links import find_rivals
@@ -279,12 +279,13 @@ class _Validator:
         else:
             self.read_literal(checked.node_id, given, raw, checked.literals)
 
-    def ask_node(self, checked: CheckedNode, check: Callable[..., Iterable[tuple[str, str]]]) -> None:
+    def ask_node(self, checked: CheckedNode, check: Callable[..., Iterable[Complaint]]) -> None:
         """Let a node check its own inputs."""
         node_id, literals = checked.node_id, checked.literals
         try:
-            for name, reason in check(literals, {name: self.port_behind(link) for name, link in checked.links.items()}):
-                self.report(node_id, "custom_validation_failed", reason, input_name=name, given=literals.get(name))
+            received = {name: self.port_behind(link) for name, link in checked.links.items()}
+            for name, reason, code in check(literals, received):
+                self.report(node_id, code, reason, input_name=name, given=literals.get(name))
         except Exception as error:
             reason = f"its own check of its inputs failed: {type(error).__name__}: {error}"
             self.report(node_id, "exception_during_validation", reason)

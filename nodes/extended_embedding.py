@@ -19,7 +19,7 @@ def with_vectors(network: Any, vectors: Tensor) -> Any:
     table = network.get_input_embeddings()
     place = next(name for name, module in network.named_modules() if module is table)
     layer = shallow_copy(table)
-    layer.forward = _ExtendedForward(layer, vectors.to(table.weight.device))
+    layer.forward = _ExtendedForward(layer, vectors.to(next(network.parameters()).device))
     return with_layers(network, {place: layer})
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mezzotint.engine.request import Requests
 from mezzotint.engine.value_type import value_type
 
 from .denoise import Denoise
 from .prompts import Prompts
+from .recipe import GUIDANCE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +37,48 @@ class GuiderValue(Protocol):
         """The prediction of x0 for x [B, C, h, w] at a noise level; a new tensor, like x."""
 
 
+class Guided(NamedTuple):
+    """A prediction of x0 at a noise level, and what it was made of; tensors [B, C, h, w] on the model's device.
+
+    Attributes:
+        unconditional: for the negative conditioning; None where it was not asked for. scale: of the guidance.
+        positive, negative: the conditionings themselves.
+    """
+
+    prediction: Tensor
+    conditional: Tensor
+    unconditional: Tensor | None
+    x: Tensor
+    sigma: float
+    scale: float
+    positive: Conditioning
+    negative: Conditioning
+
+
+class Adjustment(Protocol):
+    """Changes guided predictions: an item of a model's option `recipe.GUIDANCE`."""
+
+    @property
+    def needs_negative(self) -> bool:
+        """Whether it wants the prediction for the negative conditioning even where the scale is 1."""
+
+    def __call__(self, guided: Guided) -> Tensor:
+        """The prediction in its place; a new tensor."""
+
+
+def adjustments_of(model: Recipe) -> tuple[Adjustment, ...]:
+    """What changes the guided predictions of a model, in order."""
+    found: tuple[Adjustment, ...] = dict(model.options).get(GUIDANCE, ())
+    return found
+
+
+def adjusted(guided: Guided, adjustments: Sequence[Adjustment]) -> Tensor:
+    """A guided prediction with all changes."""
+    for adjust in adjustments:
+        guided = guided._replace(prediction=adjust(guided))
+    return guided.prediction
+
+
 @value_type("mezzotint.CFGGuider")
 @dataclass(frozen=True, eq=False)
 class CFGGuider:
@@ -52,7 +96,12 @@ class CFGGuider:
     @cached_property
     def is_guided(self) -> bool:
         """Whether the negative conditioning makes a difference."""
-        return not math.isclose(self.cfg, 1.0)
+        return not math.isclose(self.cfg, 1.0) or any(adjust.needs_negative for adjust in self.adjustments)
+
+    @cached_property
+    def adjustments(self) -> tuple[Adjustment, ...]:
+        """What changes the predictions once they are guided."""
+        return adjustments_of(self.model)
 
     @cached_property
     def prompts(self) -> Prompts:
@@ -66,7 +115,11 @@ class CFGGuider:
     def predict(self, x: Tensor, sigma: float) -> Requests[Tensor]:
         conditional, *others = yield Denoise(self.model, x, sigma, self.prompts)
         prediction: Tensor = guided(conditional, others[0], self.cfg) if others else conditional
-        return prediction
+        if not self.adjustments:
+            return prediction
+        negative = others[0] if others else None
+        found = Guided(prediction, conditional, negative, x, sigma, self.cfg, self.positive, self.negative)
+        return adjusted(found, self.adjustments)
 
 
 @value_type("mezzotint.BasicGuider")
@@ -89,6 +142,8 @@ class BasicGuider:
     def predict(self, x: Tensor, sigma: float) -> Requests[Tensor]:
         (prediction,) = yield Denoise(self.model, x, sigma, self.prompts)
         result: Tensor = prediction
+        if adjustments := adjustments_of(self.model):
+            return adjusted(Guided(result, result, None, x, sigma, 1.0, self.conditioning, []), adjustments)
         return result
 
 

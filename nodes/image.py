@@ -136,3 +136,8 @@ def with_channels(image: Tensor, count: int) -> Tensor:
 
     missing = count - image.shape[-1]
     return torch.cat([image, torch.ones(*image.shape[:-1], missing).to(image)], -1) if missing else image
+
+
+def three_channels(image: Tensor) -> Tensor:
+    """The colours of a picture [B, H, W, C]: without alpha, and of a grey one thrice the same."""
+    return image.expand(-1, -1, -1, 3) if image.shape[-1] == 1 else image[..., :3]

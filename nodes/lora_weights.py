@@ -17,7 +17,7 @@ from .layer_change import layer_change
 from .lora_file import LoraFile
 from .lora_layers import find_layers
 from .network_overlay import with_layers
-from .patched_layer import Weighted, patched
+from .patched_layer import Weighted, patched, stored_weight
 from .weight_change import WeightChange
 
 Change = tuple[WeightChange | None, Tensor | None]
@@ -100,8 +100,8 @@ class _Fitting:
             )  # fmt: skip
         return changes
 
-    def _change(self, network: str, roles: dict[str, str], place: str, layer: Any, dtype: torch.dtype) -> Change:
-        weight: Tensor = layer.weight
+    def _change(self, network: str, roles: dict[str, str], place: str, layer: nn.Module, dtype: torch.dtype) -> Change:
+        weight = stored_weight(layer)
         tensors = {
             role: tensor.to(weight.device, dtype) if tensor.is_floating_point() else tensor
             for role, tensor in self.file.tensors(roles).items()

@@ -21,6 +21,13 @@ class Weighted(NamedTuple):
     strength: float
 
 
+def stored_weight(layer: nn.Module) -> Tensor:
+    """The weight of a layer as it is kept, maybe narrower than what the layer computes with (`weight_casting`)."""
+    weight = layer._parameters["weight"]
+    assert weight is not None
+    return weight
+
+
 def is_patchable(layer: nn.Module) -> bool:
     """Whether changes can be made to a layer of this class."""
     return isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
@@ -85,5 +92,6 @@ def _most_rows(layer: Any, changes: tuple[Weighted, ...]) -> int:
     if len(low_rank) < len(changes) or getattr(layer, "groups", 1) > 1:
         return -1
     rank = sum(change.rank for change in low_rank)
-    inputs, outputs = layer.weight[0].numel(), len(layer.weight)
+    weight = stored_weight(layer)
+    inputs, outputs = weight[0].numel(), len(weight)
     return int(inputs * outputs * (rank + MERGE_PASSES) / ((inputs + outputs) * rank))

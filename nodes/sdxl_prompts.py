@@ -7,16 +7,29 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mezzotint import Clip, Conditioning, Context, Widget, node
+from mezzotint.engine.folders import Folders
 
-from .conditioning import ConditioningMismatchError
+from .conditioning import ConditioningMismatchError, text_identity
 from .resize import MAX_RESOLUTION
+from .text_embedding import texts_identity, with_embeddings
 
 Text = Annotated[str, Widget(multiline=True, dynamic_prompts=True)]
 Pixels = Annotated[int, Field(ge=0, le=MAX_RESOLUTION, description="In pixels.")]
 Score = Annotated[float, Field(ge=0, le=1000, description="How well made it is to look, 1 to 10."), Widget(step=0.01)]
 
 
-@node("CLIPTextEncodeSDXL", category="advanced/conditioning", lane="device")
+def two_texts_identity(text_g: str | None, text_l: str | None, folders: Folders) -> Any:
+    """What changes when an embedding that the prompts name is written or replaced."""
+    return texts_identity([text_g, text_l], folders)
+
+
+@node(
+    "CLIPTextEncodeSDXL",
+    category="advanced/conditioning",
+    lane="device",
+    fingerprint=two_texts_identity,
+    quick_fingerprint=True,
+)
 def encode_sdxl(
     clip: Clip,
     *,
@@ -42,12 +55,18 @@ def encode_sdxl(
                 "CLIPTextEncodeSDXL takes a text for each of SDXL's two text encoders, and the clip that it is given "
                 "has one; use CLIPTextEncode, CLIPTextEncodeSDXLRefiner for the refiner, or the CLIP of SDXL"
             )
-        encoded = encoder.encode_each(text_l, text_g)
+        encoded = with_embeddings(encoder, [text_l, text_g], ctx).encode_each(text_l, text_g)
     size = {"width": width, "height": height, "crop_w": crop_w, "crop_h": crop_h}
-    return _with_options(encoded, **size, target_width=target_width, target_height=target_height)
+    return with_options(encoded, **size, target_width=target_width, target_height=target_height)
 
 
-@node("CLIPTextEncodeSDXLRefiner", category="advanced/conditioning", lane="device")
+@node(
+    "CLIPTextEncodeSDXLRefiner",
+    category="advanced/conditioning",
+    lane="device",
+    fingerprint=text_identity,
+    quick_fingerprint=True,
+)
 def encode_sdxl_refiner(
     *, ascore: Score = 6.0, width: Pixels = 1024, height: Pixels = 1024, text: Text, clip: Clip, ctx: Context
 ) -> Conditioning:
@@ -57,8 +76,10 @@ def encode_sdxl_refiner(
         width, height: the size that the picture had before it was scaled.
     """
     with ctx.models.borrow(clip) as encoder:
-        return _with_options(encoder.encode(text), aesthetic_score=ascore, width=width, height=height)
+        encoded = with_embeddings(encoder, [text], ctx).encode(text)
+        return with_options(encoded, aesthetic_score=ascore, width=width, height=height)
 
 
-def _with_options(conditioning: list[Any], **options: Any) -> list[Any]:
+def with_options(conditioning: list[Any], **options: Any) -> list[Any]:
+    """A conditioning whose items say more."""
     return [[tokens, {**given, **options}] for tokens, given in conditioning]

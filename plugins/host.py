@@ -15,9 +15,10 @@ from typing import Any
 
 from mezzotint.engine.definition import Definitions
 from mezzotint.engine.engine import Engine
-from mezzotint.engine.errors import MezzotintError
+from mezzotint.engine.errors import FolderError, MezzotintError
 from mezzotint.engine.event_stream import OnEvent
 from mezzotint.engine.expansion import GraphBuilder
+from mezzotint.engine.folder_path import path_below
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.free_memory import PROCESS
 from mezzotint.engine.output_store import LOCAL, Outputs
@@ -118,22 +119,37 @@ class Host:
             return source
         if isinstance(source, GraphBuilder):
             return Workflow.from_api(source.finalize())
-        warnings: list[str] = []
-        if isinstance(source, Path) or (isinstance(source, str) and source.lstrip()[:1] not in ("{", "[")):
-            warnings = self._load_beside(Path(source).expanduser().absolute())
-        workflow = upgraded(load_workflow(source, self.definitions), self.registry)
+        is_file = isinstance(source, Path) or (isinstance(source, str) and source.lstrip()[:1] not in ("{", "["))
+        file = Path(source).expanduser().absolute() if is_file else None  # type: ignore[arg-type]
+        warnings = self._load_beside(file) if file is not None else []
+        workflow = load_workflow(source, self.definitions)
+        if file is not None and (named := plugins_named_in(workflow)):
+            warnings += [warning for name in named for warning in self._load_named(file.parent, name)]
+            workflow = load_workflow(source, self.definitions)  # with what is defined now
+        workflow = upgraded(workflow, self.registry)
         return workflow.model_copy(update={"warnings": [*workflow.warnings, *warnings]}) if warnings else workflow
 
     def _load_beside(self, file: Path) -> list[str]:
         """Load the plugin `saved.nodes.py` that lies beside `saved.json`, if it is allowed; what to say of it."""
         inline = file.with_name(f"{file.stem}.nodes.py")
-        if not inline.is_file():
-            return []
-        plugin = self.plugins.load_inline(inline, is_trusted=self.settings.reload)
+        return self._load_inline(inline) if inline.is_file() else []
+
+    def _load_named(self, folder: Path, name: str) -> list[str]:
+        """Load a plugin that a workflow of this folder names, if it is allowed; what to say of it."""
+        try:
+            path = path_below(folder, name)
+        except FolderError as error:
+            return [f"the workflow names a plugin: {error}"]
+        if not path.is_file():
+            return [f"the workflow names the plugin '{name}', which is not there: '{path}'; put it there"]
+        return self._load_inline(path)
+
+    def _load_inline(self, path: Path) -> list[str]:
+        plugin = self.plugins.load_inline(path, is_trusted=self.settings.reload)
         self._surround_again()
         if plugin.state in ("not allowed", "changed"):
             what = "it changed" if plugin.state == "changed" else "nobody allowed it"
-            return [f"'{inline}' was not run, since {what}; read it, then: mezzotint plugins allow {inline}"]
+            return [f"'{path}' was not run, since {what}; read it, then: mezzotint plugins allow {path}"]
         return list(plugin.problems)
 
     def rewritten(self, submission: dict[str, Any]) -> dict[str, Any]:
@@ -168,6 +184,14 @@ class Host:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def plugins_named_in(workflow: Workflow) -> list[str]:
+    """The files that an editor's document names, `"extra": {"mezzotint": {"plugins": ["grain.py"]}}`."""
+    found: Any = workflow.ui
+    for key in ("extra", "mezzotint", "plugins"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
 
 
 def _limit_memory(settings: Settings) -> int:

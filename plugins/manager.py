@@ -20,7 +20,7 @@ from mezzotint.engine.surroundings import Hooked, Surroundings
 
 from .code_version import code_version
 from .consent import Consents
-from .declared_nodes import declares
+from .declared_nodes import declares, source_of
 from .hook_check import HookError, check_hooks, implementations, new_manager
 from .hookimpl import PROJECT
 from .plugin import Plugin, State
@@ -91,7 +91,7 @@ class Plugins:
 
     def load_pack(self, path: Path, load: Callable[[], Any]) -> None:
         """Load a pack of custom nodes, which lies in a folder that somebody named."""
-        self._load(Plugin(path.stem, "named", str(path)), load)
+        self._load(Plugin(path.stem, "named", str(path), sources=path), load)
 
     def load_object(self, implementation: Any) -> None:
         """Load a module or an object of the program itself."""
@@ -207,12 +207,14 @@ class Plugins:
     def provider_of(self, node_type: str) -> str | None:
         """Who declares a node that is not there, of the plugins that were found and not loaded, and what to do."""
         for plugin in self.found:
-            if plugin.is_loaded or plugin.path is None or not declares(plugin.path, node_type):
+            if plugin.is_loaded or plugin.sources is None or not declares(plugin.sources, node_type):
                 continue
-            what = f"plugin '{plugin.name}' ({plugin.path}) declares it"
+            what = f"plugin '{plugin.name}' ({plugin.path or plugin.origin}) declares it"
             if plugin.state in ("not allowed", "changed"):
                 return f"{what}, and is {plugin.state}: 'mezzotint plugins allow {plugin.path}' allows it"
-            return f"{what}, and {'is blocked' if plugin.state == 'blocked' else 'could not be loaded'}"
+            if plugin.state == "blocked":
+                return f"{what}, and is blocked: name it neither by --block-plugin nor in MEZZOTINT_BLOCK_PLUGINS"
+            return f"{what}, and could not be loaded: 'mezzotint plugins' says why"
         return None
 
     def problems(self) -> list[str]:
@@ -237,7 +239,7 @@ def _of_distribution(point: EntryPoint) -> Plugin:
     if point.dist is None:
         return Plugin(point.name, "distribution", "an entry point")
     origin = f"distribution {point.dist.name} {point.dist.version}"
-    return Plugin(point.name, "distribution", origin, distribution=point.dist.name)
+    return Plugin(point.name, "distribution", origin, sources=source_of(point.module), distribution=point.dist.name)
 
 
 def _module_of(implementation: Any) -> Any:

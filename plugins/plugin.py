@@ -19,6 +19,7 @@ class Plugin:
 
     Attributes:
         name: what messages call it. origin: where it comes from, in words: a distribution, a file. path: its file.
+        sources: where its code lies, for who must not import it.
         distribution: the name of its distribution. implementation: the module or object that implements hooks.
         version: stands for its code in cache keys. nodes, hooks: what it registered and implements, by name.
         seconds: how long its import took. problems: a sentence for each thing of it that is not there.
@@ -29,6 +30,7 @@ class Plugin:
     source: Source
     origin: str
     path: Path | None = None
+    sources: Path | None = None
     distribution: str | None = None
     implementation: Any = None
     version: str = ""
@@ -39,6 +41,9 @@ class Plugin:
     seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
     undo: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    def __post_init__(self) -> None:
+        self.sources = self.sources or self.path
 
     @property
     def is_loaded(self) -> bool:

@@ -70,9 +70,16 @@ class Registration:
         for hook, given in calls:
             if not call_hook(self._manager, hook, plugin, **given):
                 return
-        if "register_nodes" not in plugin.hooks and hasattr(plugin.implementation, "__file__"):
+        if not hasattr(plugin.implementation, "__file__"):
+            return
+        if "register_nodes" not in plugin.hooks:
             for function in nodes_in(plugin.implementation):
                 self._node(plugin, function)
+        if not plugin.hooks and not plugin.nodes and not plugin.problems:
+            plugin.problems.append(
+                f"plugin '{plugin.name}' ({plugin.origin}) brings nothing: its module has no hook and no function that "
+                f"@node marks; write one, or import the nodes of its other modules in __init__.py"
+            )
 
     # what plugins call
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -38,7 +39,36 @@ def plugin_routes(host: Host, taken: set[Place]) -> Iterator[web.RouteDef]:
                 continue
             taken.add(place)
             plugin.brings.append(f"route {' '.join(place)}")
-            yield route
+            yield route if not host.settings.reload else _renewed(route, plugin, host)
+
+
+def _renewed(route: web.RouteDef, plugin: Plugin, host: Host) -> web.RouteDef:
+    """A route that is answered by its plugin's present code, where plugins are loaded again."""
+    if isinstance(route.handler, type):  # a view of aiohttp's, which is called in another way
+        return route
+    return web.RouteDef(route.method, route.path, _Renewed(route, plugin, host).answer, route.kwargs)
+
+
+class _Renewed:
+    """Knows the handler that a plugin has for a route now."""
+
+    def __init__(self, route: web.RouteDef, plugin: Plugin, host: Host) -> None:
+        self._route, self._plugin, self._host = route, plugin, host
+        self._handler: Any = route.handler
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        plugins = self._host.plugins
+        now = next((other for other in plugins.loaded if other.name == self._plugin.name), self._plugin)
+        if now is not self._plugin:
+            given: list[web.RouteDef] = []
+            plugins.call("register_routes", now, register=given.append, host=self._host)
+            place = (self._route.method, self._route.path)
+            self._plugin = now
+            self._handler = next((each.handler for each in given if (each.method, each.path) == place), None)
+        if self._handler is None:
+            raise web.HTTPNotFound(text=f"The plugin '{self._plugin.name}' has this route no more.")
+        answer: web.StreamResponse = await self._handler(request)
+        return answer
 
 
 def add_packs(packs: Packs, host: Host) -> None:

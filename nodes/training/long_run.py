@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PREVIEW_SECONDS = 1.0
+RECENT = 20
+"""Over so many steps the loss that is told is a mean."""
 MAX_SKIPPED_TOGETHER = 100
 """So many batches in a row with a loss that is no number end a run that skips them: nothing would come of it."""
 
@@ -81,7 +83,9 @@ class LongRun:
         return state.step > before
 
     def _after_step(self, state: TrainingState) -> None:
-        self.ctx.progress(state.step, self.steps, self._preview(state))
+        recent = state.losses[-RECENT:]
+        text = f"loss {sum(recent) / len(recent):.4g}"
+        self.ctx.progress(state.step, self.steps, self._preview(state), text)
         if self.samples is not None and self.samples_every and state.step % self.samples_every == 0:
             drawn = self.samples()
             self._write(f"samples_{state.step:08d}.png", drawn)

@@ -108,7 +108,7 @@ class StepCalls:
             return blocked
         with running_as(self._running(index)):
             try:
-                return await getattr(self._receiver, self._node.function)(**arguments)
+                return await getattr(self._receiver, self._node.function)(**self._node.arguments(arguments))
             except Cancelled:
                 self._run.interrupt()
                 raise
@@ -117,7 +117,8 @@ class StepCalls:
         body = getattr(self._receiver, function)
         with running_as(self._running(index)):
             try:
-                result = body(**(arguments if function == self._node.function else _taken(body, arguments)))
+                given = self._node.arguments(arguments)
+                result = body(**(given if function == self._node.function else _taken(body, given)))
                 return finished(result) if inspect.isawaitable(result) else result
             except Cancelled:  # a node may stop the run itself
                 self._run.interrupt()

@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from mezzotint.engine.input_spec import InputError, InputSpec
-from mezzotint.engine.port import COMBO
+from mezzotint.engine.port import ANY, COMBO
 from mezzotint.engine.sentence import list_of
 
-GROUPS = ("required", "optional")
+from .dynamic_input import GROUPS, MATCHED, DynamicInputs, is_dynamic, type_and_options
+
 _READERS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 
 
@@ -23,7 +24,7 @@ class Exemptions(NamedTuple):
     links: bool = False
 
     def covers(self, name: str) -> bool:
-        return self.limits is None or name in self.limits
+        return self.limits is None or name.partition(".")[0] in self.limits
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class PackInput(InputSpec):
 
 def read_input(name: str, declared: Any, *, is_optional: bool, exemptions: Exemptions) -> PackInput:
     """An input from its declaration, `(TYPE, options)`."""
-    kind, options = parts(declared)
+    kind, options = type_and_options(declared)
     values = _values(kind, options)
     number = isinstance(options.get("min"), int | float), isinstance(options.get("max"), int | float)
     limits = {
@@ -100,16 +101,14 @@ def read_input(name: str, declared: Any, *, is_optional: bool, exemptions: Exemp
     )
 
 
-def parts(declared: Any) -> tuple[Any, Mapping[str, Any]]:
-    """Type and options of a declaration, however short it is."""
-    if not isinstance(declared, tuple | list) or not declared:
-        return declared, {}
-    options = declared[1] if len(declared) > 1 else {}
-    return declared[0], options if isinstance(options, Mapping) else {}
-
-
 def port_of(kind: Any) -> str:
     """The port type that a declared type stands for. Text with a comparison of its own stays what it is."""
+    named = wire_type(kind)
+    return ANY if type(named) is str and named == MATCHED else named
+
+
+def wire_type(kind: Any) -> str:
+    """What definitions call a declared type."""
     if isinstance(kind, list | tuple):
         return COMBO
     if isinstance(kind, enum.Enum):
@@ -125,24 +124,59 @@ def _values(kind: Any, options: Mapping[str, Any]) -> tuple[Any, ...] | None:
     return None
 
 
+class UnknownInput(PackInput):
+    """An input of a dotted name that its group does not have."""
+
+    @cached_property
+    def plain_types(self) -> frozenset[type]:
+        return frozenset()
+
+    def read(self, value: Any) -> Any:
+        raise InputError("invalid_dynamic_input", "none", self.tooltip or "")
+
+
 class DeclaredInputs(dict[str, InputSpec]):
-    """The inputs by name. Groups of packs that claim to have every name are asked for it, by `in` and index."""
+    """The inputs by name. Groups of packs that claim to have every name are asked for it, by `in` and index.
+
+    Attributes:
+        dynamic: those with dotted names.
+    """
 
     def __init__(self, groups: Mapping[str, Any], exemptions: Exemptions) -> None:
-        self._groups, self._exemptions = groups, exemptions
+        self._groups, self._exemptions, self.dynamic = groups, exemptions, DynamicInputs()
         super().__init__()
         for group in GROUPS:
             for name in groups.get(group, ()):
-                self[name] = self._read(group, name)
+                declared = groups[group][name]
+                if not is_dynamic(declared):
+                    self[name] = self._read(group, name)
+                    continue
+                for dotted in self.dynamic.add(name, declared, is_optional=group == "optional"):
+                    self[dotted] = self._leaf(dotted)
+
+    def _leaf(self, name: str) -> InputSpec:
+        """An input of a dotted name; where options of a choice differ over it, the choice decides only when it runs."""
+        first, *others = self.dynamic.leaves[name]
+        is_optional = first.is_optional or bool(first.conditions)
+        if any(other.declared != first.declared for other in others):
+            return PackInput(name=name, port=ANY, is_optional=is_optional, is_exempt=True)
+        exemptions = self._exemptions
+        if self.dynamic.is_choice(name):  # what is not there brings no inputs, so no check of a node's own can allow it
+            exemptions = Exemptions(links=exemptions.links)
+        return read_input(name, first.declared, is_optional=is_optional, exemptions=exemptions)
 
     def __missing__(self, name: str) -> InputSpec:
+        if self.dynamic.covers(name):
+            return UnknownInput(name=name, port=ANY, is_optional=True, tooltip=self.dynamic.why_unknown(name))
         for group in GROUPS:
             if name in self._groups.get(group, ()):
                 return self.setdefault(name, self._read(group, name))
         raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or any(name in self._groups.get(group, ()) for group in GROUPS)
+        if super().__contains__(name) or any(name in self._groups.get(group, ()) for group in GROUPS):
+            return True
+        return isinstance(name, str) and self.dynamic.covers(name)
 
     def get(self, name: str, default: Any = None) -> Any:
         try:
@@ -158,5 +192,5 @@ class DeclaredInputs(dict[str, InputSpec]):
 def hidden_kinds(groups: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The hidden inputs: name and kind, such as `("id", "UNIQUE_ID")`."""
     for name, declared in (groups.get("hidden") or {}).items():
-        kind, _ = parts(declared)
+        kind, _ = type_and_options(declared)
         yield name, port_of(kind)

@@ -35,6 +35,8 @@ OFFERED = {
     "comfy_execution.graph_utils": "graph",
     "comfy_api": "",
     "comfy_api.latest": "node_api",
+    "comfy_api.v0_0_1": "node_api",
+    "comfy_api.v0_0_2": "node_api",
     "latent_preview": "previews",
 }
 """Module as packs name it → file in `shims/` that holds it; "" for a package that holds nothing itself. All modules of

@@ -11,12 +11,14 @@ from mezzotint.engine.context import Context
 from mezzotint.engine.invocation import Bound, Calls
 from mezzotint.engine.memory_cache import StepValue
 from mezzotint.engine.node import NodeSpec, OutputSpec
+from mezzotint.engine.problem import Complaint
 from mezzotint.engine.request import Request
 from mezzotint.engine.validation import CheckedNode
 
 from .calls import StepCalls
 from .coroutine import finished
-from .declared_input import DeclaredInputs, Exemptions, hidden_kinds, port_of
+from .declared_input import DeclaredInputs, Exemptions, hidden_kinds, port_of, wire_type
+from .dynamic_input import DynamicInputs
 from .dynamic_prompt import hidden_before_run
 from .instances import Instances
 
@@ -38,6 +40,7 @@ class NodeClass:
         self.node_type, self.cls, self.title = node_type, cls, title
         self._pack, self._code_version, self._instances = pack, code_version, instances
         self.hidden: dict[str, str] = {}
+        self._dynamic = DynamicInputs()
 
     @property
     def function(self) -> str:
@@ -59,8 +62,10 @@ class NodeClass:
     def spec(self) -> NodeSpec:
         """The node as it declares itself now. Raises what INPUT_TYPES does."""
         groups = self.groups()
-        self.hidden = dict(hidden_kinds(groups))
-        return NodeSpec(inputs=DeclaredInputs(groups, self._exemptions), **self._facts)
+        self.hidden, inputs = dict(hidden_kinds(groups)), DeclaredInputs(groups, self._exemptions)
+        self._dynamic = inputs.dynamic
+        checks = self._own(CHECKS) is not None or inputs.dynamic.leaves
+        return NodeSpec(inputs=inputs, check=self.check if checks else None, **self._facts)
 
     def spec_without_inputs(self) -> NodeSpec:
         """The node as far as it is known when its inputs are not."""
@@ -91,7 +96,6 @@ class NodeClass:
             "search_aliases": tuple(getattr(self.cls, "SEARCH_ALIASES", None) or ()),
             "renew": self.spec,
             "definition": self.definition,
-            "check": self.check if self._own(CHECKS) else None,
             "invocation": self.invoke,
         }
 
@@ -126,21 +130,29 @@ class NodeClass:
         """What IS_CHANGED says; constants are given as they are, links as None. Unequal to itself: never reuse."""
         hidden = {name: hidden_before_run(kind, node.node_id) for name, kind in self.hidden.items()}
         given = {**node.literals, **dict.fromkeys(node.links), **({} if self.is_schema_class else hidden)}
-        value = finished(self._own(FINGERPRINTS)(**self._as_called(given)))
+        value = finished(self._own(FINGERPRINTS)(**self.arguments(self._as_called(given))))
         return value if _equals_itself(value) else float("nan")
 
-    def check(self, literals: Mapping[str, Any], received: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-        """What VALIDATE_INPUTS has against these inputs: a pair for each input that it was given."""
+    def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Inputs by name as the node's functions get them: those with dotted names in groups."""
+        return self._dynamic.regrouped(given)
+
+    def check(self, literals: Mapping[str, Any], received: Mapping[str, str]) -> Iterator[Complaint]:
+        """What is wrong with these inputs; by VALIDATE_INPUTS, if so, each that it was given."""
+        found = [*self._dynamic.complaints(literals, received)]
+        yield from found
         function = self._own(CHECKS)
+        if function is None or found:
+            return
         named, takes_all = _parameters(function)
-        present = {**literals, **dict.fromkeys(received)}
+        present = self.arguments({**literals, **dict.fromkeys(received)})
         given = {name: value for name, value in present.items() if takes_all or name in named}
         types = {"input_types": dict(received)} if "input_types" in named else {}
         verdict = finished(function(**self._as_called(given), **types))
         if verdict is True:
             return
         reason = verdict if isinstance(verdict, str) else ""
-        yield from ((name, reason) for name in given)
+        yield from (Complaint(name, reason) for name in given)
 
     def receiver(self, context: Context, hidden: Mapping[str, Any]) -> Any:
         """What the function is called on: the node's object, or a copy of its schema class."""
@@ -161,7 +173,7 @@ class NodeClass:
             "input": inputs,
             "input_order": {name: [*group] for name, group in inputs.items()},
             "is_input_list": self.takes_lists,
-            "output": [[*kind] if isinstance(kind, list | tuple) else port_of(kind) for kind in types],
+            "output": [[*kind] if isinstance(kind, list | tuple) else wire_type(kind) for kind in types],
             "output_is_list": [output.is_list for output in self.outputs],
             "output_name": [output.name for output in self.outputs],
             "output_tooltips": [output.tooltip for output in self.outputs],
@@ -176,7 +188,15 @@ class NodeClass:
             "experimental": self._flag("EXPERIMENTAL"),
             "api_node": self._flag("API_NODE"),
             "search_aliases": [*(getattr(self.cls, "SEARCH_ALIASES", None) or ())],
+            **self._newer_facts(),
         }
+
+    def _newer_facts(self) -> dict[str, Any]:
+        """What definitions of schema classes say beside."""
+        names = {"DEV_ONLY": "dev_only", "ESSENTIALS_CATEGORY": "essentials_category", "PRICE_BADGE": "price_badge",
+                 "OUTPUT_MATCHTYPES": "output_matchtypes"}  # fmt: skip
+        found = ((key, getattr(self.cls, name, None)) for name, key in names.items())
+        return {key: value for key, value in found if value}
 
     def _flag(self, name: str) -> bool:
         return bool(getattr(self.cls, name, False))

@@ -155,3 +155,13 @@ def test_without_a_terminal_a_node_that_is_done_is_one_line(console: Console, at
 )
 def test_durations_read_well(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+def test_what_a_node_says_of_itself_stands_beside_its_count(console: Console, at: Clock) -> None:
+    progress = Progress(console, {})
+    progress(event(StepStarted, reason=""))
+    progress(event(StepProgressed, value=3, total=4, preview=None, text="loss 0.12"))
+    at.now = 2.0
+    assert any("loss 0.12  3/4" in line for line in drawn(progress))
+    progress(finished())
+    assert console.file.getvalue().endswith(", loss 0.12\n")  # type: ignore[attr-defined]

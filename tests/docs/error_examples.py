@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -352,6 +354,18 @@ async def LatentFileError(folder: Path) -> BaseException:
     (folder / "input").mkdir()
     (folder / "input" / "lake.latent").write_text("a lake")
     return await failing(folder, linked("LoadLatent", "latent", "lake.latent"), input_dir=folder / "input")
+
+
+@example
+async def UpscaleModelError(folder: Path) -> BaseException:
+    (folder / "models" / "upscale_models").mkdir(parents=True)
+    (folder / "models" / "upscale_models" / "sharp.safetensors").touch()
+    graph = GraphBuilder()
+    model = graph.node("UpscaleModelLoader", model_name="sharp.safetensors")
+    picture = graph.node("EmptyImage", width=8, height=8)
+    graph.node("PreviewImage", images=graph.node("ImageUpscaleWithModel", upscale_model=model, image=picture))
+    with mock.patch.dict(sys.modules, {"spandrel": None}):
+        return await failing(folder, graph)
 
 
 # the command line and the server

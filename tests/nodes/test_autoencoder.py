@@ -141,7 +141,7 @@ def test_decoding_stops_when_the_job_is_cancelled(model_context: Context, embedd
         is_cancelled = True
         wants_previews = False
 
-        def progressed(self, node_id: str, value: float, total: float, preview: Any) -> None:
+        def progressed(self, node_id: str, value: float, total: float, preview: Any, text: str = "") -> None:
             pass
 
     ctx = Context(models=model_context.models, folders=model_context.folders, listener=Listening())

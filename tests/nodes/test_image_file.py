@@ -273,7 +273,7 @@ class TestSaving:
         class Gone:
             is_cancelled, wants_previews = True, False
 
-            def progressed(self, node_id: str, value: float, total: float, preview: Any) -> None: ...
+            def progressed(self, node_id: str, value: float, total: float, preview: Any, text: str = "") -> None: ...
 
         with pytest.raises(Cancelled):
             save_image(torch.zeros(1, 2, 2, 3), ctx=Context(folders=folders, listener=Gone()))

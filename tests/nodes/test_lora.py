@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from mezzotint.engine.signature import read_node
 from mezzotint.engine.value_type import canonical, pack, unpack
 from mezzotint.nodes.checkpoints import Checkpoint, load_checkpoint
 from mezzotint.nodes.lora import load_lora, load_lora_model_only, lora_identity
+from mezzotint.nodes.lora_file import LoraFile
+from mezzotint.nodes.lora_weights import fit_lora
 from mezzotint.nodes.recipe import Recipe
+from mezzotint.nodes.weight_casting import compute_in
 
 from .lora_files import (
     DENOISER,
@@ -179,6 +183,24 @@ def test_metadata_of_diffusers_say_alpha(
     to_q = {layer: factors for layer, factors in lora.items() if layer.endswith("to_q")}
     others = {layer: factors for layer, factors in lora.items() if layer not in to_q}
     assert error(predict(patched), predict(checkpoint.MODEL, merged(unet, (to_q, 2.0), (others, 0.5)))) < 1e-5
+
+
+@pytest.mark.parametrize("side", [2, 32])
+def test_weights_that_are_kept_narrower_than_they_are_computed_with(
+    side: int, checkpoint: Checkpoint, unet: nn.Module, context: Context, save: Save, predict: Predict
+) -> None:
+    lora = random_lora(
+        {name: layer for name, layer in unet.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
+    )
+    narrow = deepcopy(unet).half()
+    compute_in(narrow, torch.float32)
+    assert {weight.dtype for weight in narrow.parameters()} == {torch.float16, torch.float32}
+    path = context.folders.require("loras", save(kohya(DENOISER, lora), "narrow.safetensors"))
+    fitted = fit_lora(LoraFile(path, "narrow"), {DENOISER: narrow}, "model", context.models).object
+    with context.models.borrow(checkpoint.MODEL) as denoiser:
+        actual = predicted(fitted.apply(denoiser.with_networks({DENOISER: narrow}), 0.1), side=side)
+    wide = deepcopy(unet).half().float()
+    assert error(actual, predict(checkpoint.MODEL, merged(wide, (lora, 0.1)), side=side)) < 1e-5
 
 
 # what recipes are with one

@@ -77,7 +77,7 @@ class Listener:
     def is_cancelled(self) -> bool:
         return len(self.told) >= self.cancel_at
 
-    def progressed(self, node_id: str, value: float, total: float, preview: Any) -> None:
+    def progressed(self, node_id: str, value: float, total: float, preview: Any, text: str = "") -> None:
         self.told.append((value, total))
         self.previews.append(preview)
 

@@ -8,9 +8,11 @@ import time
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
 from mezzotint import Host
 from mezzotint.engine.workflow import Workflow
+from mezzotint.server.app import make_app
 
 from .conftest import OpenHost, Write
 
@@ -96,3 +98,36 @@ def test_files_are_watched_and_the_plugins_folder_is_trusted(open_host: OpenHost
             return
         time.sleep(0.1)
     pytest.fail("the change was not seen")
+
+
+ROUTE = """
+from aiohttp import web
+
+from mezzotint import hookimpl
+
+async def answer(request):
+    return web.Response(text={text!r})
+
+@hookimpl
+def register_routes(register):
+    register(web.get({path!r}, answer))
+"""
+
+
+async def test_a_route_is_answered_by_the_changed_code(open_host: OpenHost, write: Write) -> None:
+    host = open_host(write("routed.py", ROUTE.format(text="old", path="/greet")), reload=True)
+    assert host._reloader is not None
+    host._reloader.close()  # here the test says when
+    async with TestClient(TestServer(make_app(host))) as client:
+
+        async def get() -> tuple[int, str]:
+            answer = await client.get("/api/greet")
+            return answer.status, await answer.text()
+
+        assert await get() == (200, "old")
+        write("routed.py", ROUTE.format(text="new", path="/greet"))
+        assert host.plugins.reload(host.plugins.loaded[0])
+        assert await get() == await get() == (200, "new")
+        write("routed.py", ROUTE.format(text="new", path="/elsewhere"))
+        assert host.plugins.reload(host.plugins.loaded[0])
+        assert await get() == (404, "The plugin 'routed' has this route no more.")

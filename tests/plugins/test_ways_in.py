@@ -137,3 +137,28 @@ def test_the_list_of_plugins_says_what_each_brings_and_what_failed(mezzotint: Co
     assert "bad   failed" in out
     assert "good  1 node" in out
     assert f"plugin 'bad' ({bad}) was skipped: ZeroDivisionError: division by zero" in err
+
+
+INNER = """
+from mezzotint import node
+
+@node("Inner")
+def inner(a: int) -> int:
+    return a
+"""
+
+
+def test_the_nodes_that_a_folder_imports_from_its_own_modules_are_its_nodes(open_host: OpenHost, write: Write) -> None:
+    folder = write("whole/__init__.py", "from mezzotint.nodes.maths import math_int\nfrom .parts import inner\n").parent
+    write("whole/parts.py", INNER)
+    host = open_host(folder)
+    assert [plugin.nodes for plugin in host.plugins.loaded] == [["Inner"]]  # and not those of others
+    assert host.plugins.problems() == []
+
+
+def test_a_plugin_that_brings_nothing_is_told(open_host: OpenHost, write: Write) -> None:
+    folder = write("empty/__init__.py", "").parent
+    write("empty/parts.py", INNER)
+    (problem,) = open_host(folder).plugins.problems()
+    assert problem.startswith(f"plugin 'empty' ({folder}) brings nothing: ")
+    assert problem.endswith("import the nodes of its other modules in __init__.py")

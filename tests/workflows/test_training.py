@@ -138,7 +138,7 @@ def psnr_of_learnt(host: Host, tmp_path: Path, count: int, steps: int, size: dic
     with context.models.borrow(load_checkpoint(ctx=context).VAE) as vae, torch.inference_mode():
         real = torch.stack([torch.from_numpy(pixels(tmp_path / "input" / "emoji" / f"{i}.png")) for i in range(count)])
         best = vae.decode(vae.encode(real)).numpy()
-    return [-10 * math.log10(float(np.square(one - other).mean())) for one, other in zip(drawn, best, strict=True)]
+    return [psnr(one, other) for one, other in zip(drawn, best, strict=True)]
 
 
 @pytest.mark.slow
@@ -151,3 +151,39 @@ def test_eight_pictures_are_learnt_by_heart(host: Host, tmp_path: Path) -> None:
 def test_one_picture_is_learnt_by_heart(host: Host, tmp_path: Path) -> None:
     size = {"channels": "32", "head_channels": 16, "text_width": 32, "text_layers": 1}
     assert psnr_of_learnt(host, tmp_path, 1, 250, size)[0] >= 20
+
+
+@needs_peft
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_new_concept_is_learnt_by_a_lora_of_the_embedded_model(host: Host, tmp_path: Path) -> None:
+    """A striped disc, which no picture of the model's own data shows, under a name of its own."""
+    folder = tmp_path / "input" / "concept"
+    folder.mkdir(parents=True)
+    y, x = np.mgrid[:64, :64]
+    stripes = np.where((y // 8 % 2)[..., None], 30, (20, 170, 160))
+    disc = np.where(((x - 32) ** 2 + (y - 32) ** 2 < 24**2)[..., None], stripes, 255)
+    Image.fromarray(disc.astype(np.uint8)).save(folder / "0.png")
+    (folder / "0.txt").write_text("a zorb")
+    run(host, graph_of("train_lora", n1={"caption_dropout": 0.0}, n6={"steps": 400}, n8={"steps": 400}))
+    drawing = graph_of("text_to_image")
+    drawing["2"]["inputs"]["text"] = "a zorb"
+    plain = picture(run(host, drawing), tmp_path)
+    drawing["50"] = {"class_type": "LoraLoader", "inputs": {"model": ["1", 0], "clip": ["1", 1],
+                     "lora_name": "concept.safetensors", "strength_model": 1.0, "strength_clip": 1.0}}  # fmt: skip
+    for node in drawing.values():
+        for name, value in node["inputs"].items():
+            if value in (["1", 0], ["1", 1]) and node is not drawing["50"]:
+                node["inputs"][name] = ["50", value[1]]
+        if node["class_type"] == "KSampler":
+            node["inputs"]["cfg"] = 1.0
+    learnt = picture(run(host, drawing), tmp_path)
+    context = Context(folders=host.folders)
+    with context.models.borrow(load_checkpoint(ctx=context).VAE) as vae, torch.inference_mode():
+        best = vae.decode(vae.encode(torch.from_numpy(disc / 255.0).float()[None]))[0].numpy()
+    assert psnr(learnt, best) >= 20 > psnr(plain, best)
+
+
+def psnr(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
+    """Peak signal-to-noise ratio of pictures in 0..1, in dB."""
+    return -10 * math.log10(float(np.square(one - other).mean()))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from mezzotint.engine.blocked import Blocked
+from mezzotint.engine.value_type import is_torch_tensor
+from mezzotint.nodes.png import to_uint8
 from mezzotint.plugins.compat import surroundings
+from mezzotint.plugins.compat.refusal import refusal
 
-from . import schema
+from . import schema, schema_types
+from . import ui as ui_module
 
 
 class NodeOutput:
@@ -24,6 +29,16 @@ class NodeOutput:
         shown = self.ui.as_dict() if hasattr(self.ui, "as_dict") else self.ui
         given = {"result": result, "ui": shown, "expand": self.expand}
         return {name: value for name, value in given.items() if value is not None}
+
+
+class _EveryInput(dict[str, Any]):
+    """Optional inputs of any name and type, beside those that are declared."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> tuple[str, dict[str, Any]]:
+        return "*", {}
 
 
 class _Locked(type):
@@ -72,6 +87,11 @@ class ComfyNode(metaclass=_Locked):
     EXPERIMENTAL = _SchemaProperty(lambda given: given.is_experimental)
     API_NODE = _SchemaProperty(lambda given: given.is_api_node)
     SEARCH_ALIASES = _SchemaProperty(lambda given: given.search_aliases)
+    DEV_ONLY = _SchemaProperty(lambda given: given.is_dev_only)
+    PRICE_BADGE = _SchemaProperty(lambda given: given.price_badge)
+    ESSENTIALS_CATEGORY = _SchemaProperty(lambda given: given.essentials_category)
+    HAS_INTERMEDIATE_OUTPUT = _SchemaProperty(lambda given: given.has_intermediate_output)
+    OUTPUT_MATCHTYPES = _SchemaProperty(lambda given: given.output_templates())
 
     @classmethod
     def define_schema(cls) -> schema.Schema:
@@ -85,12 +105,15 @@ class ComfyNode(metaclass=_Locked):
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         """The inputs as older classes declare them."""
-        groups: dict[str, dict[str, Any]] = {"required": {}, "optional": {}, "hidden": {}}
         given = cls.GET_SCHEMA()
-        for one in given.inputs:
-            groups["optional" if one.optional else "required"][one.id] = one.declaration()
-        groups["hidden"] = {kind.name: (str(kind),) for kind in given.hidden_kinds()}
-        return {name: group for name, group in groups.items() if group}
+        groups = {"optional": {}, **schema_types.input_groups(given.inputs)}
+        if given.accept_all_inputs:
+            groups["optional"] = _EveryInput(groups["optional"])
+        elif not groups["optional"]:
+            del groups["optional"]
+        if hidden := {kind.name: (str(kind),) for kind in given.hidden_kinds()}:
+            groups["hidden"] = hidden
+        return {name: groups[name] for name in ("required", "optional", "hidden") if name in groups}
 
     @classmethod
     def prepared(cls, hidden: dict[str, Any]) -> Any:
@@ -134,9 +157,7 @@ class _Execution:
         ignore_size_limit: bool = False,
     ) -> None:  # fmt: skip
         """Tell how far the running node is."""
-        here = surroundings.context()
-        if here is not None:
-            here.progress(value, max_value, preview_image)
+        _tell_progress(value, max_value, preview_image)
 
 
 class ComfyAPI:
@@ -146,17 +167,47 @@ class ComfyAPI:
         self.execution = _Execution()
 
 
-class _PreviewText:
-    def __init__(self, value: str, **_: Any) -> None:
-        self.value = value
+class ComfyAPISync:
+    """The same for functions that are not async."""
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"text": (self.value,)}
+    class _Execution:
+        def set_progress(self, value: float, max_value: float, node_id: str | None = None, preview_image: Any = None,
+                         ignore_size_limit: bool = False) -> None:  # fmt: skip
+            """Tell how far the running node is."""
+            _tell_progress(value, max_value, preview_image)
+
+    def __init__(self) -> None:
+        self.execution = self._Execution()
 
 
-io = SimpleNamespace(
-    **{name: value for name, value in vars(schema).items() if not name.startswith("_")},
-    ComfyNode=ComfyNode,
-    NodeOutput=NodeOutput,
-)
-ui = SimpleNamespace(PreviewText=_PreviewText)
+def _tell_progress(value: float, max_value: float, preview: Any) -> None:
+    here = surroundings.context()
+    if here is None:
+        return
+    if is_torch_tensor(preview):  # one picture, or a batch of them
+        from PIL import Image
+
+        preview = Image.fromarray(to_uint8(preview[0] if preview.ndim == 4 else preview))
+    here.progress(value, max_value, preview)
+
+
+class _Offered(SimpleNamespace):
+    """The names of some modules; those that are not there are refused."""
+
+    def __init__(self, called: str, *names: Mapping[str, Any]) -> None:
+        self._called = called
+        for given in names:
+            vars(self).update({name: value for name, value in given.items() if not name.startswith("_")})
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(refusal(f"comfy_api.latest.{self._called}.{name}"))
+
+
+io = IO = _Offered("io", vars(schema_types), vars(schema), {"ComfyNode": ComfyNode, "NodeOutput": NodeOutput})
+ui = UI = _Offered("ui", vars(ui_module))
+_KINDS = ("Image", "Mask", "Latent", "Audio", "Video")
+Input = SimpleNamespace(**dict.fromkeys(_KINDS, Any))
+InputImpl = _Offered("InputImpl")
+Types = _Offered("Types")

@@ -1,87 +1,11 @@
-"""The parts of a node schema: inputs, outputs and what they are called."""
+"""`Schema`: what a node of the newer class API is."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-
-_WIRE = {
-    "display_mode": "display", "force_input": "forceInput", "raw_link": "rawLink", "dynamic_prompts": "dynamicPrompts",
-    "image_upload": "image_upload",
-}  # fmt: skip
-
-
-class Input:
-    """An input of a schema."""
-
-    io_type = "*"
-
-    def __init__(self, id: str, display_name: str | None = None, optional: bool = False, **options: Any) -> None:
-        self.id, self.optional = id, optional
-        extra = options.pop("extra_dict", None) or {}
-        given = {"display_name": display_name, **options, **extra}
-        self.options = {_WIRE.get(name, name): value for name, value in given.items() if value is not None}
-
-    def declaration(self) -> tuple[str, dict[str, Any]]:
-        """The input as INPUT_TYPES declares it."""
-        return self.io_type, dict(self.options)
-
-
-class Output:
-    """An output of a schema."""
-
-    io_type = "*"
-
-    def __init__(
-        self, id: str | None = None, display_name: str | None = None, tooltip: str | None = None,
-        is_output_list: bool = False,
-    ) -> None:  # fmt: skip
-        self.id, self.display_name, self.tooltip, self.is_output_list = id, display_name, tooltip, is_output_list
-
-
-class _ComboInput(Input):
-    def __init__(self, id: str, options: Any = None, *, multiselect: bool = False, **more: Any) -> None:
-        if isinstance(options, type) and issubclass(options, enum.Enum):
-            options = [member.value for member in options]
-        super().__init__(id, options=[*(options or ())], multiselect=multiselect or None, **more)
-
-
-class _MultiComboInput(_ComboInput):
-    def __init__(self, id: str, options: Any = None, **more: Any) -> None:
-        super().__init__(id, options, multiselect=True, **more)
-
-
-def io_type(name: str, input: type[Input] = Input) -> type:
-    """A type with its `Input` and `Output`."""
-    members = {"io_type": name}
-    return type(name, (), {**members, "Input": type("Input", (input,), members),
-                           "Output": type("Output", (Output,), members)})  # fmt: skip
-
-
-Int, Float, String, Boolean = (io_type(name) for name in ("INT", "FLOAT", "STRING", "BOOLEAN"))
-Combo, MultiCombo = io_type("COMBO", _ComboInput), io_type("COMBO", _MultiComboInput)
-Image, Mask, Latent, Conditioning = (io_type(name) for name in ("IMAGE", "MASK", "LATENT", "CONDITIONING"))
-Model, Clip, Vae, ControlNet = (io_type(name) for name in ("MODEL", "CLIP", "VAE", "CONTROL_NET"))
-Sampler, Sigmas, Noise, Guider = (io_type(name) for name in ("SAMPLER", "SIGMAS", "NOISE", "GUIDER"))
-Audio, Video, UpscaleModel, AnyType = (io_type(name) for name in ("AUDIO", "VIDEO", "UPSCALE_MODEL", "*"))
-
-
-def Custom(name: str) -> type:
-    """A type of the pack's own."""
-    return io_type(name)
-
-
-class MultiType:
-    """An input of several types."""
-
-    class Input(Input):
-        def __init__(self, id: Any, types: Sequence[Any] = (), **options: Any) -> None:
-            inner = id if isinstance(id, Input) else None
-            names = [*([inner.io_type] if inner else []), *(kind.io_type for kind in types)]
-            super().__init__(inner.id if inner else id, **{**(inner.options if inner else {}), **options})
-            self.io_type = ",".join(dict.fromkeys(names))
 
 
 class Hidden(enum.StrEnum):
@@ -118,14 +42,25 @@ class Schema:
     not_idempotent: bool = False
     enable_expand: bool = False
     search_aliases: list[str] = field(default_factory=list)
+    is_dev_only: bool = False
+    price_badge: Any = None
+    accept_all_inputs: bool = False
+    essentials_category: str | None = None
+    has_intermediate_output: bool = False
 
     def __post_init__(self) -> None:
         for ids in ([given.id for given in self.inputs], [given.id for given in self.outputs if given.id is not None]):
             if len(ids) != len(set(ids)):
                 raise ValueError(f"the schema of '{self.node_id}' names an input or output twice: {', '.join(ids)}")
 
+    def output_templates(self) -> list[Any] | None:
+        """For each output the template that says its type, or None; None when there are none."""
+        found = [output.template.facts["template_id"] if output.template else None for output in self.outputs]
+        return found if any(found) else None
+
     def hidden_kinds(self) -> Iterator[Hidden]:
-        """What the node is told: what it asks for, and of output nodes the graph."""
+        """What the node is told: what it asks for; of output nodes the graph; of nodes of services the tokens."""
         kinds = [*self.hidden]
         kinds += [Hidden.prompt, Hidden.extra_pnginfo] if self.is_output_node else []
+        kinds += [Hidden.auth_token_comfy_org, Hidden.api_key_comfy_org] if self.is_api_node else []
         yield from dict.fromkeys(kinds)

@@ -193,7 +193,7 @@ class Stopped:
     def __init__(self, at: int) -> None:
         self.at = at
 
-    def progress(self, value: float, total: float, preview: Any = None) -> None:
+    def progress(self, value: float, total: float, preview: Any = None, text: str = "") -> None:
         if value == self.at and value < total:
             raise Cancelled
 
