@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from mezzotint.engine.context import Context
-from mezzotint.engine.errors import MezzotintError
+from mezzotint.engine.errors import MezzotintError, OutOfMemoryError
 from mezzotint.engine.request import Requests
 
 from .denoise import what_is_sampled
 from .guidance import showing
 from .latent_preview import LatentColours, latent_colours
 from .noise import DifferentialMasking, Masking, SeededStepNoise, fit_mask, mask_noise
+from .prompts import NEGLIGIBLE_NBYTES
 from .recipe import DIFFERENTIAL
 from .sample_result import SampleResult
 from .samplers import Denoising
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 PREVIEW_SECONDS = 0.1
 """Previews are made no more often, but for that of the last step: nobody can look faster."""
-NEGLIGIBLE_NBYTES = 1 << 25
-"""A forward that takes less memory is not asked for: looking how much is free takes longer than a small step may."""
 
 
 class SamplingError(MezzotintError):
@@ -169,7 +168,9 @@ def _fitted(samples: Tensor, channels: int) -> Tensor:
 
 
 def prepare_model(ctx: Context, guider: GuiderValue, shape: Sequence[int]) -> tuple[ModelSampling, torch.device]:
-    """Have the model of a guider, see that a prediction for a latent of this shape fits beside it, and say where it is.
+    """Have the model of a guider, see that it can predict for a latent of this shape, and say where it is.
+
+    Where memory is too short for all evaluations of a prediction at once, they are made one by one.
 
     Raises:
         OutOfMemoryError: it does not fit.
@@ -177,9 +178,13 @@ def prepare_model(ctx: Context, guider: GuiderValue, shape: Sequence[int]) -> tu
     with ctx.models.borrow(guider.model) as borrowed:
         denoiser: Any = borrowed
         sampling: ModelSampling = denoiser.sampling
-        nbytes = denoiser.estimate_nbytes((shape[0] * guider.evaluations, sampling.latent_channels, *shape[-2:]))
-        if nbytes > NEGLIGIBLE_NBYTES:
-            ctx.models.reserve(nbytes, what_is_sampled(shape, sampling.downscale))
+        nbytes = denoiser.estimate_nbytes((shape[0], sampling.latent_channels, *shape[-2:]))
+        if nbytes * guider.evaluations > NEGLIGIBLE_NBYTES:
+            what = what_is_sampled(shape, sampling.downscale)
+            try:
+                ctx.models.reserve(nbytes * guider.evaluations, what)
+            except OutOfMemoryError:
+                ctx.models.reserve(nbytes, what)
         return sampling, denoiser.device
 
 
