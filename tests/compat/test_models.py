@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -140,12 +141,19 @@ async def test_functions_take_part_in_guidance_of_the_clone_they_were_set_on(cli
     assert np.array_equal(ours, await picture(client, guided("post", slot=1)))
 
 
-async def test_a_lora_is_added_by_what_was_read_of_its_file(server: Server, client: Client) -> None:
-    folder = server.home / "models" / "loras"
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(_lora(), folder / "studio.safetensors")
-    native = node("LoraLoader", model=["m", 0], clip=["m", 1], lora_name="studio.safetensors", strength_model=0.8)
-    theirs = node("StudioLora", model=["m", 0], clip=["m", 1], name="studio.safetensors", strength=0.8)
+@pytest.fixture
+def lora(server: Server) -> Iterator[str]:
+    """The name of a LoRA that is there during a test."""
+    path = server.home / "models" / "loras" / "studio.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(_lora(), path)
+    yield path.name
+    path.unlink()
+
+
+async def test_a_lora_is_added_by_what_was_read_of_its_file(client: Client, lora: str) -> None:
+    native = node("LoraLoader", model=["m", 0], clip=["m", 1], lora_name=lora, strength_model=0.8)
+    theirs = node("StudioLora", model=["m", 0], clip=["m", 1], name=lora, strength=0.8)
     with_lora = await picture(client, drawing(node("KSampler", model=["x", 0]), x=native))
     assert not np.array_equal(with_lora, await picture(client, drawing(node("KSampler"))))
     assert np.array_equal(with_lora, await picture(client, drawing(node("KSampler", model=["x", 0]), x=theirs)))
