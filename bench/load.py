@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import statistics
 import tempfile
 import time
@@ -37,12 +38,18 @@ class User:
 
 @dataclass(slots=True)
 class Load:
-    """What happened. `idle_nbytes`, `peak_nbytes`: the server's resident memory before, and at its highest."""
+    """What happened.
+
+    Attributes:
+        idle_nbytes, peak_nbytes: the server's resident memory before, and at its highest.
+        most_unread_nbytes: the most that waited for one websocket: that of the client that never reads.
+    """
 
     users: list[User]
     seconds: float
     idle_nbytes: int
     peak_nbytes: int
+    most_unread_nbytes: int
     completed: int
 
     @property
@@ -69,11 +76,11 @@ async def load(address: str, process_id: int, *, clients: int, prompts: int) -> 
     """
     process = psutil.Process(process_id)
     idle_nbytes = process.memory_info().rss
-    peak: list[int] = [idle_nbytes]
-    watching = asyncio.create_task(_watch(process, peak))
+    peak = Peak(idle_nbytes)
     share = prompts // clients
     began = time.perf_counter()
     async with aiohttp.ClientSession(f"http://{address}", connector=aiohttp.TCPConnector(limit=0)) as session:
+        watching = asyncio.create_task(_watch(process, session, peak))
         deaf = asyncio.create_task(_deaf(session, address, share))
         async with asyncio.timeout(PATIENCE_S):
             users = await asyncio.gather(*(_use(session, address, index, share) for index in range(clients)))
@@ -83,7 +90,7 @@ async def load(address: str, process_id: int, *, clients: int, prompts: int) -> 
         deaf.cancel()
         watching.cancel()
         await asyncio.gather(deaf, watching, return_exceptions=True)
-    return Load(users, seconds, idle_nbytes, peak[0], completed)
+    return Load(users, seconds, idle_nbytes, peak.nbytes, peak.unread_nbytes, completed)
 
 
 async def _use(session: aiohttp.ClientSession, address: str, index: int, count: int) -> User:
@@ -142,10 +149,22 @@ async def _completed(session: aiohttp.ClientSession, count: int) -> int:
         await asyncio.sleep(0.1)
 
 
-async def _watch(process: psutil.Process, peak: list[int]) -> None:
+@dataclass(slots=True)
+class Peak:
+    """The most of what was seen."""
+
+    nbytes: int
+    unread_nbytes: int = 0
+
+
+async def _watch(process: psutil.Process, session: aiohttp.ClientSession, peak: Peak) -> None:
     while True:
-        peak[0] = max(peak[0], process.memory_info().rss)
-        await asyncio.sleep(0.1)
+        peak.nbytes = max(peak.nbytes, process.memory_info().rss)
+        async with session.get("/metrics") as response:
+            found = re.search(r"^mezzotint_websocket_unread_bytes (\S+)", await response.text(), re.MULTILINE)
+        assert found is not None
+        peak.unread_nbytes = max(peak.unread_nbytes, int(float(found[1])))
+        await asyncio.sleep(0.2)
 
 
 def server_load() -> Iterator[Figure]:
@@ -159,4 +178,5 @@ def server_load() -> Iterator[Figure]:
     yield figure("submit to end, all submitted at once, p50", statistics.median(waits), "s", digits=2)
     yield figure("submit to end, all submitted at once, p99", waits[int(len(waits) * 0.99)], "s", digits=2)
     yield figure("memory of the server at its highest", found.peak_nbytes / 1e6, "MB", digits=0)
+    yield figure("most that waited for one websocket", found.most_unread_nbytes / 1e6, "MB", at_most=67.2)
     yield figure("more than when idle", (found.peak_nbytes - found.idle_nbytes) / 1e6, "MB", digits=0)

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from mezzotint.engine.current_job import CURRENT_JOB
 
+from .log_writer import LogWriter
+
 OURS = "mezzotint"
 
 
@@ -27,14 +29,15 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-def set_up_logging(form: LogFormat, level: LogLevel) -> None:
+def set_up_logging(form: LogFormat, level: LogLevel) -> LogWriter:
     """Write the log of the process to the standard error. Of other packages, only what is a warning or worse."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LogWriter(sys.stderr)
     handler.addFilter(add_job)
     handler.setFormatter(_json_formatter() if form is LogFormat.JSON else _TextFormatter())
     number = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
     logging.getLogger(OURS).setLevel(number)
+    return handler
 
 
 def add_job(record: logging.LogRecord) -> bool:

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,9 +64,9 @@ def serve(request: ServeRequest) -> int:
     """
     _check_access(request)
     editor = _editor(request.wants_editor)
-    terminal = Terminal()
-    set_up_logging(request.log_format, request.log_level)
-    with open_host(terminal, max_memory_nbytes=_memory(request), **_with_cache(request.host)) as host:
+    writer = set_up_logging(request.log_format, request.log_level)
+    say = writer.put if request.log_format is LogFormat.TEXT else log.info
+    with open_host(Terminal(), max_memory_nbytes=_memory(request), **_with_cache(request.host)) as host:
         app = make_app(
             host,
             database_url=request.database,
@@ -79,7 +79,7 @@ def serve(request: ServeRequest) -> int:
             allowed_origin=request.allowed_origin,
             editor=editor,
         )
-        asyncio.run(_listen(app, request, terminal))
+        asyncio.run(_listen(app, request, say))
     return DONE
 
 
@@ -115,8 +115,7 @@ def _memory(request: ServeRequest) -> int | None:
     return None if request.max_memory is None else read_size(request.max_memory, "--max-memory", at_least="512M")
 
 
-async def _listen(app: web.Application, request: ServeRequest, terminal: Terminal) -> None:
-    say = terminal.say if request.log_format is LogFormat.TEXT else log.info
+async def _listen(app: web.Application, request: ServeRequest, say: Callable[[str], None]) -> None:
     runner = limited_runner(app, app[LIMITS])
     stop = asyncio.Event()
     with _stopping(stop):
@@ -135,6 +134,7 @@ async def _listen(app: web.Application, request: ServeRequest, terminal: Termina
     if app[WORKER].is_stuck:
         # Its thread cannot be ended from outside. Files appear whole or not at all, so leaving harms none.
         log.warning("A node that was running did not stop and is left behind")
+        logging.shutdown()
         os._exit(DONE)
 
 

@@ -60,6 +60,11 @@ class EventReader:
         self._shown: dict[str, None] = {}
         self._failed: list[str] = []
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the run's beginning was read."""
+        return self._began is not None
+
     def read(self, message: Mapping[str, Any] | PreviewMessage, now: float) -> list[Event]:
         """The events that a message tells of; `now` in seconds since the epoch."""
         if self.is_done:

@@ -100,7 +100,7 @@ class Follower:
         if job.has_ended:
             return reader.finish(ENDS[job.status], time.time())
         nodes = (job.raw.get("progress") or {}).get("nodes")
-        if not nodes:
+        if not nodes or not reader.has_begun:  # how far it is can be known before its beginning is on disk, and told
             return []
         data = {"prompt_id": self._job_id, "nodes": nodes}
         return reader.read({"type": "progress_state", "data": data}, time.time())

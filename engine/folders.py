@@ -46,6 +46,7 @@ SUBFOLDERS = {
     "classifiers": ("classifiers",),
     "model_patches": ("model_patches",),
     "audio_encoders": ("audio_encoders",),
+    "ipadapter": ("ipadapter",),
 }
 """The kinds of model, and what their sub-folders of a models folder are called."""
 SUFFIXES: dict[str, frozenset[str] | None] = {
@@ -142,11 +143,15 @@ class Folders:
         """The kinds of model folder: the usual ones, then those that settings or packs add."""
         return [*self._kinds]
 
-    def add(self, kind: str, *paths: Path, first: bool = False) -> None:
-        """Let a kind (a new one, too) also be looked for in these folders; before the others if `first`."""
+    def add(self, kind: str, *paths: Path, first: bool = False, suffixes: frozenset[str] | None = None) -> None:
+        """Let a kind (a new one, too) also be looked for in these folders; before the others if `first`.
+
+        Args:
+            suffixes: the endings of its files in there; those of the kind when None, any if it is new.
+        """
         kind = KIND_ALIASES.get(kind, kind)
         folders = self._kinds.setdefault(kind, [])
-        suffixes = SUFFIXES.get(kind, ANY_FILE)
+        suffixes = SUFFIXES.get(kind, ANY_FILE) if suffixes is None else suffixes
         added = [ListedFolder(path, suffixes, kind in PIPELINE_KINDS) for path in paths]
         folders[:] = _distinct([*added, *folders] if first else [*folders, *added])
 

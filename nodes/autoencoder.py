@@ -56,8 +56,11 @@ class Autoencoder:
             float32 [B, latent channels, H // downscale, W // downscale] on the CPU.
         """
         pixels = three_channels(self.cropped(image)).movedim(-1, 1).to(self.device, self.dtype) * 2 - 1
+        return self._encoded(pixels).float().cpu()
+
+    def _encoded(self, pixels: Tensor) -> Tensor:
         mean: Tensor = self.network.encode(pixels).latent_dist.mean
-        return mean.float().cpu()
+        return mean
 
     def cropped(self, image: Tensor) -> Tensor:
         """The middle of a picture or mask [B, H, W, C], of sides that are multiples of `downscale`."""
@@ -82,8 +85,12 @@ class Autoencoder:
                 f"a latent of shape {list(samples.shape)} cannot be decoded by this VAE, which wants "
                 f"[batch, {self.latent_channels}, height, width]; use the VAE of the model that made it"
             )
-        pixels: Tensor = self.network.decode(samples.to(self.device, self.dtype), return_dict=False)[0]
+        pixels = self._decoded(samples.to(self.device, self.dtype))
         return (pixels.float() + 1).div_(2).clamp_(0, 1).movedim(1, -1).cpu().contiguous()
+
+    def _decoded(self, samples: Tensor) -> Tensor:
+        pixels: Tensor = self.network.decode(samples, return_dict=False)[0]
+        return pixels
 
     def estimate_decode_nbytes(self, shape: Sequence[int]) -> int:
         """About how much memory it takes to decode samples of the shape [B, C, h, w]."""

@@ -107,6 +107,14 @@ def zero_out(conditioning: Conditioning) -> Conditioning:
     return zeroed
 
 
+@node("FluxGuidance", category="advanced/conditioning/flux")
+def flux_guidance(
+    conditioning: Conditioning, guidance: Annotated[float, Field(ge=0, le=100), Widget(step=0.1)] = 3.5
+) -> Conditioning:
+    """Tell a model that guides itself (Flux) how strongly; it needs no negative prompt and a `cfg` of 1."""
+    return with_options(conditioning, guidance=guidance)
+
+
 def with_options(conditioning: list[Any], **options: Any) -> list[Any]:
     """The same items, each with these options in place of earlier ones."""
     return [[tokens, {**given, **options}] for tokens, given in conditioning]

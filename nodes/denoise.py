@@ -59,18 +59,21 @@ class Denoise(Request):
 
 
 def _answer(requests: Sequence[Denoise], denoiser: Denoiser, context: Context) -> list[Sequence[Tensor]]:
-    """All requests together, or one by one where together they are too much."""
+    """All requests together, or one by one where together they are too much; a single one by its evaluations."""
     try:
         return _predictions(requests, denoiser, context)
     except RuntimeError as error:
         if not _is_lack_of_memory(error):
             raise
-        if len(requests) > 1:
-            return [_answer([request], denoiser, context)[0] for request in requests]
-        raise OutOfMemoryError(
-            f"{what_is_sampled(requests[0].x.shape, denoiser.sampling.downscale)} used up the memory of "
-            f"{denoiser.device}; choose a smaller size or batch, or free some memory"
-        ) from error
+    # Outside of the block above, since the error's traceback keeps alive what filled the memory.
+    if len(requests) > 1:
+        return [_answer([request], denoiser, context)[0] for request in requests]
+    if requests[0].prompts.take_apart():
+        return _answer(requests, denoiser, context)
+    raise OutOfMemoryError(
+        f"{what_is_sampled(requests[0].x.shape, denoiser.sampling.downscale)} used up the memory of "
+        f"{denoiser.device}; choose a smaller size or batch, or free some memory"
+    )
 
 
 def _is_lack_of_memory(error: RuntimeError) -> bool:
@@ -86,7 +89,7 @@ def what_is_sampled(shape: Sequence[int], downscale: int) -> str:
 
 
 def _predictions(requests: Sequence[Denoise], denoiser: Denoiser, context: Context) -> list[Sequence[Tensor]]:
-    prompts = [request.prompts.ready(request.x.shape, denoiser) for request in requests]
+    prompts = [request.prompts.ready(request.x.shape, denoiser, context.models) for request in requests]
     if len(requests) == 1 and prompts[0].joined is not None:
         return [_plain(requests[0], prompts[0].joined, prompts[0].inputs, denoiser)]
     return _weighed(requests, prompts, denoiser, context)

@@ -143,11 +143,14 @@ class Denoiser:
     ) -> Tensor:
         c_in, c_skip, c_out, timestep = level
         model_input, context = _as(x * c_in, self.dtype), _as(conditioning, self.dtype)
-        further = {name: _as(tensor, self.dtype) for name, tensor in inputs.items()} if inputs else inputs
+        further = {name: self._as_computed(tensor) for name, tensor in inputs.items()} if inputs else inputs
         if steering is not None:
             options = {**options, **steering(model_input, timestep, context, further)}
         output = self.call.forward(self.network, model_input, timestep, context, further, options)
         return torch.addcmul(x * c_skip, _as(output, torch.float32), c_out)
+
+    def _as_computed(self, tensor: Tensor) -> Tensor:
+        return _as(tensor, self.dtype) if tensor.is_floating_point() else tensor
 
     def _level(self, sigma: float) -> _Level:
         level = self._levels.get(sigma)

@@ -44,9 +44,9 @@ def load_denoiser(files: CheckpointFiles, recipe: Recipe, residency: Residency) 
 
     config = files.config("unet")
     call = _unet_call(files, config)
-    with _loading():
-        loading = _Loading(files, "unet", recipe, residency)
-        network = loading.network(lambda: _from_config(UNet2DConditionModel, config))
+    with loading_weights():
+        loading = Loading(files, "unet", recipe, residency)
+        network = loading.network(lambda: from_config(UNet2DConditionModel, config))
         shape = ActivationShape(tuple(network.config.block_out_channels), _most(network.config.layers_per_block))
         sampling = read_sampling(files, recipe.source.digest)
         width = network.config.cross_attention_dim if network.config.encoder_hid_dim_type is None else None
@@ -61,10 +61,10 @@ def load_autoencoder(files: CheckpointFiles, recipe: Recipe, residency: Residenc
     from .autoencoder import Autoencoder
 
     config = files.config("vae")
-    with _loading():
+    with loading_weights():
         # Half precision overflows in a VAE that asks to be upcast.
-        loading = _Loading(files, "vae", recipe, residency, avoids_half=config.get("force_upcast", True))
-        network = loading.network(lambda: _from_config(AutoencoderKL, config))
+        loading = Loading(files, "vae", recipe, residency, avoids_half=config.get("force_upcast", True))
+        network = loading.network(lambda: from_config(AutoencoderKL, config))
         widths = network.config.block_out_channels
         vae = Autoencoder(
             network,
@@ -87,7 +87,7 @@ def load_text_encoder(files: CheckpointFiles, recipe: Recipe, residency: Residen
             f"the checkpoint '{files.name}' holds no text encoder; load one of its family with CLIPLoader, or "
             f"DualCLIPLoader for SDXL"
         )
-    with _loading():
+    with loading_weights():
         loaded = [_text_encoder(files, component, recipe, residency) for component in files.text_encoders]
     nbytes = sum(each.nbytes for each in loaded)
     if len(loaded) == 1:
@@ -106,7 +106,7 @@ def _text_encoder(files: CheckpointFiles, component: str, recipe: Recipe, reside
     # SDXL's pooled output is that of its second one, projected.
     is_projected = component == "text_encoder_2" or (not reading.is_normed and len(files.text_encoders) == 1)
     network_class = CLIPTextModelWithProjection if is_projected else CLIPTextModel
-    loading = _Loading(files, component, recipe, residency)
+    loading = Loading(files, component, recipe, residency)
     network = loading.network(lambda: network_class(CLIPTextConfig.from_dict(dict(config))))
     tokenizer, layout = files.tokenizer(component, int(network.config.max_position_embeddings))
     return Loaded(TextEncoder(network, tokenizer, layout, loading.device, reading), loading.nbytes)
@@ -120,7 +120,7 @@ LOADERS: dict[str, Callable[[CheckpointFiles, Recipe, Residency], Loaded]] = {
 
 
 @contextmanager
-def _loading() -> Iterator[None]:
+def loading_weights() -> Iterator[None]:
     """Weights are ordinary tensors also when they are loaded inside inference mode: a training node may borrow them."""
     import torch
 
@@ -154,13 +154,17 @@ def _most(value: int | list[int] | tuple[int, ...]) -> int:
     return value if isinstance(value, int) else max(value)
 
 
-def _from_config(network_class: Any, config: Mapping[str, Any]) -> Any:
+def from_config(network_class: Any, config: Mapping[str, Any]) -> Any:
+    """A network of diffusers by what its class knows of a configuration."""
     accepted = inspect.signature(network_class.__init__).parameters
     return network_class(**{name: value for name, value in config.items() if name in accepted})
 
 
-class _Loading:
+class Loading:
     """One component on its way to the device.
+
+    Raises:
+        ModelFileError: it has no weights, or they are damaged. OutOfMemoryError: they do not fit.
 
     Attributes:
         device: where it goes. dtype: what it computes in. nbytes: what its weights take there.
@@ -198,14 +202,19 @@ class _Loading:
         is_large = self.weights.header.count() * self.dtype.itemsize > SMALL_NBYTES
         return wanted == "auto" and is_narrow and is_large
 
-    def network(self, build: Callable[[], nn.Module]) -> Any:
-        """The network with the weights of its file, ready to be used; it records no gradients."""
+    def network(self, build: Callable[[], nn.Module], is_whole: bool = False) -> Any:
+        """The network with the weights of its file, ready to be used; it records no gradients.
+
+        Args:
+            is_whole: whether it may have more than what is in the file, which it computes when it is built.
+        """
         import torch
 
         from .weight_casting import compute_in
+        from .weightless import WithoutDrawing
 
         try:
-            with torch.device("meta"):
+            with WithoutDrawing() if is_whole else torch.device("meta"):
                 network = build()
         except (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError) as error:
             raise self._error("config.json cannot be used", error) from None
@@ -214,7 +223,10 @@ class _Loading:
             network.load_state_dict({name: self._stored(each) for name, each in weights.items()}, assign=True)
         except (RuntimeError, KeyError, AttributeError) as error:
             raise self._error("weights do not fit its config.json", error) from None
-        _fill_positions(network, self.device)
+        if is_whole:
+            network.to(self.device)
+        else:
+            _fill_positions(network, self.device)
         network.requires_grad_(False).eval()
         if self.stored != self.dtype:
             compute_in(network, self.dtype)

@@ -55,7 +55,10 @@ class DualTextEncoder:
 
     def encode_each(self, first: str, second: str) -> list[Any]:
         """As `encode`, with a text for each; where one takes fewer chunks, empty ones follow."""
-        chunks, others = self.first.tokenize(first), self.second.tokenize(second)
+        return self.encode_chunks(self.first.tokenize(first), self.second.tokenize(second))
+
+    def encode_chunks(self, chunks: list[Chunk], others: list[Chunk]) -> list[Any]:
+        """As `encode`, of tokens for each; where there are fewer chunks, empty ones follow."""
         count = max(len(chunks), len(others))
         ((tokens, _),) = self.first.encode_chunks(_filled(chunks, count, self.first))
         ((other, options),) = self.second.encode_chunks(_filled(others, count, self.second))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mezzotint.engine.request import Requests
 from mezzotint.engine.value_type import value_type
 
 from .denoise import Denoise
+from .network_call import CONCAT_LATENT, CONCAT_MASK
 from .prompts import Prompts
+from .recipe import GUIDANCE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .ports import Conditioning
+    from .ports import Conditioning, Latent
     from .recipe import Recipe
 
 
@@ -33,6 +36,48 @@ class GuiderValue(Protocol):
 
     def predict(self, x: Tensor, sigma: float) -> Requests[Tensor]:
         """The prediction of x0 for x [B, C, h, w] at a noise level; a new tensor, like x."""
+
+
+class Guided(NamedTuple):
+    """A prediction of x0 at a noise level, and what it was made of; tensors [B, C, h, w] on the model's device.
+
+    Attributes:
+        unconditional: for the negative conditioning; None where it was not asked for. scale: of the guidance.
+        positive, negative: the conditionings themselves.
+    """
+
+    prediction: Tensor
+    conditional: Tensor
+    unconditional: Tensor | None
+    x: Tensor
+    sigma: float
+    scale: float
+    positive: Conditioning
+    negative: Conditioning
+
+
+class Adjustment(Protocol):
+    """Changes guided predictions: an item of a model's option `recipe.GUIDANCE`."""
+
+    @property
+    def needs_negative(self) -> bool:
+        """Whether it wants the prediction for the negative conditioning even where the scale is 1."""
+
+    def __call__(self, guided: Guided) -> Tensor:
+        """The prediction in its place; a new tensor."""
+
+
+def adjustments_of(model: Recipe) -> tuple[Adjustment, ...]:
+    """What changes the guided predictions of a model, in order."""
+    found: tuple[Adjustment, ...] = dict(model.options).get(GUIDANCE, ())
+    return found
+
+
+def adjusted(guided: Guided, adjustments: Sequence[Adjustment]) -> Tensor:
+    """A guided prediction with all changes."""
+    for adjust in adjustments:
+        guided = guided._replace(prediction=adjust(guided))
+    return guided.prediction
 
 
 @value_type("mezzotint.CFGGuider")
@@ -52,7 +97,12 @@ class CFGGuider:
     @cached_property
     def is_guided(self) -> bool:
         """Whether the negative conditioning makes a difference."""
-        return not math.isclose(self.cfg, 1.0)
+        return not math.isclose(self.cfg, 1.0) or any(adjust.needs_negative for adjust in self.adjustments)
+
+    @cached_property
+    def adjustments(self) -> tuple[Adjustment, ...]:
+        """What changes the predictions once they are guided."""
+        return adjustments_of(self.model)
 
     @cached_property
     def prompts(self) -> Prompts:
@@ -66,7 +116,11 @@ class CFGGuider:
     def predict(self, x: Tensor, sigma: float) -> Requests[Tensor]:
         conditional, *others = yield Denoise(self.model, x, sigma, self.prompts)
         prediction: Tensor = guided(conditional, others[0], self.cfg) if others else conditional
-        return prediction
+        if not self.adjustments:
+            return prediction
+        negative = others[0] if others else None
+        found = Guided(prediction, conditional, negative, x, sigma, self.cfg, self.positive, self.negative)
+        return adjusted(found, self.adjustments)
 
 
 @value_type("mezzotint.BasicGuider")
@@ -89,7 +143,25 @@ class BasicGuider:
     def predict(self, x: Tensor, sigma: float) -> Requests[Tensor]:
         (prediction,) = yield Denoise(self.model, x, sigma, self.prompts)
         result: Tensor = prediction
+        if adjustments := adjustments_of(self.model):
+            return adjusted(Guided(result, result, None, x, sigma, 1.0, self.conditioning, []), adjustments)
         return result
+
+
+def showing(guider: GuiderValue, latent: Latent) -> GuiderValue:
+    """The guider with conditionings that show the latent and its mask, where they show nothing else.
+
+    For models for inpainting, which see what they paint over. Guiders of other kinds stay as they are.
+    """
+    if not isinstance(guider, CFGGuider | BasicGuider):
+        return guider
+    shown = {CONCAT_LATENT: latent["samples"], CONCAT_MASK: latent["noise_mask"]}
+    changed: dict[str, Any] = {
+        name: [[tokens, {**shown, **given}] for tokens, given in getattr(guider, name)]
+        for name in ("positive", "negative", "conditioning")
+        if hasattr(guider, name)
+    }
+    return replace(guider, **changed)
 
 
 def positive_guider(model: Recipe, positive: Conditioning, negative: Conditioning, cfg: float) -> BasicGuider:

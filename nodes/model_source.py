@@ -27,6 +27,7 @@ bundle_embedded_checkpoint()
 
 def register_model_families(register: Register) -> None:
     """Register the built-in families."""
+    register("diffusers pipeline", "mezzotint.nodes.pipeline_family:PIPELINE_FAMILY")
     register("diffusers folder", "mezzotint.nodes.diffusers_family:DIFFUSERS_FAMILY")
     register("single file", "mezzotint.nodes.single_file_family:SINGLE_FILE_FAMILY")
 

@@ -6,16 +6,23 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mezzotint.engine.errors import OutOfMemoryError
+
 from .network_call import CONCAT, ConditioningError, NamedTensors, Target, for_each
 from .region import Box, box_of, weight_map
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mezzotint.engine.residency import Residency
+
     from .control import Control
     from .denoiser import Denoiser
     from .ports import Conditioning
     from .schedules import ModelSigmas
+
+NEGLIGIBLE_NBYTES = 1 << 25
+"""A forward that takes less memory is not asked for: looking how much is free takes longer than a small step may."""
 
 WEIGHING = frozenset(
     {
@@ -28,7 +35,7 @@ WEIGHING = frozenset(
 FOR_NETWORKS = frozenset(
     {
         "pooled_output", "guidance", "width", "height", "crop_w", "crop_h", "target_width", "target_height",
-        "aesthetic_score", "concat_latent_image", "concat_mask",
+        "aesthetic_score", "concat_latent_image", "concat_mask", "prompt_inputs",
     }
 )  # fmt: skip
 """Options that networks read which have an input for them (`network_call`), and others leave alone."""
@@ -70,12 +77,13 @@ class ReadyPrompts(NamedTuple):
     Attributes:
         items: all evaluations. joined: their tokens [items * B, T, D] where each conditioning is one item that always
             counts everywhere, all of one shape: then they can be one forward as they are.
-        inputs: theirs, joined likewise.
+        inputs: theirs, joined likewise. is_apart: whether each is a forward of its own.
     """
 
     items: Sequence[Item]
     joined: Tensor | None
     inputs: NamedTensors
+    is_apart: bool = False
 
 
 class Prompts:
@@ -95,8 +103,8 @@ class Prompts:
         """How many evaluations of the network one prediction takes, at most, apart from those of small areas."""
         return sum(len(conditioning) for conditioning in self.conditionings)
 
-    def ready(self, shape: Sequence[int], denoiser: Denoiser) -> ReadyPrompts:
-        """For latents of the shape [B, C, h, w].
+    def ready(self, shape: Sequence[int], denoiser: Denoiser, models: Residency) -> ReadyPrompts:
+        """For latents of the shape [B, C, h, w]; to be evaluated one by one where memory is too short for all at once.
 
         Raises:
             ConditioningError: an item has an option that is not known, is of another text encoder, or has an area
@@ -105,8 +113,18 @@ class Prompts:
         key, ready = self._latest
         if ready is None or key != (shape, denoiser.device):
             ready = _ready(self.conditionings, shape, denoiser)
+            if len(ready.items) > 1 and not _fits(len(ready.items), shape, denoiser, models):
+                ready = _apart(ready)
             self._latest = (shape, denoiser.device), ready
         return ready
+
+    def take_apart(self) -> bool:
+        """From now on, evaluate one by one what was made ready last. Whether that makes a difference."""
+        key, ready = self._latest
+        if ready is None or len(ready.items) < 2 or ready.is_apart:
+            return False
+        self._latest = key, _apart(ready)
+        return True
 
 
 def _ready(conditionings: Sequence[Conditioning], shape: Sequence[int], denoiser: Denoiser) -> ReadyPrompts:
@@ -122,6 +140,22 @@ def _ready(conditionings: Sequence[Conditioning], shape: Sequence[int], denoiser
     return ReadyPrompts(items, None, {})
 
 
+def _fits(evaluations: int, shape: Sequence[int], denoiser: Denoiser, models: Residency) -> bool:
+    """Whether there is memory for one forward of so many evaluations; what nobody borrows makes room for it."""
+    nbytes = denoiser.estimate_nbytes((evaluations * shape[0], *shape[1:]))
+    if nbytes <= NEGLIGIBLE_NBYTES:
+        return True
+    try:
+        models.reserve(nbytes, "sampling")
+    except OutOfMemoryError:
+        return False
+    return True
+
+
+def _apart(ready: ReadyPrompts) -> ReadyPrompts:
+    return ReadyPrompts([item._replace(shapes=object()) for item in ready.items], None, {}, is_apart=True)
+
+
 def joined(items: Sequence[Item]) -> tuple[Tensor, NamedTensors]:
     """The tokens and inputs of items of equal shapes, along the batch."""
     import torch
@@ -133,7 +167,7 @@ def joined(items: Sequence[Item]) -> tuple[Tensor, NamedTensors]:
 
 
 class _Draft(NamedTuple):
-    """An item as it was given. text: what says its options that are for the network alone; see `_paired`."""
+    """An item on its way. options: where and how much it counts; text: what its text says to the network beside."""
 
     column: int
     tokens: Tensor

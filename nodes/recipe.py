@@ -25,6 +25,10 @@ FOR_DRIVER = "sampling."
 DIFFERENTIAL = f"{FOR_DRIVER}differential_diffusion"
 """The option of a model whose masks let go of cells one after the other; its value is the strength, 0..1."""
 
+GUIDANCE = f"{FOR_DRIVER}guidance"
+"""The option of a model whose predictions are changed once they are guided; its value is a tuple of
+`guidance.Adjustment`."""
+
 
 @value_type("mezzotint.Source")
 @dataclass(frozen=True, slots=True)

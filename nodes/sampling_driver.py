@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from mezzotint.engine.context import Context
-from mezzotint.engine.errors import MezzotintError
+from mezzotint.engine.errors import MezzotintError, OutOfMemoryError
 from mezzotint.engine.request import Requests
 
 from .denoise import what_is_sampled
+from .guidance import showing
 from .latent_preview import LatentColours, latent_colours
 from .noise import DifferentialMasking, Masking, SeededStepNoise, fit_mask, mask_noise
+from .prompts import NEGLIGIBLE_NBYTES
 from .recipe import DIFFERENTIAL
 from .sample_result import SampleResult
 from .samplers import Denoising
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
 
 PREVIEW_SECONDS = 0.1
 """Previews are made no more often, but for that of the last step: nobody can look faster."""
-NEGLIGIBLE_NBYTES = 1 << 25
-"""A forward that takes less memory is not asked for: looking how much is free takes longer than a small step may."""
 
 
 class SamplingError(MezzotintError):
@@ -75,6 +75,7 @@ def sample(
     start = noised_latent(latent, noise, levels[0], sampling, device)
     masking = None
     if "noise_mask" in latent:
+        guider = _showing(guider, latent, ctx)
         fitted = fit_mask(latent["noise_mask"], start.clean.shape).to(start.clean.device)
         kept_noise = mask_noise(sampler.name, start.noise, noise.seed)
         masking = Masking(fitted, start.clean, kept_noise, sampling.sigmas)
@@ -86,6 +87,13 @@ def sample(
         {**latent, "samples": finished(x, levels[-1], sampling)},
         {**latent, "samples": finished(denoised, 0.0, sampling)},
     )
+
+
+def _showing(guider: GuiderValue, latent: Latent, ctx: Context) -> GuiderValue:
+    """The guider, by which a model for inpainting sees what it paints over."""
+    with ctx.models.borrow(guider.model) as denoiser:
+        sees_mask = getattr(getattr(denoiser, "call", None), "sees_mask", False)
+    return showing(guider, latent) if sees_mask else guider
 
 
 def _drive(
@@ -160,7 +168,9 @@ def _fitted(samples: Tensor, channels: int) -> Tensor:
 
 
 def prepare_model(ctx: Context, guider: GuiderValue, shape: Sequence[int]) -> tuple[ModelSampling, torch.device]:
-    """Have the model of a guider, see that a prediction for a latent of this shape fits beside it, and say where it is.
+    """Have the model of a guider, see that it can predict for a latent of this shape, and say where it is.
+
+    Where memory is too short for all evaluations of a prediction at once, they are made one by one.
 
     Raises:
         OutOfMemoryError: it does not fit.
@@ -168,9 +178,13 @@ def prepare_model(ctx: Context, guider: GuiderValue, shape: Sequence[int]) -> tu
     with ctx.models.borrow(guider.model) as borrowed:
         denoiser: Any = borrowed
         sampling: ModelSampling = denoiser.sampling
-        nbytes = denoiser.estimate_nbytes((shape[0] * guider.evaluations, sampling.latent_channels, *shape[-2:]))
-        if nbytes > NEGLIGIBLE_NBYTES:
-            ctx.models.reserve(nbytes, what_is_sampled(shape, sampling.downscale))
+        nbytes = denoiser.estimate_nbytes((shape[0], sampling.latent_channels, *shape[-2:]))
+        if nbytes * guider.evaluations > NEGLIGIBLE_NBYTES:
+            what = what_is_sampled(shape, sampling.downscale)
+            try:
+                ctx.models.reserve(nbytes * guider.evaluations, what)
+            except OutOfMemoryError:
+                ctx.models.reserve(nbytes, what)
         return sampling, denoiser.device
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from mezzotint import Clip, Conditioning, Context, Widget, node
 from mezzotint.engine.folders import Folders
 
-from .conditioning import ConditioningMismatchError, text_identity
+from .conditioning import ConditioningMismatchError, text_identity, with_options
 from .resize import MAX_RESOLUTION
 from .text_embedding import texts_identity, with_embeddings
 
@@ -57,7 +57,7 @@ def encode_sdxl(
             )
         encoded = with_embeddings(encoder, [text_l, text_g], ctx).encode_each(text_l, text_g)
     size = {"width": width, "height": height, "crop_w": crop_w, "crop_h": crop_h}
-    return _with_options(encoded, **size, target_width=target_width, target_height=target_height)
+    return with_options(encoded, **size, target_width=target_width, target_height=target_height)
 
 
 @node(
@@ -77,8 +77,4 @@ def encode_sdxl_refiner(
     """
     with ctx.models.borrow(clip) as encoder:
         encoded = with_embeddings(encoder, [text], ctx).encode(text)
-        return _with_options(encoded, aesthetic_score=ascore, width=width, height=height)
-
-
-def _with_options(conditioning: list[Any], **options: Any) -> list[Any]:
-    return [[tokens, {**given, **options}] for tokens, given in conditioning]
+        return with_options(encoded, aesthetic_score=ascore, width=width, height=height)

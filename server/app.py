@@ -65,6 +65,7 @@ from .packs import Packs
 from .page_routes import page_routes
 from .plugin_routes import add_packs, plugin_routes
 from .recovery import Recovery
+from .request_log import log_requests
 from .response_headers import allow_origin, set_cache_control
 from .stopping import Stopping, guard_stopping
 from .users import Users
@@ -124,6 +125,7 @@ def make_app(
     """
     stopping = Stopping()
     guards = [
+        log_requests,
         guard_origin(is_public=is_public, allowed_origin=allowed_origin),
         guard_access(token),
         guard_bodies(limits),
@@ -131,11 +133,43 @@ def make_app(
     ]
     app = web.Application(client_max_size=limits.body_nbytes, middlewares=guards)
     app[LIMITS], app[HOST], app[STOPPING] = limits, host, stopping
-    _add_jobs(app, database_url or f"sqlite:///{host.folders.home / DATABASE_FILE}", width, has_previews)
-    app[METRICS] = Metrics(host.registry.names, partial(operation_routes.readings, app))
-    app[WORKER].observers += [app[METRICS].hear, log_event]
-    app[USERS], app[PACKS] = Users(host.folders.home / "user", is_multi=is_multi_user), Packs()
-    app[LOG_BOOK] = LogBook(lambda sid, data: app[CLIENTS].tell(sid, Frame("logs", data)))
+    app[DATABASE] = Database(database_url or f"sqlite:///{host.folders.home / DATABASE_FILE}")
+    try:
+        _add_jobs(app, width, has_previews)
+        app[USERS] = Users(host.folders.home / "user", is_multi=is_multi_user)
+        _add_routes(app, editor)
+    except BaseException:  # nobody gets the application, to close it with
+        app[DATABASE].close()
+        raise
+    app.on_response_prepare.append(set_cache_control)
+    if allowed_origin is not None:
+        app.on_response_prepare.append(allow_origin(allowed_origin))
+    app.on_startup.append(_start)
+    app.on_shutdown.append(partial(_stop, grace))
+    app.on_cleanup.append(_close)
+    return app
+
+
+def _add_jobs(app: web.Application, width: int, has_previews: bool) -> None:
+    """All that has to do with jobs."""
+    database, clients = app[DATABASE], Clients()
+    store, event_log = JobStore(database), EventLog(database, clients)
+    queue = JobQueue(on_change=lambda: event_log.tell_all(status(queue.remaining)))
+    records = JobRecords(database)
+    worker = Worker(app[HOST], queue, store, records, event_log, width, has_previews=has_previews)
+    app[RECORDS] = records
+    app[CLIENTS], app[STORE], app[LISTING] = clients, store, JobListing(database)
+    app[EVENTS], app[QUEUE], app[WORKER] = event_log, queue, worker
+    app[CONTROL] = JobControl(app[HOST], queue, store, worker)
+    app[METRICS] = Metrics(app[HOST].registry.names, partial(operation_routes.readings, app))
+    worker.observers += [app[METRICS].hear, log_event]
+    app[LOG_BOOK] = LogBook(lambda sid, data: clients.tell(sid, Frame("logs", data)))
+
+
+def _add_routes(app: web.Application, editor: Path | None) -> None:
+    """All that is answered."""
+    app[PACKS] = Packs()
+    add_packs(app[PACKS], app[HOST])
     bare = (
         *pack_routes.BARE_ROUTES,
         *internal_routes.BARE_ROUTES,
@@ -144,35 +178,14 @@ def make_app(
     )
     built_in = [route for module in _MODULES for route in module.ROUTES]
     taken = {(route.method, route.path) for route in (*built_in, *bare) if isinstance(route, web.RouteDef)}
-    routes = (*built_in, *plugin_routes(host, taken))
-    add_packs(app[PACKS], host)
+    routes = (*built_in, *plugin_routes(app[HOST], taken))
     for prefix in PREFIXES:
         app.router.add_routes(_under(prefix, routes))
     app.router.add_routes(bare)
-    app.on_response_prepare.append(set_cache_control)
-    if allowed_origin is not None:
-        app.on_response_prepare.append(allow_origin(allowed_origin))
-    app.on_startup.append(_start)
-    app.on_shutdown.append(partial(_stop, grace))
-    app.on_cleanup.append(_close)
-    if host.settings.custom_nodes:
+    if app[HOST].settings.custom_nodes:
         from .pack_link import link_packs
 
         link_packs(app)
-    return app
-
-
-def _add_jobs(app: web.Application, database_url: str, width: int, has_previews: bool) -> None:
-    """All that has to do with jobs."""
-    database, clients = Database(database_url), Clients()
-    store, event_log = JobStore(database), EventLog(database, clients)
-    queue = JobQueue(on_change=lambda: event_log.tell_all(status(queue.remaining)))
-    records = JobRecords(database)
-    worker = Worker(app[HOST], queue, store, records, event_log, width, has_previews=has_previews)
-    app[RECORDS] = records
-    app[CLIENTS], app[DATABASE], app[STORE], app[LISTING] = clients, database, store, JobListing(database)
-    app[EVENTS], app[QUEUE], app[WORKER] = event_log, queue, worker
-    app[CONTROL] = JobControl(app[HOST], queue, store, worker)
 
 
 def _under(prefix: str, routes: tuple[web.RouteDef, ...]) -> list[web.RouteDef]:

@@ -11,11 +11,13 @@ from typing import Any
 from aiohttp import WSCloseCode, web
 
 from .features import FEATURES
-from .frame import AnyFrame, Frame, Preview
+from .frame import AnyFrame, Frame, Preview, closing
 from .outbox import Outbox, OutboxFullError
 
 CLOSE_SECONDS = 2.0
 """How long clients are given to take what waits for them when the server stops."""
+
+TOO_SLOW = "You read too slowly. Connect again with after=N, the last sequence number you heard."
 
 Backlog = AsyncGenerator[str, None]
 
@@ -24,7 +26,8 @@ class Connection:
     """One websocket. What is put is sent by a task of its own, so whoever puts never waits.
 
     Args:
-        sid: the client's id. backlog: what is sent before all that is put, as fast as the client takes it.
+        sid: the client's id. outbox_nbytes: how much may wait for it.
+        backlog: what is sent before all that is put, as fast as the client takes it.
 
     Attributes:
         socket: what it is sent over.
@@ -36,12 +39,14 @@ class Connection:
         sid: str,
         socket: web.WebSocketResponse,
         transport: asyncio.BaseTransport | None,
+        outbox_nbytes: int,
         backlog: Backlog | None = None,
     ) -> None:
         self.sid, self.socket = sid, socket
         self._transport, self._backlog = transport, backlog
         self._greeting: str | None = None
-        self._outbox = Outbox()
+        self._outbox = Outbox(outbox_nbytes)
+        self._is_given_up = False
         self._takes_metadata = False
         self._has_spoken = False
         self.dropped_previews = 0
@@ -50,15 +55,20 @@ class Connection:
         """Send a frame before all others."""
         self._greeting = frame.encoded()
 
+    @property
+    def unread_nbytes(self) -> int:
+        """How much waits for the client."""
+        return self._outbox.total_nbytes
+
     def put(self, frame: AnyFrame) -> None:
         """Send a frame later; a client that does not read is disconnected in the end."""
-        if isinstance(frame, Preview) and (frame.metadata is not None) != self._takes_metadata:
+        if self._is_given_up or (isinstance(frame, Preview) and (frame.metadata is not None) != self._takes_metadata):
             return
         try:
             takes_a_place = self._outbox.put(frame.encoded(), frame.topic)
             self.dropped_previews += takes_a_place and isinstance(frame, Preview)
         except OutboxFullError:
-            self.abort()
+            self._give_up()
 
     def hear(self, text: str) -> None:
         """Take a text from the client. Only the first counts: it may say what the client can do."""
@@ -84,6 +94,14 @@ class Connection:
                 else:
                     await self.socket.send_bytes(payload)
             await self.socket.close(code=WSCloseCode.GOING_AWAY, message=b"The server stops.")
+
+    def _give_up(self) -> None:
+        """Drop what waits, and close: should the client read on, it hears why. If not, its connection is cut later."""
+        self._is_given_up = True
+        self._outbox.clear()
+        if isinstance(self._transport, asyncio.WriteTransport):
+            self._transport.write(closing(WSCloseCode.TRY_AGAIN_LATER, TOO_SLOW))
+            self._transport.close()
 
     def close(self) -> None:
         """Disconnect once everything is sent."""
@@ -115,6 +133,11 @@ class Clients:
     def sockets(self) -> dict[str, web.WebSocketResponse]:
         """The sockets by the id of their client."""
         return {sid: connection.socket for sid, connection in self._by_sid.copy().items()}
+
+    @property
+    def most_unread_nbytes(self) -> int:
+        """How much waits for the slowest of them."""
+        return max((connection.unread_nbytes for connection in self._writers.values()), default=0)
 
     def join(self, connection: Connection) -> asyncio.Task[None]:
         """Take up a connection; returns the task that sends."""

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -68,12 +68,17 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = _url(url)
         self._is_sqlite = self.url.get_backend_name() == "sqlite"
-        with _as_sentences(self.url):
-            self._release_file = lock_file(self.url) if self._is_sqlite else lambda: None
+        with _as_sentences(self.url), ExitStack() as undo:
+            if self._is_sqlite:
+                undo.callback(lock_file(self.url))
             self._engine = _engine(self.url)
-            self._holder = None if self._is_sqlite else lock_server(self._engine)
+            undo.callback(self._engine.dispose)
+            holder = None if self._is_sqlite else lock_server(self._engine)
+            if holder is not None:
+                undo.callback(holder.close)
             with self._engine.begin() as connection:
                 migrate(connection)
+            self._held = undo.pop_all()
         self._is_durable: bool | None = None
         self._is_closing = threading.Event()
         self._writes: SimpleQueue[Write | None] = SimpleQueue()
@@ -118,10 +123,7 @@ class Database:
         self._writes.put(None)
         self._writer.join()
         self._reader.shutdown()
-        if self._holder is not None:
-            self._holder.close()
-        self._engine.dispose()
-        self._release_file()
+        self._held.close()
 
     def _serve(self) -> None:
         with self._engine.connect() as connection:

@@ -128,6 +128,12 @@ def encoded(kind: str, data_text: str, sequence: int | None) -> str:
     return f'{{"type":{to_json(kind)},"data":{data_text}{number}}}'
 
 
+def closing(code: int, reason: str = "") -> bytes:
+    """The frame that closes a websocket, as bytes for its connection (RFC 6455, 5.5.1)."""
+    payload = struct.pack(">H", code) + reason.encode()
+    return b"\x88" + bytes([len(payload)]) + payload
+
+
 def status(queue_remaining: int, sid: str | None = None) -> Frame:
     """How many jobs wait or run; `sid` only in the first message to a client."""
     data: dict[str, Any] = {"status": {"exec_info": {"queue_remaining": queue_remaining}}}

@@ -11,9 +11,10 @@ import logging
 from collections import Counter
 from typing import cast
 
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from .frame import closing
 from .limits import Limits
 from .origin import is_loopback
 
@@ -24,8 +25,7 @@ BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 5\r\n"
     b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_SENTENCE), _SENTENCE)
 )
-FLOODED = b"\x88\x02\x03\xf0"
-"""The frame that closes a websocket with code 1008, policy violation."""
+FLOODED = closing(WSCloseCode.POLICY_VIOLATION)
 
 
 class Connections:

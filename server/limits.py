@@ -21,6 +21,7 @@ class Limits:
         heartbeat_seconds: how often a websocket is asked whether it is still there; it has half of that to answer.
         message_nbytes: the largest message on a websocket; there is nothing to say that is longer.
         chatter_nbytes: what a websocket may send at once; chatter_nbytes_per_second: and from then on.
+        outbox_nbytes: what may wait to be sent over one websocket.
     """
 
     body_nbytes: int = MAX_UPLOAD_NBYTES
@@ -36,6 +37,7 @@ class Limits:
     message_nbytes: int = 1 << 20
     chatter_nbytes: int = 8 << 20
     chatter_nbytes_per_second: float = float(64 << 10)
+    outbox_nbytes: int = 64 << 20
 
 
 DEFAULT_LIMITS = Limits()

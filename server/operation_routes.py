@@ -36,6 +36,7 @@ def readings(app: web.Application) -> Iterator[Reading]:
     yield Reading("queue_paused", "1 while the queue is paused.", queue.is_paused)
     yield Reading("websocket_clients", "Websockets that are connected.", len(clients))
     yield Reading("previews_dropped", "Previews that were not sent, since a client was slow.", clients.dropped_previews)
+    yield Reading("websocket_unread_bytes", "What waits for the slowest websocket.", clients.most_unread_nbytes)
     yield Reading("memory_cache_bytes", "Values kept in memory.", engine.memory.total_nbytes)
     yield Reading("memory_cache_limit_bytes", "How much may be kept there.", engine.memory.budget_nbytes)
     yield Reading("models_bytes", "Models that are loaded, on whatever device.", engine.models.total_nbytes)

@@ -6,8 +6,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Hashable
 
-MAX_NBYTES = 64 << 20
-"""A client that leaves so many bytes unread is disconnected; it can connect again and ask for what it missed."""
 BACKLOG = 64
 """With so many payloads waiting, one that a later one makes worthless is dropped."""
 
@@ -17,9 +15,9 @@ class OutboxFullError(Exception):
 
 
 class Outbox:
-    """Payloads in order, with one taker."""
+    """Payloads in order, with one taker, of at most so many bytes together."""
 
-    def __init__(self, max_nbytes: int = MAX_NBYTES) -> None:
+    def __init__(self, max_nbytes: int) -> None:
         self._max_nbytes = max_nbytes
         self._waiting: OrderedDict[int, tuple[str | bytes, Hashable | None]] = OrderedDict()
         self._latest: dict[Hashable, int] = {}
@@ -31,6 +29,11 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def total_nbytes(self) -> int:
+        """How much waits."""
+        return self._total_nbytes
+
     def put(self, payload: str | bytes, topic: Hashable | None = None) -> bool:
         """Add a payload. While many wait, it takes the place of an earlier one of its topic; returns whether it did.
 
@@ -40,15 +43,21 @@ class Outbox:
         takes_a_place = topic is not None and len(self._waiting) >= BACKLOG and topic in self._latest
         if takes_a_place:
             self._remove(self._latest[topic])
-        self._total_nbytes += len(payload)
-        if self._total_nbytes > self._max_nbytes:
+        if self._total_nbytes + len(payload) > self._max_nbytes:
             raise OutboxFullError
+        self._total_nbytes += len(payload)
         self._sequence += 1
         self._waiting[self._sequence] = (payload, topic)
         if topic is not None:
             self._latest[topic] = self._sequence
         self._has_changed.set()
         return takes_a_place
+
+    def clear(self) -> None:
+        """Drop what waits."""
+        self._waiting.clear()
+        self._latest.clear()
+        self._total_nbytes = 0
 
     def close(self) -> None:
         """What waits is still to be taken, then nothing more comes."""

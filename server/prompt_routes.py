@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from mezzotint.engine.current_job import CURRENT_JOB
+
 from .app_key import CONTROL, HOST, QUEUE, WORKER
 from .database import DatabaseError
 from .error_shape import PromptRejectedError, error_shape, node_errors
@@ -23,6 +25,7 @@ async def post_prompt(request: web.Request) -> web.Response:
     host, queue = request.app[HOST], request.app[QUEUE]
     try:
         job = await read_job(host.rewritten(await read_object(request)), host, queue)
+        CURRENT_JOB.set(job.job_id)
         await request.app[CONTROL].submit(job)
     except PromptRejectedError as rejected:
         return json_answer(rejected.shape, status=400)

@@ -32,7 +32,7 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     sid = request.query.get("clientId") or uuid.uuid4().hex
     event_log, clients = request.app[EVENTS], request.app[CLIENTS]
     backlog = None if after is None else _missed(event_log, sid, after, event_log.last)
-    connection = Connection(sid, socket, request.transport, backlog)
+    connection = Connection(sid, socket, request.transport, limits.outbox_nbytes, backlog)
     connection.greet(status(request.app[QUEUE].remaining, sid))
     for attempt in request.app[WORKER].attempts_of(sid):
         if after is not None:

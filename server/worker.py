@@ -7,6 +7,7 @@ import itertools
 import logging
 from typing import NamedTuple
 
+from mezzotint.engine.current_job import CURRENT_JOB
 from mezzotint.engine.event_stream import OnEvent
 from mezzotint.plugins.host import Host
 
@@ -159,6 +160,7 @@ class Worker:
         task.add_done_callback(self._tasks.discard)
 
     async def _work(self, entry: Entry, *, is_started: bool) -> None:
+        CURRENT_JOB.set(entry.job_id)  # of this task alone
         try:
             await self._run(entry, is_started=is_started)
         except Exception:

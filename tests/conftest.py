@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from mezzotint.engine.engine import Engine
     from mezzotint.engine.expansion import GraphBuilder
     from mezzotint.engine.run_result import RunResult
+
+    from .server.serving import Server
+
+_numbers = itertools.count(100_000)
 
 # Two torch processes on two cores otherwise spin at each other's barriers, 20 times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -75,6 +80,32 @@ def run() -> Callable[..., RunResult]:
 def heard() -> list[Any]:
     """A list to collect events in: `on_event=heard.append`."""
     return []
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One real server for all tests that need none of their own: each uses values of its own (`salt`)."""
+    from .server.serving import Server
+
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    assert server.stop() == 0, "".join(server.said)
+
+
+@pytest.fixture
+def salt() -> int:
+    """A number that no other test has."""
+    return next(_numbers)
+
+
+@pytest.fixture
+def chain(salt: int) -> dict[str, Any]:
+    """Two steps and an output: 1 → 2 → 3."""
+    return {
+        "1": {"class_type": "SmallSum", "inputs": {"a": salt}},
+        "2": {"class_type": "SmallSum", "inputs": {"a": ["1", 0], "b": 1}},
+        "3": {"class_type": "SmallShow", "inputs": {"source": ["2", 0]}},
+    }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

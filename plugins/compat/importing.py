@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from .refusal import refusal
+from .surroundings import host
 
 OFFERED = {
     "folder_paths": "folder_paths",
@@ -26,6 +27,7 @@ OFFERED = {
     "comfy.samplers": "samplers",
     "comfy.sample": "sampling",
     "comfy.sd": "model_files",
+    "comfy.controlnet": "model_files",
     "comfy.cli_args": "arguments",
     "comfy.comfy_types": "node_typing",
     "comfy.comfy_types.node_typing": "node_typing",
@@ -92,13 +94,19 @@ class _OfferedLoader(Loader):
             module.__dict__.update({key: value for key, value in vars(held).items() if not key.startswith("__")})
             find = getattr(held, "find", _find_nothing)
         module.__dict__["__getattr__"] = partial(_found_or_refused, name, find)
+        # Packs look for their host's folder beside its modules: for that they lie in the home.
+        module.__file__ = str(host().folders.home.joinpath(*name.split(".")).with_suffix(".py"))
 
 
 def _found_or_refused(module: str, find: Callable[[str], Any], attribute: str) -> Any:
-    """An attribute that a module does not hold: what its function `find` gives, or a refusal."""
-    found = None if attribute.startswith("__") else find(attribute)
+    """An attribute that a module does not hold: a part of it, what its function `find` gives, or a refusal."""
+    if attribute.startswith("__"):
+        raise AttributeError(attribute)
+    if f"{module}.{attribute}" in OFFERED:
+        return importlib.import_module(f"{module}.{attribute}")
+    found = find(attribute)
     if found is None:
-        raise AttributeError(attribute if attribute.startswith("__") else missing(f"{module}.{attribute}"))
+        raise AttributeError(missing(f"{module}.{attribute}"))
     return found
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from mezzotint.nodes.guidance import Adjustment, adjustments_of
 from mezzotint.nodes.model_sampling import ModelSampling, model_sampling
+from mezzotint.nodes.recipe import GUIDANCE
 
 from . import surroundings
+from .guidance_patch import AfterGuidance, ScaleFunction
 from .pack_value import PackValue
 from .refusal import refusal
 
@@ -28,8 +31,30 @@ class ModelValue(PackValue):
 
     @property
     def model_options(self) -> Mapping[str, Any]:
-        """Options of the model, which hold nothing. What would be written to them is refused."""
-        return UnchangeableOptions({"transformer_options": UnchangeableOptions()})
+        """What was set by `set_model_...`. What would be written here is refused."""
+        options: dict[str, Any] = {"transformer_options": UnchangeableOptions()}
+        for patch in adjustments_of(self):
+            if isinstance(patch, ScaleFunction):
+                options["sampler_cfg_function"] = patch.function
+            elif isinstance(patch, AfterGuidance):
+                options["sampler_post_cfg_function"] = [*options.get("sampler_post_cfg_function", ()), patch.function]
+        return UnchangeableOptions(options)
+
+    def set_model_sampler_cfg_function(
+        self, sampler_cfg_function: Callable[..., Any], disable_cfg1_optimization: bool = False
+    ) -> None:
+        """Guide by this function, in the place of an earlier one."""
+        others = [patch for patch in adjustments_of(self) if not isinstance(patch, ScaleFunction)]
+        self._adjust(ScaleFunction(sampler_cfg_function, disable_cfg1_optimization), *others)
+
+    def set_model_sampler_post_cfg_function(
+        self, post_cfg_function: Callable[..., Any], disable_cfg1_optimization: bool = False
+    ) -> None:
+        """Let this function change what guidance gave, after the earlier ones."""
+        self._adjust(*adjustments_of(self), AfterGuidance(post_cfg_function, disable_cfg1_optimization))
+
+    def _adjust(self, *patches: Adjustment) -> None:
+        self.become(self.with_option(GUIDANCE, patches))
 
     @property
     def sampling(self) -> ModelSampling:

@@ -7,7 +7,7 @@ import logging
 import runpy
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from mezzotint.plugins.code_version import code_version
 from mezzotint.plugins.hookimpl import hookimpl
 
 from .coroutine import finished
-from .importing import offer, told
+from .importing import PACKS, offer, told
 from .instances import Instances
 from .node_class import NodeClass
 from .surroundings import Surroundings, enter
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mezzotint.plugins")
 _INSTANCES = Instances()
+
+
+Found = tuple[str, type, str | None]
+"""Class_type, class and title of a node."""
 
 
 class PackError(Exception):
@@ -40,19 +44,20 @@ class Pack:
         classes: its node classes, by class_type.
 
     Args:
-        web: folders of files for editors that it named itself, by the name in their address.
+        found: class_type, class and title of its nodes. web: folders of files for editors that it named itself, by the
+            name in their address.
     """
 
-    def __init__(self, path: Path, module: ModuleType, host: Surroundings, web: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self, path: Path, module: ModuleType, host: Surroundings, found: Iterable[Found], web: Mapping[str, str]
+    ) -> None:
         self.__name__ = path.stem
         self.__file__ = module.__file__
         if path.is_dir():
             self.__path__ = [str(path)]
         self._path, self._module, self._host, self._web = path, module, host, web
         version = code_version(self)  # type: ignore[arg-type]
-        self.classes = [
-            NodeClass(name, cls, title, self.__name__, version, _INSTANCES) for name, cls, title in _found(module)
-        ]
+        self.classes = [NodeClass(name, cls, title, self.__name__, version, _INSTANCES) for name, cls, title in found]
         for node in self.classes:
             node.cls.RELATIVE_PYTHON_MODULE = f"custom_nodes.{self.__name__}"  # type: ignore[attr-defined]
 
@@ -104,6 +109,7 @@ def prepare(folders: tuple[Path, ...], host: Surroundings) -> list[Path]:
     """Let packs find their host, and run the scripts that are to run before any of them is imported; the packs."""
     enter(host)
     offer(folders)
+    host.folders.add(PACKS, *folders, first=True)
     paths = [*pack_paths(folders)]
     for path in paths:
         script = path / "prestartup_script.py"
@@ -121,7 +127,7 @@ def import_pack(path: Path, host: Surroundings) -> Pack:
     Raises:
         PackError: it brings no nodes. Whatever its code raises.
     """
-    from .shims.node_classes import EXTENSION_WEB_DIRS
+    from .shims.node_classes import EXTENSION_WEB_DIRS, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
     from .shims.prompt_server import PromptServer
 
     name, before = str(path).replace(".", "_x_"), {*EXTENSION_WEB_DIRS}
@@ -136,19 +142,25 @@ def import_pack(path: Path, host: Surroundings) -> Pack:
         with PromptServer.instance.routes_of(path.stem):
             spec.loader.exec_module(module)
             web = {name: folder for name, folder in EXTENSION_WEB_DIRS.items() if name not in before}
-            return Pack(path, module, host, web)
+            titles, added = NODE_DISPLAY_NAME_MAPPINGS, NODE_CLASS_MAPPINGS.take_added()
+            found = {name: (name, cls, titles.get(name)) for name, cls in added.items()}
+            found |= {one[0]: one for one in _found(module, is_needed=not found)}
+            return Pack(path, module, host, found.values(), web)
     except BaseException as error:
+        NODE_CLASS_MAPPINGS.take_added()
         sys.modules.pop(name, None)
         raise told(error) from error
 
 
-def _found(module: ModuleType) -> list[tuple[str, type, str | None]]:
-    """Class_type, class and title of the nodes of a pack."""
+def _found(module: ModuleType, *, is_needed: bool) -> list[Found]:
+    """The nodes that a pack names. Raises PackError when there must be some and it names none."""
     mappings = getattr(module, "NODE_CLASS_MAPPINGS", None)
     if mappings is not None:
         titles = getattr(module, "NODE_DISPLAY_NAME_MAPPINGS", None) or {}
         return [(str(name), cls, titles.get(name)) for name, cls in mappings.items()]
     entrypoint = getattr(module, "comfy_entrypoint", None)
+    if entrypoint is None and not is_needed:
+        return []
     if entrypoint is None:
         raise PackError("it has neither NODE_CLASS_MAPPINGS nor comfy_entrypoint, so it brings no nodes")
     extension = finished(entrypoint())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mezzotint.nodes.prompt_chunks import Chunk
 from mezzotint.nodes.text_encoder import STOP_OPTION
 
 from . import surroundings
@@ -29,14 +30,14 @@ class ClipValue(PackValue):
     CALLED = "clip"
 
     def tokenize(self, text: str, return_word_ids: bool = False, **_: Any) -> Tokens:
-        """The tokens of a prompt, `{"l": [[(token, weight), ...], ...]}`: a list for each chunk."""
+        """The tokens of a prompt, `{"l": [[(token, weight), ...], ...]}`: a list for each chunk; of SDXL `"g"`, too."""
         if return_word_ids:
             raise NotImplementedError(
                 "clip.tokenize: return_word_ids is not offered; the numbers of words are not kept"
             )
         with surroundings.models().borrow(self) as encoder:
-            chunks = encoder.tokenize(text)
-        return Tokens(text, {"l": [[*zip(chunk.tokens, chunk.weights, strict=True)] for chunk in chunks]})
+            chunks = {name: part.tokenize(text) for name, part in _parts(encoder).items()}
+        return Tokens(text, {name: [*map(_pairs, found)] for name, found in chunks.items()})
 
     def encode_from_tokens(
         self, tokens: Mapping[str, Any], return_pooled: bool = False, return_dict: bool = False
@@ -76,11 +77,23 @@ class ClipValue(PackValue):
         """Of tokens that a pack changed or made."""
         import torch
 
-        from mezzotint.nodes.prompt_chunks import Chunk
-
-        if [*tokens] != ["l"]:
-            raise ValueError(f"tokens are for the encoders {', '.join(tokens)}, and this text encoder is 'l' alone")
-        chunks = [Chunk([pair[0] for pair in chunk], [float(pair[1]) for pair in chunk]) for chunk in tokens["l"]]
         with surroundings.models().borrow(self) as encoder, torch.inference_mode():
-            encoded: list[Any] = encoder.encode_chunks(chunks)
+            names = [*_parts(encoder)]
+            if {*tokens} != {*names}:
+                raise ValueError(f"tokens are for the encoders {', '.join(tokens)}; this text encoder has {names}")
+            encoded: list[Any] = encoder.encode_chunks(*([*map(_chunk, tokens[name])] for name in names))
             return encoded
+
+
+def _parts(encoder: Any) -> dict[str, Any]:
+    """The text encoders that one is made of, by the names that tokens have."""
+    return {"l": encoder.first, "g": encoder.second} if hasattr(encoder, "second") else {"l": encoder}
+
+
+def _pairs(chunk: Chunk) -> list[tuple[int, float]]:
+    return [*zip(chunk.tokens, chunk.weights, strict=True)]
+
+
+def _chunk(pairs: Iterable[Sequence[Any]]) -> Chunk:
+    tokens, weights = zip(*((pair[0], float(pair[1])) for pair in pairs), strict=True)
+    return Chunk([*tokens], [*weights])

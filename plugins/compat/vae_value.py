@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from . import surroundings
 from .native_call import call_native
 from .pack_value import PackValue
-from .tiles import tiled
 
 if TYPE_CHECKING:
     import torch
@@ -33,31 +32,23 @@ class VaeValue(PackValue):
         self, samples: Tensor, tile_x: int | None = None, tile_y: int | None = None, overlap: int | None = None,
         tile_t: int | None = None, overlap_t: int | None = None,
     ) -> Tensor:  # fmt: skip
-        """The same tile by tile, which takes less memory. Tiles and their overlap in cells of the latent."""
+        """The same in square tiles, which takes less memory. Tiles and their overlap in cells of the latent."""
         scale = self.spacial_compression_decode()
-
-        def decoded(tile: Tensor) -> Tensor:
-            return self.decode(tile).movedim(-1, 1)
-
-        size = tile_x or 64, tile_y or 64
-        return tiled(samples, decoded, *size, 16 if overlap is None else overlap, scale, 3).movedim(1, -1)
+        given = {
+            "tile_size": _smaller(tile_x, tile_y, 64) * scale,
+            "overlap": (16 if overlap is None else overlap) * scale,
+        }
+        pictures: Tensor = call_native("VAEDecodeTiled", samples={"samples": samples}, vae=self, **given)
+        return pictures
 
     def encode_tiled(
         self, pixel_samples: Tensor, tile_x: int | None = None, tile_y: int | None = None, overlap: int | None = None,
         tile_t: int | None = None, overlap_t: int | None = None,
     ) -> Tensor:  # fmt: skip
-        """The same tile by tile. Tiles and their overlap in pixels."""
-        scale = self.spacial_compression_encode()
-        height, width = (size - size % scale for size in pixel_samples.shape[1:3])
-        top, left = (pixel_samples.shape[1] - height) // 2, (pixel_samples.shape[2] - width) // 2
-        pixels = pixel_samples[:, top : top + height, left : left + width, :3].movedim(-1, 1)
-
-        def encoded(tile: Tensor) -> Tensor:
-            return self.encode(tile.movedim(1, -1))
-
-        size = (_multiple(tile_x or 512, scale), _multiple(tile_y or 512, scale))
-        step = _multiple(64 if overlap is None else overlap, scale)
-        return tiled(pixels, encoded, *size, step, 1 / scale, self.latent_channels)
+        """The same in square tiles. Tiles and their overlap in pixels."""
+        given = {"tile_size": _smaller(tile_x, tile_y, 512), "overlap": 64 if overlap is None else overlap}
+        latent: dict[str, Tensor] = call_native("VAEEncodeTiled", pixels=pixel_samples, vae=self, **given)
+        return latent["samples"]
 
     def spacial_compression_decode(self) -> int:
         """Pixels to a cell of a latent, each way."""
@@ -111,5 +102,6 @@ class VaeValue(PackValue):
         """A VAE that was loaded is one."""
 
 
-def _multiple(size: int, of: int) -> int:
-    return max(size // of, 1) * of
+def _smaller(tile_x: int | None, tile_y: int | None, usual: int) -> int:
+    """The side of square tiles that are no larger than asked for."""
+    return min(tile_x or usual, tile_y or usual)

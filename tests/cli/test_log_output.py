@@ -26,6 +26,7 @@ def _logging_as_before() -> Iterator[None]:
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    logging.getLogger().handlers[0].flush()
     return capsys.readouterr().err.splitlines()
 
 

@@ -1,11 +1,7 @@
-"""`mezzotint plugin new`: the package that it writes works as it stands, and nothing half-written is left."""
+"""`mezzotint plugin new` writes a whole package or nothing. That the package works, tests/packaging shows."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -28,35 +24,14 @@ FILES = {
 }
 
 
-def run_python(folder: Path, *words: object, **variables: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *map(str, words)],
-        cwd=folder,
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_the_package_installs_its_tests_pass_and_its_nodes_are_listed(plain_mezzotint: Command, tmp_path: Path) -> None:
+def test_the_package_is_complete_and_filled_in(plain_mezzotint: Command, tmp_path: Path) -> None:
     made = plain_mezzotint("plugin", "new", "film-grain", "--folder", "work")
     assert (made.code, made.files) == (0, [tmp_path / "work" / "film-grain"])
-    package, site = made.files[0], tmp_path / "site"
+    package = made.files[0]
     assert {path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()} == FILES
     texts = [path.read_text(encoding="utf-8") for path in package.rglob("*") if path.is_file()]
     assert not any("$package" in text or "$name" in text or "$title" in text or "$prefix" in text for text in texts)
     assert "${{ matrix.python }}" in (package / ".github/workflows/ci.yml").read_text(encoding="utf-8")
-
-    pip = ("pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index")
-    run_python(tmp_path, *pip, "--no-compile", "--target", site, package)
-    shutil.rmtree(package / "src")  # what is tested is what was installed
-    assert "7 passed" in run_python(package, "pytest", "-q", "-p", "no:asyncio", PYTHONPATH=str(site))
-    listed = run_python(tmp_path, "mezzotint", "nodes", PYTHONPATH=str(site))
-    assert "FilmGrainFade" in listed
-    assert "FilmGrainLater" in listed
 
 
 @pytest.mark.parametrize("name", ["Film", "film_grain", "2film", "film--grain", "film-", "../film", "fil m", "a" * 61])

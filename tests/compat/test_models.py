@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from ..server.serving import Client, Server, of_kind
 
 Node = dict[str, Any]
+UNET = next((Path(__file__).parents[2] / "nodes" / "embedded").glob("*/unet/*.safetensors"))
 STEPS = 3
 
 
@@ -120,6 +126,50 @@ async def test_a_checkpoint_is_loaded_by_its_path_and_told_about(client: Client)
     assert float(sigma_max) > 10
     assert (float(timestep), channels, scale, nothing) == (500.0, "8", "8", "None")
     assert np.array_equal(await picture(client, drawing(node("KSampler"))), await picture(client, prompt))
+
+
+async def test_functions_take_part_in_guidance_of_the_clone_they_were_set_on(client: Client) -> None:
+    def guided(way: str, slot: int = 0, cfg: float = 4.0) -> dict[str, Node]:
+        patched = {"x": node("StudioGuide", model=["m", 0], way=way)}
+        return drawing(node("KSampler", model=["x", slot], cfg=cfg), **patched)
+
+    ours, unguided = await picture(client, drawing(node("KSampler"))), drawing(node("KSampler", cfg=1.0))
+    assert np.abs(ours - await picture(client, guided("formula"))).max() <= 1
+    assert np.abs(await picture(client, unguided) - await picture(client, guided("positive"))).max() <= 1
+    assert np.abs(ours - await picture(client, guided("post"))).mean() > 5
+    assert np.array_equal(ours, await picture(client, guided("double")))
+    assert np.array_equal(ours, await picture(client, guided("post", slot=1)))
+
+
+@pytest.fixture
+def lora(server: Server) -> Iterator[str]:
+    """The name of a LoRA that is there during a test."""
+    path = server.home / "models" / "loras" / "studio.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(_lora(), path)
+    yield path.name
+    path.unlink()
+
+
+async def test_a_lora_is_added_by_what_was_read_of_its_file(client: Client, lora: str) -> None:
+    native = node("LoraLoader", model=["m", 0], clip=["m", 1], lora_name=lora, strength_model=0.8)
+    theirs = node("StudioLora", model=["m", 0], clip=["m", 1], name=lora, strength=0.8)
+    with_lora = await picture(client, drawing(node("KSampler", model=["x", 0]), x=native))
+    assert not np.array_equal(with_lora, await picture(client, drawing(node("KSampler"))))
+    assert np.array_equal(with_lora, await picture(client, drawing(node("KSampler", model=["x", 0]), x=theirs)))
+
+
+def _lora() -> dict[str, torch.Tensor]:
+    """Random changes of the embedded model's queries."""
+    made: dict[str, torch.Tensor] = {}
+    with safe_open(UNET, framework="pt") as file:
+        for name in (name for name in file.keys() if name.endswith("attn1.to_q.weight")):  # noqa: SIM118
+            flat = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
+            outputs, inputs = file.get_slice(name).get_shape()
+            made[f"{flat}.lora_up.weight"] = torch.full((outputs, 2), 0.1)
+            made[f"{flat}.lora_down.weight"] = torch.full((2, inputs), 0.1)
+            made[f"{flat}.alpha"] = torch.tensor(2.0)
+    return made
 
 
 @pytest.mark.parametrize(

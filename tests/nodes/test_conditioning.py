@@ -15,6 +15,7 @@ from mezzotint.nodes.conditioning import (
     combine,
     concat,
     encode_text,
+    flux_guidance,
     set_last_layer,
     zero_out,
 )
@@ -94,6 +95,11 @@ def test_conditionings_of_different_encoders_are_refused(join: Any) -> None:
 def test_nothing_to_join_is_refused(join: Any) -> None:
     with pytest.raises(ConditioningMismatchError, match="conditioning_from is empty"):
         join(conditioning(3), [])
+
+
+def test_the_guidance_of_models_that_guide_themselves_is_an_option() -> None:
+    ((_, options),) = flux_guidance(conditioning(3), 2.5)
+    assert (options["guidance"], options["strength"]) == (2.5, 0.5)
 
 
 def test_no_node_changes_its_inputs() -> None:

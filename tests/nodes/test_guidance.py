@@ -37,6 +37,9 @@ class Sums:
         self.most = most
         self.batches: list[int] = []
 
+    def estimate_nbytes(self, shape: Sequence[int]) -> int:
+        return 1
+
     def inputs(self, options: Any, target: Any) -> dict[str, Tensor]:
         return {}
 
@@ -130,11 +133,11 @@ def test_an_option_that_is_not_done_is_refused_by_name(context: Context, option:
 
 def test_prompts_are_prepared_once_for_all_steps_of_a_batch(denoiser: Any) -> None:
     prompts = Prompts(([item(1.0)], [item(5.0)]))
-    ready = prompts.ready((2, 4, 8, 8), denoiser)
-    assert prompts.ready((2, 4, 8, 8), denoiser) is ready
+    ready = prompts.ready((2, 4, 8, 8), denoiser, Residency("cpu"))
+    assert prompts.ready((2, 4, 8, 8), denoiser, Residency("cpu")) is ready
     assert ready.joined is not None
     assert ready.joined.flatten().tolist() == [1.0, 1.0, 5.0, 5.0]
-    assert prompts.ready((1, 4, 8, 8), denoiser) is not ready
+    assert prompts.ready((1, 4, 8, 8), denoiser, Residency("cpu")) is not ready
 
 
 def test_options_of_other_families_of_models_change_nothing(context: Context) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,10 @@ class Toy:
         self.device = torch.device("cpu")
         self.conditioning_width = None
         self.shapes: list[tuple[int, ...]] = []
+        self.nbytes = 1
+
+    def estimate_nbytes(self, shape: Sequence[int]) -> int:
+        return shape[0] * self.nbytes
 
     def inputs(self, options: Mapping[str, Any], target: Target) -> dict[str, Tensor]:
         return self.reads(options, target)
@@ -152,7 +157,7 @@ def test_the_counterpart_of_an_area_is_the_smallest_that_holds_it(context: Conte
     small, large = Box(2, 2, 4, 4), Box(0, 0, 8, 8)
     negatives = [item(-1.0), item(-5.0, area=area(large)), item(-9.0, area=area(Box(8, 8, 8, 8)))]
     request = Denoise(MODEL, x_of(), SIGMA, ([item(1.0, area=area(small), strength=0.5)], negatives))
-    ready = request.prompts.ready(request.x.shape, Toy())  # type: ignore[arg-type]
+    ready = request.prompts.ready(request.x.shape, Toy(), Residency("cpu"))  # type: ignore[arg-type]
     found = {(i.box, float(i.tokens.sum())): i.strength for i in ready.items if i.column == 1}
     assert found[small, -5.0] == 0.5
     assert len(found) == 4
@@ -163,7 +168,44 @@ def test_the_counterpart_of_an_area_is_the_smallest_that_holds_it(context: Conte
 def test_an_area_that_the_negative_has_too_is_evaluated_once(context: Context) -> None:
     box = Box(0, 0, 8, 8)
     request = Denoise(MODEL, x_of(), SIGMA, ([item(1.0, area=area(box))], [item(-1.0, area=area(box)), item(-2.0)]))
-    assert len(request.prompts.ready(request.x.shape, Toy()).items) == 3  # type: ignore[arg-type]
+    assert len(request.prompts.ready(request.x.shape, Toy(), Residency("cpu")).items) == 3  # type: ignore[arg-type]
+
+
+# memory
+
+
+@pytest.mark.parametrize(("nbytes", "forwards"), [(10**8, [4]), (3 * 10**8, [2, 2])])
+def test_what_is_too_much_at_once_is_evaluated_one_by_one(toy: Toy, nbytes: int, forwards: list[int]) -> None:
+    toy.nbytes = nbytes  # for each latent
+    models = Residency("cpu", 10**9)
+    models.register("model", lambda recipe, residency: Loaded(toy, 1))
+    x = x_of(2)
+    answers = answered(Context(models=models), [item(1.0)], [item(5.0)], x=x)
+    assert [shape[0] for shape in toy.shapes] == forwards
+    for value, answer in zip((1.0, 5.0), answers, strict=True):
+        torch.testing.assert_close(answer, x + value + 10 * x.mean((1, 2, 3), keepdim=True))
+
+
+def test_where_the_device_runs_out_evaluations_stay_apart_for_the_steps_to_come(
+    context: Context, toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict, held = toy.predict, []
+
+    def limited(x: Tensor, *given: Any) -> Tensor:
+        activation = torch.zeros(1)
+        assert all(reference() is None for reference in held)  # what filled the memory is let go of
+        if len(x) > 1:
+            held.append(weakref.ref(activation))
+            toy.shapes.append(tuple(x.shape))
+            raise torch.OutOfMemoryError
+        return predict(x, *given)
+
+    monkeypatch.setattr(toy, "predict", limited)
+    request = Denoise(MODEL, x_of(), SIGMA, ([item(1.0)], [item(5.0)]))
+    first = Denoise.answer([request], context)[0]
+    again = Denoise.answer([Denoise(MODEL, x_of(), SIGMA, request.prompts)], context)[0]
+    assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
+    assert [shape[0] for shape in toy.shapes] == [2, 1, 1, 1, 1]
 
 
 # further inputs of the network

@@ -18,6 +18,7 @@ from mezzotint.engine.signature import read_node
 from mezzotint.nodes import checkpoints, vae_loader
 from mezzotint.nodes.conditioning import ConditioningMismatchError
 from mezzotint.nodes.sdxl_prompts import encode_sdxl, encode_sdxl_refiner
+from mezzotint.nodes.transformer_prompts import encode_flux, encode_sd3
 
 from . import ldm_layout as ldm
 from . import single_files
@@ -203,6 +204,8 @@ def test_a_checkpoint_without_a_text_encoder(sd1: single_files.Family, tmp_path:
             encode_sdxl,
             ["clip", "width", "height", "crop_w", "crop_h", "target_width", "target_height", "text_g", "text_l"],
         ),
+        (encode_flux, ["clip", "clip_l", "t5xxl", "guidance"]),
+        (encode_sd3, ["clip", "clip_l", "clip_g", "t5xxl", "empty_padding"]),
         (encode_sdxl_refiner, ["ascore", "width", "height", "text", "clip"]),
     ],
 )

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from mezzotint import Context
+from mezzotint.engine.errors import ModelFileError, OutOfMemoryError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.request import drive
 from mezzotint.engine.residency import Residency
 from mezzotint.nodes import sampling
 from mezzotint.nodes.checkpoints import Checkpoint, load_checkpoint
 from mezzotint.nodes.conditioning import encode_text
+from mezzotint.nodes.denoise import Denoise
 from mezzotint.nodes.model_sampling import model_sampling
 from mezzotint.nodes.noise import initial_noise
 
@@ -52,13 +54,16 @@ class Bench:
         positive, negative = ([[tokens, {**said, **options}] for tokens, said in each] for each in both)
         return {"positive": positive, "negative": negative}
 
-    def draw(self, name: str, latent: Tensor, denoise: float = 1.0, **options: Any) -> Tensor:
+    def draw(
+        self, name: str, latent: Tensor, denoise: float = 1.0, noise_mask: Tensor | None = None, **options: Any
+    ) -> Tensor:
         """The latent that KSampler gives, scaled as the model has it."""
         model = self.checkpoint(name).MODEL
         given = {"seed": SEED, "steps": STEPS, "cfg": CFG, "sampler_name": "euler", "scheduler": "simple"}
         scale = model_sampling(model, self.context).scaling_factor
+        given_latent = {"samples": latent / scale, **({} if noise_mask is None else {"noise_mask": noise_mask})}
         body = sampling.ksampler(
-            model, **given, **self.prompts(name, **options), latent_image={"samples": latent / scale}, denoise=denoise,
+            model, **given, **self.prompts(name, **options), latent_image=given_latent, denoise=denoise,
             ctx=self.context,
         )  # fmt: skip
         return drive(body, self.context)["samples"] * scale
@@ -165,6 +170,18 @@ def test_inpainting_is_that_of_diffusers_pipeline(bench: Bench, name: str) -> No
     assert error(ours, theirs) < 1e-4
 
 
+@only("sd1-inpainting", "sdxl-inpainting")
+def test_a_masked_latent_is_shown_to_a_model_for_inpainting(bench: Bench, name: str) -> None:
+    latent, mask = torch.randn(1, 4, 32, 32), torch.zeros(1, 1, 64, 64)
+    mask[..., :32] = 1
+    scale = model_sampling(bench.checkpoint(name).MODEL, bench.context).scaling_factor
+    shown = {"concat_latent_image": latent / scale, "concat_mask": mask}
+    plain, told = (bench.draw(name, latent, noise_mask=mask, **options) for options in ({}, shown))
+    assert torch.equal(plain, told)
+    blind = bench.draw(name, latent, **{**shown, "concat_mask": torch.zeros_like(mask)}, noise_mask=mask)
+    assert not torch.allclose(plain, blind)
+
+
 def pipeline_latents(pipeline: Any, steps: int = STEPS, **given: Any) -> Tensor:
     options = {"guidance_scale": CFG, "num_inference_steps": steps, "output_type": "latent"}
     latents: Tensor = pipeline(PROMPT, negative_prompt=NEGATIVE, **options, **given).images
@@ -182,3 +199,44 @@ def test_a_picture_is_told_its_size_and_cut(bench: Bench) -> None:
         bench.family("sdxl").pipeline(), latents=noise, height=SIDE, width=SIDE, **size, **negative
     )
     assert error(ours, theirs) < 1e-4
+
+
+@only("sdxl", "sdxl-inpainting", "refiner", "sd1-inpainting")
+def test_a_folder_of_the_same_networks_draws_the_same(bench: Bench, name: str) -> None:
+    x, mask = torch.randn(1, 4, 32, 32), torch.ones(1, 1, 64, 64)
+    bench.family(name).pipeline().save_pretrained(bench.folder / f"{name}-folder")
+    answers = []
+    for path in (f"{name}.safetensors", f"{name}-folder"):
+        model, clip, _ = load_checkpoint(path, ctx=bench.context)
+        ((tokens, options),) = encode_text(PROMPT, clip, ctx=bench.context)
+        further = {"concat_latent_image": x, "concat_mask": mask} if "inpainting" in name else {}
+        request = Denoise(model, x, 2.0, ([[tokens, {**options, **further}]],))
+        with torch.inference_mode():
+            answers.append(Denoise.answer([request], bench.context)[0][0])
+    assert error(*answers) < 1e-5
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(bench: Bench) -> None:
+    recipe = bench.checkpoint("sd1").MODEL
+    small = Residency("cpu", budget_nbytes=1_000_000, folders=bench.context.folders)
+    with pytest.raises(OutOfMemoryError, match=r"loading the unet of the checkpoint 'sd1.safetensors' needs about"):
+        small.borrow(recipe).__enter__()
+
+
+@pytest.mark.parametrize(
+    "missing", ["out.2.weight", "input_blocks.1.1.proj_in.weight", "input_blocks.1.0.out_layers.3.weight"]
+)
+def test_a_tensor_that_is_missing_is_named(bench: Bench, missing: str, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    bench.family("sd1")
+    tensors = load_file(bench.folder / "sd1.safetensors")
+    del tensors[f"model.diffusion_model.{missing}"]
+    (tmp_path / "checkpoints").mkdir()
+    save_file(tensors, tmp_path / "checkpoints" / "torn.safetensors")
+    folders = Folders(tmp_path / "home", models=[tmp_path])
+    context = Context(folders=folders, models=Residency("cpu", folders=folders))
+    with pytest.raises(ModelFileError) as raised:
+        context.models.borrow(load_checkpoint("torn.safetensors", ctx=context).MODEL).__enter__()
+    assert "torn.safetensors" in str(raised.value)
+    assert "\n" not in str(raised.value)

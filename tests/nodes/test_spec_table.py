@@ -48,6 +48,8 @@ ROWS = """
 **EmptyImage** · image | `width` INT=512 [1..MAX] · `height` INT=512 [1..MAX] · `batch_size` INT=1 [1..4096] · `color` INT=0 [0..16777215] | IMAGE
 **ImageCrop** “Image Crop” · image/transform | `image` IMAGE · `width` INT=512 [1..MAX] · `height` INT=512 [1..MAX] · `x` INT=0 [0..MAX] · `y` INT=0 [0..MAX] | IMAGE
 **GetImageSize** “Get Image Size” · image | `image` IMAGE | INT `width`, INT `height`, INT `batch_size`
+**Canny** · image/preprocessors | `image` IMAGE · `low_threshold` FLOAT=0.4 [0.01..0.99 /0.01] · `high_threshold` FLOAT=0.8 [0.01..0.99 /0.01] | IMAGE
+**FluxGuidance** · advanced/conditioning/flux | `conditioning` CONDITIONING · `guidance` FLOAT=3.5 [0..100 /0.1] | CONDITIONING
 **ImageToMask** “Convert Image to Mask” · mask | `image` IMAGE · `channel` {red,green,blue,alpha} | MASK
 **MaskToImage** “Convert Mask to Image” · mask | `mask` MASK | IMAGE
 **SolidMask** · mask | `value` FLOAT=1 [0..1 /0.01] · `width` INT=512 [1..MAX] · `height` INT=512 [1..MAX] | MASK

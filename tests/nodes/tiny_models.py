@@ -29,13 +29,14 @@ def linear_unet(width: int, in_channels: int = 4, **options: Any) -> Any:
 
 def sdxl_unet(width: int, pooled: int, numbers: int = 6, in_channels: int = 4, **options: Any) -> Any:
     """As of SDXL: no attention in the first level, deeper and deeper below, told of the picture's size."""
-    return linear_unet(
-        width, in_channels, block_out_channels=(32, 64, 128), attention_head_dim=[1, 1, 2],
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        transformer_layers_per_block=[1, 1, 2], addition_embed_type="text_time", addition_time_embed_dim=256,
-        projection_class_embeddings_input_dim=pooled + 256 * numbers, **options,
-    )  # fmt: skip
+    settled = {
+        "block_out_channels": (32, 64, 128), "attention_head_dim": [1, 1, 2],
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": [1, 1, 2], "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": pooled + 256 * numbers,
+    }  # fmt: skip
+    return linear_unet(width, in_channels, **{**settled, **options})
 
 
 def vae(**options: Any) -> Any:
@@ -48,12 +49,14 @@ def vae(**options: Any) -> Any:
     return AutoencoderKL(**{**settled, **options}).eval()
 
 
-def text_encoder(width: int = 24, layers: int = 3, projection: int = 0, activation: str = "quick_gelu") -> Any:
+def text_encoder(
+    width: int = 24, layers: int = 3, projection: int = 0, activation: str = "quick_gelu", inner: int = 0
+) -> Any:
     """CLIP with its real vocabulary and length. projection: of its pooled output, if it has one."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     config = CLIPTextConfig(
-        vocab_size=VOCABULARY, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
+        vocab_size=VOCABULARY, hidden_size=width, intermediate_size=inner or 2 * width, num_hidden_layers=layers,
         num_attention_heads=max(width // 64, 1), max_position_embeddings=77, hidden_act=activation,
         bos_token_id=VOCABULARY - 2, eos_token_id=VOCABULARY - 1, pad_token_id=VOCABULARY - 1,
         projection_dim=projection or width,

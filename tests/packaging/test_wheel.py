@@ -2,70 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-import sysconfig
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from .conftest import run
+
 MODEL = "mezzotint/nodes/embedded/mezzotint-emoji"
-NOT_SOURCE = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "output", "input", "temp")
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the tree as somebody has it who has used it: byte code everywhere, a picture drawn."""
-    copy = tmp_path_factory.mktemp("checkout") / "mezzotint"
-    shutil.copytree(ROOT, copy, ignore=NOT_SOURCE)
-    for folder in ("engine", "nodes", "nodes/embedded"):
-        (copy / folder / "__pycache__").mkdir(exist_ok=True)
-        (copy / folder / "__pycache__" / "left_over.cpython-311.pyc").write_bytes(b"")
-    (copy / "engine" / "left_over.pyc").write_bytes(b"")
-    return copy
-
-
-@pytest.fixture(scope="module")
-def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder), str(checkout))
-    (built,) = folder.glob("*.whl")
-    return built
 
 
 @pytest.fixture(scope="module")
 def names(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
         return set(archive.namelist())
-
-
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment that holds the wheel, and borrows all else from the one that runs the tests."""
-    folder = tmp_path_factory.mktemp("environment")
-    builder = venv.EnvBuilder(with_pip=False, symlinks=os.name != "nt")
-    builder.create(folder)
-    python = Path(builder.ensure_directories(folder).env_exe)
-    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    # A plain path, whose own .pth files are not read: the editable install of this checkout stays out of sight.
-    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
-    pip("--python", str(python), "install", "--no-deps", "--no-index", "--no-compile", str(wheel))
-    return python
-
-
-def pip(*arguments: str) -> None:
-    run(Path(sys.executable), "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments)
-
-
-def run(python: Path, *arguments: str, cwd: Path | None = None) -> str:
-    done = subprocess.run([python, *arguments], capture_output=True, text=True, check=False, cwd=cwd)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_every_source_file_of_the_checkout_travels(checkout: Path, names: set[str]) -> None:
@@ -128,5 +78,16 @@ def test_the_installed_command_lists_its_nodes(installed: Path, tmp_path: Path) 
 def test_the_installed_command_draws_a_picture(installed: Path, tmp_path: Path) -> None:
     script = "import importlib.resources as r; print(r.files('mezzotint.workflows') / 'text_to_image.json')"
     workflow = run(installed, "-c", script, cwd=tmp_path).strip()
-    run(installed, "-m", "mezzotint", "run", workflow, "--output-dir", "drawn", cwd=tmp_path)
+    run(
+        installed,
+        "-m",
+        "mezzotint",
+        "run",
+        workflow,
+        "--set",
+        "KSampler.steps=1",
+        "--output-dir",
+        "drawn",
+        cwd=tmp_path,
+    )
     assert [path.read_bytes()[:8] for path in (tmp_path / "drawn").glob("*.png")] == [b"\x89PNG\r\n\x1a\n"]

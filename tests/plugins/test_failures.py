@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
 from mezzotint.plugins import plugin_import
+from mezzotint.server.app import make_app
 
 from .conftest import OpenHost, Write
 
@@ -65,6 +67,26 @@ def test_a_plugin_that(kind: str, open_host: OpenHost, write: Write, monkeypatch
     assert re.search(wanted.format(path=re.escape(str(bad))), problem), problem
     assert [*host.registry.names] == ["Good"]
     assert [plugin.name for plugin in host.plugins.loaded] == ["good"]
+
+
+def test_an_import_has_ten_seconds() -> None:
+    assert plugin_import.IMPORT_SECONDS == 10.0
+
+
+async def test_all_of_them_at_once_are_reported_and_all_else_works(
+    open_host: OpenHost, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin_import, "IMPORT_SECONDS", 0.5)
+    bad = [write(f"bad_{number}.py", source) for number, (source, _) in enumerate(FAILURES.values())]
+    taken = write("taken.py", GOOD)
+    host = open_host(*bad, write("good.py", GOOD), taken)
+    told = host.plugins.problems()
+    assert [problem.split("(")[1].partition(")")[0] for problem in told] == [*map(str, bad), str(taken)]
+    async with TestClient(TestServer(make_app(host))) as client:
+        assert [*await (await client.get("/object_info")).json()] == ["Good"]
+        assert (await client.get("/queue")).status == 200
+    result = await host.engine.run(host.load({"1": {"class_type": "Good", "inputs": {"a": 3}}}), targets=["1"])
+    assert result.value("1") == 3
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ class Client:
                 yield client
                 return
             async with websockets.connect(
-                f"ws://{server.address}/ws?clientId={sid}", max_size=None, close_timeout=2
+                f"ws://{server.address}/ws?clientId={sid}", max_size=None, max_queue=None, close_timeout=2
             ) as socket:
                 client.socket = socket
                 yield client

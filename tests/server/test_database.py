@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, create_engine, insert, inspect, select, text
 
+from mezzotint.server.app import make_app
 from mezzotint.server.database import Database, DatabaseError
 from mezzotint.server.database_lock import DatabaseInUseError
 from mezzotint.server.migration import SchemaError, migrate, revision
 from mezzotint.server.schema import HEAD, jobs, metadata, settings
+
+from .in_process import open_host
 
 
 @pytest.fixture
@@ -101,6 +104,20 @@ def test_a_newer_database_is_refused(url: str) -> None:
     change(url, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(SchemaError, match=r"made by a newer Mezzotint .*9999"):
         Database(url)
+    change(url, f"UPDATE alembic_version SET version_num = '{HEAD}'")
+    Database(url).close()  # the refused one held on to nothing
+
+
+def test_an_application_that_cannot_be_made_holds_on_to_no_database(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no routes")
+
+    monkeypatch.setattr("mezzotint.server.app._add_routes", fail)
+    with open_host(tmp_path / "home") as host, pytest.raises(RuntimeError, match="no routes"):
+        make_app(host, database_url=url)
+    Database(url).close()
 
 
 def change(url: str, statement: str) -> None:

@@ -9,6 +9,7 @@ import itertools
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import pytest
@@ -16,10 +17,13 @@ from aiohttp.base_protocol import BaseProtocol
 
 from mezzotint.plugins.host import Host
 from mezzotint.server.body_limit import Patience
+from mezzotint.server.clients import TOO_SLOW
+from mezzotint.server.frame import closing
 from mezzotint.server.limited_site import Connections
 from mezzotint.server.limits import Limits
 
 from .in_process import Address, open_host, serving
+from .test_metrics import samples
 
 PATIENCE_S = 10.0
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -214,6 +218,41 @@ UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
+
+
+async def test_what_waits_for_a_client_that_does_not_read_is_bounded_and_it_hears_why_it_is_left(host: Host) -> None:
+    bound = 1 << 20
+    async with serving(host, Limits(outbox_nbytes=bound)) as address, connected(address) as (reader, writer):
+        writer.write(UPGRADE.replace(b"/ws", b"/ws?clientId=deaf"))
+        await reader.readuntil(b'"sid":"deaf"}}')
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        async with aiohttp.ClientSession(f"http://{address[0]}:{address[1]}") as session:
+            unread = [await unread_nbytes(session)]
+            for number in range(60):
+                body = {"prompt": showing(f"{number} {'x' * 400_000}"), "client_id": "deaf"}
+                async with session.post("/prompt", json=body) as response:
+                    assert response.status == 200
+                unread.append(await unread_nbytes(session))
+                if max(unread) > 0 and unread[-1] == 0:
+                    break
+        assert bound / 2 < max(unread) <= bound
+        assert unread[-1] == 0, "nothing is kept for it any more"
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert (await rest(reader)).endswith(closing(1013, TOO_SLOW))
+        assert await status(address) == 200
+
+
+def showing(text: str) -> dict[str, Any]:
+    return {
+        "1": {"class_type": "PrimitiveString", "inputs": {"value": text}},
+        "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
+    }
+
+
+async def unread_nbytes(session: aiohttp.ClientSession) -> float:
+    """What waits for the slowest websocket, as the server tells Prometheus."""
+    async with session.get("/metrics") as response:
+        return samples(await response.read())["websocket_unread_bytes", ()]
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: int = 0x80, rsv: int = 0, length: int | None = None) -> bytes:

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from .serving import Client, Server
@@ -68,6 +69,34 @@ async def test_told_to_end_it_finishes_what_runs_and_turns_new_jobs_away(tmp_pat
     lines = [json.loads(line) for line in server.said]
     assert all({"timestamp", "level", "message"} <= line.keys() for line in lines)
     assert [line["message"].split()[0] for line in lines if line.get("job_id") == job_id] == ["began:", "done"]
+
+
+async def test_requests_are_logged_for_who_wants_to_know_with_their_job_and_without_what_may_be_secret(
+    tmp_path: Path,
+) -> None:
+    server = Server(tmp_path, "--log-format", "json", "--log-level", "debug", "--token", "open-sesame")
+    async with aiohttp.ClientSession(server.url) as session:
+        body = {"prompt": sleeping(1)}
+        async with session.post("/prompt?token=open-sesame", json=body) as response:
+            job_id = (await response.json())["prompt_id"]
+        assert (await session.get("/api/jobs/none?token=open-sesame")).status == 404
+        assert (await session.get("/queue")).status == 401
+    assert await asyncio.to_thread(server.stop) == 0
+    requests = [line for line in map(json.loads, server.said) if line["logger"] == "mezzotint.requests"]
+    said = [(line["message"].split(" in ")[0], line.get("job_id")) for line in requests]
+    assert said == [("POST /prompt: 200", job_id), ("GET /api/jobs/none: 404", "none"), ("GET /queue: 401", None)]
+    assert "open-sesame" not in "".join(server.said)
+
+
+async def test_a_log_that_nobody_reads_holds_up_nothing(tmp_path: Path) -> None:
+    server = Server(tmp_path, "--log-level", "debug")
+    async with Client.of(server) as client:
+        for _ in range(1500):  # each a line: more than a pipe takes
+            await client.get("/prompt")
+        job_id = await client.submit(sleeping(1))
+        assert (await client.finished(job_id))["status"]["completed"] is True
+    assert await asyncio.to_thread(server.stop) == 0
+    assert sum("GET /prompt: 200" in line for line in server.said) > 500
 
 
 async def test_told_twice_it_leaves_at_once(tmp_path: Path) -> None:

@@ -29,14 +29,14 @@ async def taken(outbox: Outbox) -> list[Any]:
 
 
 async def test_an_outbox_gives_what_was_put_in_order() -> None:
-    outbox = Outbox()
+    outbox = Outbox(max_nbytes=10_000)
     for number in range(10):
         outbox.put(str(number), topic="progress")
     assert await taken(outbox) == [str(number) for number in range(10)]
 
 
 async def test_while_much_waits_a_later_payload_takes_the_place_of_one_of_its_topic() -> None:
-    outbox = Outbox()
+    outbox = Outbox(max_nbytes=10_000)
     for number in range(1000):
         outbox.put(f"step {number}")
         outbox.put(f"progress {number}", topic="progress")
@@ -55,7 +55,7 @@ async def test_an_outbox_holds_no_more_bytes_than_its_bound() -> None:
 
 
 async def test_an_outbox_wakes_who_waits() -> None:
-    outbox = Outbox()
+    outbox = Outbox(max_nbytes=10_000)
     waiting = asyncio.create_task(outbox.get())
     await asyncio.sleep(0)
     outbox.put("late")

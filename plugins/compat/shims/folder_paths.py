@@ -18,19 +18,45 @@ base_path = str(surroundings.folders().home)
 models_dir = str(next(iter(surroundings.folders().models), Path(base_path) / "models"))
 
 
+class _KindFolders(list[str]):
+    """The folders of a kind. What is appended is added."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(get_folder_paths(kind))
+        self._kind = kind
+
+    def append(self, path: str) -> None:
+        add_model_folder_path(self._kind, path)
+        super().append(path)
+
+    def extend(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            self.append(path)
+
+    def insert(self, index: Any, path: str) -> None:
+        add_model_folder_path(self._kind, path, is_default=index == 0)
+        super().insert(index, path)
+
+
 class _Kinds(MutableMapping[str, Any]):
     """Kind of model → its folders and the endings of its files. What is set is added."""
+
+    def __init__(self) -> None:
+        self._endings: dict[str, set[str]] = {}
 
     def __getitem__(self, kind: str) -> tuple[list[str], set[str]]:
         kind = KIND_ALIASES.get(kind, kind)
         try:
-            return get_folder_paths(kind), set(SUFFIXES.get(kind) or ())
+            return _KindFolders(kind), self._endings.get(kind) or set(SUFFIXES.get(kind) or ())
         except FolderError:
             raise KeyError(kind) from None
 
     def __setitem__(self, kind: str, value: Any) -> None:
-        for path in value[0]:
-            add_model_folder_path(kind, path)
+        kind = KIND_ALIASES.get(kind, kind)
+        paths, *endings = value
+        given = frozenset(str(ending).lower() for ending in (endings[0] if endings else ()))
+        self._endings[kind] = self._endings.get(kind, set(SUFFIXES.get(kind) or ())) | given
+        surroundings.folders().add(kind, *map(Path, paths), suffixes=given or None)
 
     def __delitem__(self, kind: str) -> None:
         raise FolderError(f"the kind of model '{kind}' cannot be taken away")
@@ -79,20 +105,26 @@ def get_full_path_or_raise(folder_name: str, filename: str) -> str:
 
 
 def get_input_directory() -> str:
-    return str(surroundings.folders().input)
+    return _made(surroundings.folders().input)
 
 
 def get_output_directory() -> str:
-    return str(surroundings.folders().output)
+    return _made(surroundings.folders().output)
 
 
 def get_temp_directory() -> str:
-    return str(surroundings.folders().temp)
+    return _made(surroundings.folders().temp)
 
 
 def get_user_directory() -> str:
     """Where the settings and files of people lie."""
-    return str(surroundings.folders().home / "user")
+    return _made(surroundings.folders().home / "user")
+
+
+def _made(folder: Path) -> str:
+    """A folder, which packs expect to be there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)
 
 
 def find(name: str) -> Any:
@@ -109,7 +141,7 @@ def find(name: str) -> Any:
 def get_directory_by_type(type_name: str) -> str | None:
     """The folder of a type: input, output, temp; None for others."""
     try:
-        return str(surroundings.folders().by_type(type_name))
+        return _made(surroundings.folders().by_type(type_name))
     except FolderError:
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, MutableMapping
 from functools import cache
 from typing import Any
 
@@ -78,26 +78,39 @@ class BuiltInNode:
         return self.run
 
 
-class _Nodes(Mapping[str, type]):
-    """Class_type → class, of all nodes of the host."""
+class _Nodes(MutableMapping[str, type]):
+    """Class_type → class, of all nodes of the host. What a pack sets here while it is imported is its own node."""
+
+    def __init__(self) -> None:
+        self._added: dict[str, type] = {}
 
     def __getitem__(self, name: str) -> type:
-        return class_of(surroundings.host().registry[name])
+        return self._added.get(name) or class_of(surroundings.host().registry[name])
+
+    def __setitem__(self, name: str, cls: type) -> None:
+        self._added[name] = cls
+
+    def __delitem__(self, name: str) -> None:
+        del self._added[name]
 
     def __iter__(self) -> Iterator[str]:
-        return (spec.name for spec in surroundings.host().registry)
+        known = [spec.name for spec in surroundings.host().registry]
+        return iter(dict.fromkeys([*known, *self._added]))
 
     def __len__(self) -> int:
-        return len(surroundings.host().registry)
+        return len([*self])
+
+    def take_added(self) -> dict[str, type]:
+        """What was set since the last time."""
+        added, self._added = self._added, {}
+        return added
 
 
-class _Titles(Mapping[str, str]):
+class _Titles(dict[str, str]):
     """Class_type → title, of all nodes of the host."""
 
-    def __getitem__(self, name: str) -> str:
+    def __missing__(self, name: str) -> str:
         return surroundings.host().registry[name].title
-
-    __iter__, __len__ = _Nodes.__iter__, _Nodes.__len__
 
 
 @cache
@@ -128,5 +141,5 @@ def find(name: str) -> type | None:
     return class_of(spec) if spec is not None else None
 
 
-NODE_CLASS_MAPPINGS: Mapping[str, type] = _Nodes()
-NODE_DISPLAY_NAME_MAPPINGS: Mapping[str, str] = _Titles()
+NODE_CLASS_MAPPINGS = _Nodes()
+NODE_DISPLAY_NAME_MAPPINGS = _Titles()

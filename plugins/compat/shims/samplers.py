@@ -9,7 +9,6 @@ from mezzotint.engine.catalogue import catalogue
 from mezzotint.engine.request import Requests
 from mezzotint.nodes.denoise import Denoise
 from mezzotint.nodes.guidance import CFGGuider as _NativeGuider
-from mezzotint.nodes.guidance import guided
 from mezzotint.nodes.sampler_names import WELL_KNOWN_DISCARDERS
 from mezzotint.nodes.sampler_value import NamedSampler
 from mezzotint.plugins.compat.function_sampler import FunctionSampler as _FunctionSampler
@@ -126,10 +125,9 @@ def sampling_function(
     seed: int | None = None,
 ) -> Tensor:  # fmt: skip
     """The guided prediction of the clean latent."""
-    if uncond is None or cond_scale == 1:
-        return calc_cond_batch(model, [cond], x, timestep)[0]
-    conditional, unconditional = calc_cond_batch(model, [cond, uncond], x, timestep)
-    return guided(conditional, unconditional, cond_scale)
+    guider = _NativeGuider(model.plain, cond, [] if uncond is None else uncond, 1.0 if uncond is None else cond_scale)
+    prediction: Tensor = run_requests(guider.predict(x, float(timestep.flatten()[0])))
+    return prediction
 
 
 def calc_cond_batch(

@@ -220,6 +220,47 @@ class StudioPatch:
         return (model,)
 
 
+class StudioGuide:
+    """Takes part in guidance."""
+
+    CATEGORY = "studio"
+    FUNCTION = "patch"
+    RETURN_TYPES = ("MODEL", "MODEL")
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "way": (["formula", "positive", "post", "double"],)}}
+
+    def patch(self, model, way):
+        changed = model.clone()
+        if way == "formula":
+            changed.set_model_sampler_cfg_function(
+                lambda args: args["uncond"] + (args["cond"] - args["uncond"]) * args["cond_scale"]
+            )
+        elif way == "positive":
+            changed.set_model_sampler_cfg_function(lambda args: args["input"] - args["cond_denoised"])
+        else:
+            changed.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * 0.5)
+            if way == "double":
+                changed.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * 2)
+            assert len(changed.model_options["sampler_post_cfg_function"]) == (2 if way == "double" else 1)
+        return (changed, model)
+
+
+class StudioLora:
+    CATEGORY = "studio"
+    FUNCTION = "load"
+    RETURN_TYPES = ("MODEL", "CLIP")
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "clip": ("CLIP",), "name": ("STRING",), "strength": ("FLOAT",)}}
+
+    def load(self, model, clip, name, strength):
+        lora = comfy.utils.load_torch_file(folder_paths.get_full_path_or_raise("loras", name), safe_load=True)
+        return comfy.sd.load_lora_for_models(model, clip, lora, strength, strength)
+
+
 class StudioSave(SaveImage):
     """Saves, and says how many."""
 
