@@ -1,4 +1,4 @@
-"""The evaluator of text-to-image models, on shapes: it tells captions apart, and shuffled ones are as good as chance."""
+"""The evaluator of text-to-image models, on shapes: it tells captions apart; shuffled ones are as good as chance."""
 
 from __future__ import annotations
 
