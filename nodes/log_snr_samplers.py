@@ -193,9 +193,7 @@ class _Stage(NamedTuple):
         return -math.expm1(-self.h_eta)
 
 
-def _stages(
-    sigma: float, levels: list[float], eta: float, scaling: NoiseScaling
-) -> list[_Stage]:
+def _stages(sigma: float, levels: list[float], eta: float, scaling: NoiseScaling) -> list[_Stage]:
     here, made, done = scaling.half_log_snr(sigma), list[_Stage](), 0.0
     for level in levels:
         h = scaling.half_log_snr(level) - here
@@ -221,7 +219,7 @@ def seeds_2(
     s_noise: float = 1.0,
     r: float = 0.5,
 ) -> Denoising:
-    """SEEDS-2: two predictions a step, noise exact in lambda. Gonzalez et al. 2023, algorithm 2, for predictions of x0."""
+    """SEEDS-2: two predictions a step, noise exact in lambda. Gonzalez et al. 2023, algorithm 2."""
 
     def combine(stage: int, stages: list[_Stage], predictions: list[Tensor]) -> Tensor:
         if stage == 0:
@@ -244,7 +242,7 @@ def seeds_3(
     r_1: float = 1 / 3,
     r_2: float = 2 / 3,
 ) -> Denoising:
-    """SEEDS-3: three predictions a step. Gonzalez et al. 2023, algorithm 3, for predictions of x0."""
+    """SEEDS-3: three predictions a step. Gonzalez et al. 2023, algorithm 3."""
 
     def combine(stage: int, stages: list[_Stage], predictions: list[Tensor]) -> Tensor:
         at = stages[stage]

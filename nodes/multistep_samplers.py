@@ -77,9 +77,7 @@ def _lagrange_in_time(levels: Sequence[float], sigma_next: float) -> list[float]
     return integrals
 
 
-def lms(
-    x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling, *, order: int = 4
-) -> Denoising:
+def lms(x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling, *, order: int = 4) -> Denoising:
     """The linear multistep method in sigma: Adams and Bashforth's for steps of any length, of `order` 1 or more."""
     return (yield from _linear(x, sigmas, order, _lagrange))
 

@@ -1,4 +1,4 @@
-"""Samplers that predict several times within a step and take nothing over to the next; see `samplers` for their shape."""
+"""Samplers that predict several times within a step and take nothing over to the next; see `samplers`."""
 
 from __future__ import annotations
 

@@ -15,9 +15,6 @@ RENOISES_MASK_AFRESH = "renoises_mask_afresh"
 DISCARDS_PENULTIMATE = "discards_penultimate"
 """Is given one step more, without the least noise level before 0."""
 
-WELL_KNOWN_DISCARDERS = frozenset({"dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"})
-"""Samplers of other editors that do so; a plugin that brings one need not say it."""
-
 DIFFUSERS_SCHEDULER_NAMES = (
     "DDIMScheduler",
     "DDPMScheduler",
@@ -105,9 +102,7 @@ GUIDERS = catalogue("guider").describe((), register_guiders)
 
 def discards_penultimate(sampler_name: str | None) -> bool:
     """Whether a sampler is given one step more, without the least noise level before 0."""
-    if sampler_name is None:
-        return False
-    return sampler_name in WELL_KNOWN_DISCARDERS or SAMPLERS.has_trait(sampler_name, DISCARDS_PENULTIMATE)
+    return sampler_name is not None and SAMPLERS.has_trait(sampler_name, DISCARDS_PENULTIMATE)
 
 
 def single_step_names() -> list[str]:

@@ -151,7 +151,7 @@ def euler_ancestral(
 
 
 def ddpm(x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling) -> Denoising:
-    """The posterior of the forward process, which is `euler_ancestral` with eta 1. Ho et al. 2020, equations 6 and 7."""
+    """The posterior of the forward process: `euler_ancestral` with eta 1. Ho et al. 2020, equations 6 and 7."""
     return (yield from euler_ancestral(x, sigmas, step_noise, scaling))
 
 

@@ -209,7 +209,8 @@ def test_the_last_step_to_zero_gives_the_last_prediction(model: ModelSigmas, nam
 
 
 ASK_WITHIN_STEPS = {
-    "heun", "heunpp2", "dpm_2", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu", "seeds_2", "seeds_3",
+    "heun", "heunpp2", "dpm_2", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu", "seeds_2",
+    "seeds_3",
 }  # fmt: skip
 
 
