@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -188,10 +189,13 @@ def test_what_is_too_much_at_once_is_evaluated_one_by_one(toy: Toy, nbytes: int,
 def test_where_the_device_runs_out_evaluations_stay_apart_for_the_steps_to_come(
     context: Context, toy: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict = toy.predict
+    predict, held = toy.predict, []
 
     def limited(x: Tensor, *given: Any) -> Tensor:
+        activation = torch.zeros(1)
+        assert all(reference() is None for reference in held)  # what filled the memory is let go of
         if len(x) > 1:
+            held.append(weakref.ref(activation))
             toy.shapes.append(tuple(x.shape))
             raise torch.OutOfMemoryError
         return predict(x, *given)
