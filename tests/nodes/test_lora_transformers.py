@@ -133,6 +133,6 @@ def test_one_for_a_unet_is_refused(checkpoint: Checkpoint, context: Context) -> 
     tensors = {f"{layer}.lora_up.weight": torch.zeros(320, 4), f"{layer}.lora_down.weight": torch.zeros(4, 768)}
     model = load_lora_model_only(checkpoint.MODEL, save(context, "sd1.safetensors", tensors), ctx=context)
     with pytest.raises(
-        ModelFileError, match="none of its 1 layers is in there .* it looks like one for Stable Diffusion 1"
+        ModelFileError, match=r"none of its 1 layers is in there .* it looks like one for Stable Diffusion 1"
     ):
         context.models.borrow(model).__enter__()
