@@ -74,5 +74,5 @@ def _average(plan: OptimiserPlan, parameters: list[torch.nn.Parameter]) -> objec
         return None
     from diffusers.training_utils import EMAModel
 
-    average: object = EMAModel(parameters, decay=plan.ema_decay)
+    average: object = EMAModel(parameters, decay=plan.ema_decay, foreach=True)
     return average

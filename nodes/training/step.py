@@ -163,7 +163,7 @@ def _change_weights(state: TrainingState) -> None:
     plan, parameters = state.optimiser_plan, list(state.parameters())
     if plan.clip_norm:
         state.scaler.unscale_(state.optimiser)
-        torch.nn.utils.clip_grad_norm_(parameters, plan.clip_norm)
+        torch.nn.utils.clip_grad_norm_(parameters, plan.clip_norm, foreach=True)
     state.scaler.step(state.optimiser)
     state.scaler.update()
     state.optimiser.zero_grad(set_to_none=True)
