@@ -203,7 +203,7 @@ def test_what_samples_runs_on_the_device_and_the_rest_does_not(registry: Registr
 def test_the_names_are_those_there_are_and_what_is_behind_each_can_be_imported() -> None:
     assert [*sampler_names.SAMPLERS] == SAMPLER_NAMES
     assert [*sampler_names.SCHEDULES] == SCHEDULE_NAMES
-    assert sampler_names.single_step_names() == ["euler", "euler_ancestral", "lcm", "ddim"]
+    assert sampler_names.single_step_names() == ["euler", "euler_ancestral", "ddpm", "lcm", "ddim"]
     for catalogue in (sampler_names.SAMPLERS, sampler_names.SCHEDULES, sampler_names.GUIDERS):
         assert all(callable(thing) for thing in catalogue.values())
     assert diffusers_schedulers.SCHEDULER_NAMES == sampler_names.DIFFUSERS_SCHEDULER_NAMES
