@@ -52,8 +52,8 @@ class Answers:
         bound = bind(spec, literals)
         for name, link in links.items():
             bound[name] = self._taken(step, link)
-        for name, raw in raw_links(spec, step.links).items():
-            bound[name] = [raw]
+        if spec.raw_link_inputs:
+            bound.update({name: [raw] for name, raw in raw_links(spec, step.links).items()})
         return bound
 
     def _taken(self, step: Step, link: Link) -> list[Any]:

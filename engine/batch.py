@@ -38,7 +38,7 @@ class Batches:
         if len(ready) > 1:
             ready.sort(key=lambda step: self._plan.urgency.get(step.id, LEAST_URGENT))
         together = [step for step in ready if self._is_for_batches(step)]
-        batches = [[self._task(step)] for step in ready if not self._is_for_batches(step)]
+        batches = [[self._make_task(step)] for step in ready if not self._is_for_batches(step)]
         for lane in {step.spec.lane for step in together}:
             chosen = [step for step in together if step.spec.lane == lane]
             batches.extend(self._filled(chosen[at : at + MAX_LENGTH]) for at in range(0, len(chosen), MAX_LENGTH))
@@ -64,22 +64,19 @@ class Batches:
             pending[urgency.get(step.id, LEAST_URGENT)].append(step)
         while steps := next(filter(None, pending), None):
             step = steps.popleft()
-            tasks[step.id] = task = self._task(step)
+            tasks[step.id] = task = self._make_task(step)
             task.after = [tasks[parent] for parent in step.parents if parent in tasks]
             for step_id in self._state.dependents(step.id) if room else ():
-                missing[step_id] = missing.get(step_id, self._state.unmet_count(step_id)) - 1
+                missing[step_id] = (missing.get(step_id) or self._state.unmet_count(step_id)) - 1
+                if missing[step_id] or not room:
+                    continue
                 following = self._plan.steps[step_id]
-                if room and missing[step_id] == 0 and self._may_join(following, ready[0]):
+                if self._may_join(following, ready[0]):
                     room -= 1
                     self._engine.flights.open(following.key, following)
                     self._under_way.add(step_id)
                     pending[urgency.get(step_id, LEAST_URGENT)].append(following)
         return list(tasks.values())
-
-    def _task(self, step: Step) -> Task:
-        task = self._make_task(step)
-        task.urgency = self._plan.urgency.get(step.id, LEAST_URGENT)
-        return task
 
     def _is_for_batches(self, step: Step) -> bool:
         spec = step.spec

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
+from .collector import COLLECTOR
 from .context import Context, Prompt
 from .disk_cache import DiskCache
 from .errors import InvalidWorkflowError, OutputError
@@ -94,7 +95,8 @@ class Engine:
         Raises:
             InvalidWorkflowError: it does not pass validation. (Steps that fail are in the result, not raised.)
         """
-        return await (await self.prepare(workflow, **options)).execute()
+        with COLLECTOR.sparing():
+            return await (await self.prepare(workflow, **options)).execute()
 
     async def prepare(
         self,
@@ -122,22 +124,25 @@ class Engine:
         Raises:
             InvalidWorkflowError: it does not pass validation.
         """
-        if validation is None:
-            validation = self.validate(workflow, targets)
-            if validation.problems:
-                raise InvalidWorkflowError(validation.problems)
-        asked = [*_with_fingerprint(workflow, validation, self.registry)]
-        fingerprints = await self._fingerprints(asked)
-        of_packs = {node.node_id: fingerprints[node.node_id] for node in asked if node.spec.invocation is not None}
-        place = str(self.folders.output) if self.outputs.name == LOCAL else f"store {self.outputs.name}"
-        plan = Plan(validation, fingerprints, sink_salt=place, quick_fingerprint=self._fingerprint)
-        prompt = Prompt(workflow, extra_pnginfo, extra, of_packs)
-        hear = self.surroundings.listener(on_event)
-        return Run(self, plan, job_id or str(uuid.uuid4()), prompt, hear, wants_previews, record, rank)
+        with COLLECTOR.sparing():
+            if validation is None:
+                validation = self.validate(workflow, targets)
+                if validation.problems:
+                    raise InvalidWorkflowError(validation.problems)
+            asked = [*_with_fingerprint(workflow, validation, self.registry)]
+            fingerprints = await self._fingerprints(asked)
+            of_packs = {node.node_id: fingerprints[node.node_id] for node in asked if node.spec.invocation is not None}
+            place = str(self.folders.output) if self.outputs.name == LOCAL else f"store {self.outputs.name}"
+            plan = Plan(validation, fingerprints, sink_salt=place, quick_fingerprint=self._fingerprint)
+            prompt = Prompt(workflow, extra_pnginfo, extra, of_packs)
+            hear = self.surroundings.listener(on_event)
+            return Run(self, plan, job_id or str(uuid.uuid4()), prompt, hear, wants_previews, record, rank)
 
-    def validate(self, workflow: Workflow, targets: Iterable[str] | None = None) -> Validation:
-        """Every problem of a workflow, and what of it can run."""
-        return validate(workflow, self.registry, self.folders, targets)
+    def validate(
+        self, workflow: Workflow, targets: Iterable[str] | None = None, incomplete: Container[str] = ()
+    ) -> Validation:
+        """Every problem of a workflow, and what of it can run; see `validation.validate`."""
+        return validate(workflow, self.registry, self.folders, targets, incomplete)
 
     def _merged_bodies(self) -> int:
         return 1 if self.models.device == "cpu" else MERGED_BODIES
@@ -261,6 +266,8 @@ class Engine:
 def _with_fingerprint(workflow: Workflow, validation: Validation, registry: Registry) -> Iterator[CheckedNode]:
     """The nodes that are asked for a fingerprint: those that outputs need; of packs all, for they expect it."""
     yield from (node for node in validation.nodes.values() if node.spec.fingerprint is not None)
+    if len(validation.nodes) == len(workflow.nodes):  # all are needed
+        return
     for node_id, node in workflow.nodes.items():
         spec = registry.get(node.class_type)
         if node_id in validation.nodes or spec is None or spec.fingerprint is None or spec.invocation is None:

@@ -62,7 +62,7 @@ class Invocation(Protocol):
 
 def bind(spec: NodeSpec, literals: Mapping[str, Any]) -> Bound:
     """Constants as the lists of their values."""
-    bound = {name: [value] for name, value in literals.items()}
+    bound = {name: [value] for name, value in literals.items()} if literals else {}
     for name in spec.list_inputs:
         if isinstance(literals.get(name), list):
             bound[name] = literals[name]
@@ -84,7 +84,8 @@ def calls(spec: NodeSpec, bound: Bound) -> list[dict[str, Any]]:
         whole = {name: values for name, values in bound.items() if name in spec.list_inputs}
         mapped = {name: values for name, values in bound.items() if name not in whole}
     try:
-        return [{**whole, **{name: value for name, (value,) in mapped.items()}}]
+        only = {name: value for name, (value,) in mapped.items()}
+        return [{**whole, **only} if whole else only]
     except ValueError:  # there is a list of another length than one
         lengths = {len(values) for values in mapped.values()}
     count = 0 if 0 in lengths else max(lengths)
@@ -101,6 +102,8 @@ def calls(spec: NodeSpec, bound: Bound) -> list[dict[str, Any]]:
 
 class Collected:
     """The outputs of a step's calls, list by list, and what they showed."""
+
+    __slots__ = ("outputs", "shown", "spec")
 
     def __init__(self, spec: NodeSpec) -> None:
         self.spec = spec

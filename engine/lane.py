@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, PriorityQueue
 from typing import Any, NamedTuple, Protocol
 
+from .collector import COLLECTOR
 from .context import Context
 from .current_job import CURRENT_JOB
 from .errors import Cancelled
@@ -76,9 +77,10 @@ class Task:
         start: Callable[[], Generator[Request, Any, Any]],
         context: Context | None = None,
         is_quick: bool = False,
+        urgency: int = 0,
     ) -> None:
         self.owner, self.step_id, self.spec, self.start, self.context = owner, step_id, spec, start, context
-        self.is_quick, self.urgency = is_quick, 0
+        self.is_quick, self.urgency = is_quick, urgency
         self.after: list[Task] = []
         self.answer: Any = None
         self.error: BaseException | None = None
@@ -97,9 +99,12 @@ class Task:
     @property
     def may_begin(self) -> bool:
         """Whether the tasks before it in its batch went well."""
-        return all(task.is_done and task.failure is None for task in self.after)
+        for task in self.after:  # noqa: SIM110 (asked for every step, where a generator costs more than the answer)
+            if not task.is_done or task.failure is not None:
+                return False
+        return True
 
-    def advance(self, scope: Scope, is_alone: Callable[[], bool] | None = None) -> Request | None:
+    def advance(self, scope: Scope | None, is_alone: Callable[[], bool] | None = None) -> Request | None:
         """Run the body until it asks for something (returned) or ends (None).
 
         As long as `is_alone` says that nobody else waits for the thread, what the lane can answer is answered here.
@@ -117,12 +122,11 @@ class Task:
                 if not self.is_quick:
                     self.owner.began(self)
                 self._generator = self.start()
-            with scope(self.spec):
-                request = self._resume(self._generator)
-                while is_alone is not None and is_alone() and isinstance(request, Request):
-                    if request.is_for_executor:
-                        break
-                    request = self._answered(self._generator, request)
+            if scope is None:
+                request = self._resume(self._generator, is_alone)
+            else:
+                with scope(self.spec):
+                    request = self._resume(self._generator, is_alone)
             if not isinstance(request, Request):
                 kind = type(request).__name__
                 raise TypeError(f"the body yields {kind}; it may yield Need, Expand and other requests")
@@ -150,10 +154,13 @@ class Task:
             return generator.throw(error)
         return generator.send(answer)
 
-    def _resume(self, generator: Generator[Request, Any, Any]) -> Request:
+    def _resume(self, generator: Generator[Request, Any, Any], is_alone: Callable[[], bool] | None) -> Request:
         answer, error = self.answer, self.error
         self.answer = self.error = None
-        return generator.send(answer) if error is None else generator.throw(error)
+        request = generator.send(answer) if error is None else generator.throw(error)
+        while is_alone is not None and is_alone() and isinstance(request, Request) and not request.is_for_executor:
+            request = self._answered(generator, request)
+        return request
 
 
 class Waiting(NamedTuple):
@@ -179,8 +186,7 @@ class Lane:
     ) -> None:
         self.name, self._width = name, width
         self.is_pool = threads > 1
-        nothing = nullcontext()
-        self._scope: Scope = scope or (lambda spec: nothing)
+        self._scope = scope
         self._queue: PriorityQueue[Waiting] = PriorityQueue()
         self._count = itertools.count()
         self._threads = [
@@ -266,7 +272,11 @@ class Lane:
     ) -> bool:
         """Advance a task; returns whether that took long."""
         before = task.seconds
-        request = task.advance(self._scope, is_alone)
+        if task.is_quick:
+            request = task.advance(self._scope, is_alone)
+        else:
+            with COLLECTOR.usual():
+                request = task.advance(self._scope, is_alone)
         is_slow = task.seconds - before > SLOW_SECONDS
         if request is not None and not request.is_for_executor:
             active.append(task)
@@ -297,7 +307,7 @@ class Lane:
         requests = [task.request for task in live if task.request is not None]
         began = time.perf_counter()
         try:
-            with self._scope(live[0].spec):
+            with COLLECTOR.usual(), self._scope(live[0].spec) if self._scope is not None else nullcontext():
                 answers = type(requests[0]).answer(requests, live[0].context or Context())
             for task, answer in zip(live, answers, strict=True):
                 task.answer = answer

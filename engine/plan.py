@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from .errors import CircleError, GraphError, UnknownNodeError, WorkflowError
@@ -16,6 +17,7 @@ from .validation import CheckedNode, Validation, check_inputs
 from .workflow import Link, Workflow, as_link
 
 LEAST_URGENT = 3
+_node_id = attrgetter("node_id")
 
 
 @dataclass(slots=True)
@@ -186,8 +188,9 @@ def raw_links(spec: NodeSpec, links: Mapping[str, Link]) -> dict[str, list[Any]]
 
 
 def _strong_parents(spec: NodeSpec, links: Mapping[str, Link]) -> tuple[str, ...]:
-    lazy = spec.lazy_inputs
-    return tuple(dict.fromkeys([link.node_id for name, link in links.items() if name not in lazy]))
+    if spec.lazy_inputs:
+        links = {name: link for name, link in links.items() if name not in spec.lazy_inputs}
+    return tuple(dict.fromkeys(map(_node_id, links.values())))
 
 
 def _parents_first(nodes: Mapping[str, CheckedNode]) -> list[CheckedNode]:

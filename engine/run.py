@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import event as events
 from .answer import Answers, Parked
 from .batch import Batches
+from .collector import COLLECTOR
 from .context import Prompt
 from .errors import Cancelled, CircleError, GraphError
 from .event_stream import EventStream, OnEvent
@@ -22,7 +23,7 @@ from .invocation import pick
 from .lane import Task
 from .mailbox import Mailbox
 from .memory_cache import StepValue
-from .plan import Plan, Step
+from .plan import LEAST_URGENT, Plan, Step
 from .port import Lazy
 from .request import Need, Request
 from .run_record import RunRecord
@@ -69,7 +70,7 @@ class Run:
 
     async def execute(self) -> RunResult:
         """Run to the end. What fails is in the result and in the events; nothing of it is raised."""
-        with self.engine.surroundings.run(self.job_id, self.prompt.workflow):
+        with COLLECTOR.sparing(), self.engine.surroundings.run(self.job_id, self.prompt.workflow):
             return await self._execute()
 
     async def _execute(self) -> RunResult:
@@ -240,7 +241,8 @@ class Run:
     def _task(self, step: Step) -> Task:
         calls = StepCalls(self, step)
         context = calls.context(0) if step.spec.kind == "generator" else None
-        return Task(self, step.id, step.spec, calls.invoke, context, self.engine.is_quick(step.spec))
+        is_quick, urgency = self.engine.is_quick(step.spec), self.plan.urgency.get(step.id, LEAST_URGENT)
+        return Task(self, step.id, step.spec, calls.invoke, context, is_quick, urgency)
 
     # requests of generator bodies
 
@@ -366,7 +368,8 @@ class Run:
 
     def _let_go(self, step_id: str) -> None:
         """Free a value that nobody waits for. One without a key stays, since computed again it might differ."""
-        is_wanted = step_id in self.plan.wanted or self._coroutines or self.values[step_id].holds_untaken_state
+        value = self.values[step_id]
+        is_wanted = step_id in self.plan.wanted or self._coroutines or (value.holds_state and value.holds_untaken_state)
         if self.plan.steps[step_id].key is not None and not is_wanted:
             del self.values[step_id]
             self.state.free(step_id)

@@ -72,9 +72,10 @@ class RunState:
 
     def dependents(self, step_id: str) -> list[str]:
         """The steps not begun yet that wait for this one."""
-        return [
-            other for other in self._dependents.get(step_id, ()) if other in self._unmet and other not in self._parked
-        ]
+        dependents = self._dependents.get(step_id)
+        if not dependents:
+            return []
+        return [other for other in dependents if other in self._unmet and other not in self._parked]
 
     def unmet_count(self, step_id: str) -> int:
         """How many steps a waiting one waits for."""
@@ -125,7 +126,8 @@ class RunState:
         self._parked.add(step_id)
         wanted = list(dict.fromkeys(needs))
         moves = self.require(wanted)
-        self._register(step_id, wanted)
+        self._needs[step_id].extend(wanted)
+        self._register(wanted)
         self._await_parents(step_id, wanted, moves)
         return moves
 
@@ -165,17 +167,17 @@ class RunState:
                 continue
             self.status[step_id] = "waiting"
             self._open += 1
-            self._needs[step_id] = []
-            self._register(step_id, () if source == "disk" else self._parents(step_id))
-            pending.extend(self._needs[step_id])
+            self._needs[step_id] = parents = [] if source == "disk" else list(self._parents(step_id))
+            self._register(parents)
+            pending.extend(parents)
             found.append(step_id)
         return found
 
-    def _register(self, step_id: str, parents: Iterable[str]) -> None:
-        """The step is a consumer of these until it ends."""
+    def _register(self, parents: Iterable[str]) -> None:
+        """These have one more consumer, until it ends."""
+        consumers = self._consumers
         for parent in parents:
-            self._needs[step_id].append(parent)
-            self._consumers[parent] = self._consumers.get(parent, 0) + 1
+            consumers[parent] = consumers.get(parent, 0) + 1
 
     def _await_parents(self, step_id: str, parents: Iterable[str], moves: Moves) -> None:
         unmet = set()

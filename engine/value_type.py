@@ -342,7 +342,7 @@ def _canonical(value: Any, pieces: list[bytes]) -> None:
     elif value is None or kind is bool:
         pieces.append(f"{value};".encode())
     elif kind is int:
-        pieces.append(f"i{value:x};".encode())
+        pieces.append(b"i%x;" % value)
     elif kind is float:
         if math.isnan(value):
             raise NotStorableError("NaN equals nothing")

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mezzotint.engine.request import Requests
 from mezzotint.engine.value_type import value_type
 
 from .denoise import Denoise
+from .network_call import CONCAT_LATENT, CONCAT_MASK
 from .prompts import Prompts
 from .recipe import GUIDANCE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .ports import Conditioning
+    from .ports import Conditioning, Latent
     from .recipe import Recipe
 
 
@@ -145,6 +146,22 @@ class BasicGuider:
         if adjustments := adjustments_of(self.model):
             return adjusted(Guided(result, result, None, x, sigma, 1.0, self.conditioning, []), adjustments)
         return result
+
+
+def showing(guider: GuiderValue, latent: Latent) -> GuiderValue:
+    """The guider with conditionings that show the latent and its mask, where they show nothing else.
+
+    For models for inpainting, which see what they paint over. Guiders of other kinds stay as they are.
+    """
+    if not isinstance(guider, CFGGuider | BasicGuider):
+        return guider
+    shown = {CONCAT_LATENT: latent["samples"], CONCAT_MASK: latent["noise_mask"]}
+    changed: dict[str, Any] = {
+        name: [[tokens, {**shown, **given}] for tokens, given in getattr(guider, name)]
+        for name in ("positive", "negative", "conditioning")
+        if hasattr(guider, name)
+    }
+    return replace(guider, **changed)
 
 
 def positive_guider(model: Recipe, positive: Conditioning, negative: Conditioning, cfg: float) -> BasicGuider:

@@ -24,6 +24,8 @@ POOLED = "pooled_output"
 CONCAT = "concat"
 """The input that is joined to the channels of x, [B, ..., h, w]; where an area is evaluated, it is cut like x."""
 CONCAT_LATENT, CONCAT_MASK = "concat_latent_image", "concat_mask"
+MASKED_CHANNELS = 5
+"""That models for inpainting take beside those of x: a mask, and a latent of four."""
 AESTHETIC_SCORES = 6.0, 2.5
 """How well made a picture is to look, for a positive and for a negative prompt that do not say."""
 
@@ -93,6 +95,11 @@ class UNetCall:
     number_width: int = 0
     further_channels: int = 0
 
+    @property
+    def sees_mask(self) -> bool:
+        """Whether it is a model for inpainting."""
+        return self.further_channels == MASKED_CHANNELS
+
     def inputs(self, options: Mapping[str, Any], target: Target) -> dict[str, Tensor]:
         import torch
 
@@ -114,7 +121,7 @@ class UNetCall:
         if latent is None:
             latent = torch.zeros(1, target.shape[1], *target.shape[-2:])
         latent = _of_size(latent.float(), target.shape)
-        if self.further_channels == target.shape[1]:  # the network was trained on such latents unscaled
+        if not self.sees_mask:  # the network was trained on such latents unscaled
             return latent
         mask = options.get(CONCAT_MASK)
         mask = torch.ones(1, 1, *target.shape[-2:]) if mask is None else mask.reshape(-1, 1, *mask.shape[-2:])

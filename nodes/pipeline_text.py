@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from .network_call import POOLED
 from .pipeline_call import POOLED_TOKENS, PROMPT_INPUTS, TOKENS
 from .prompt_weights import parse_weights
+from .text_embedding import EmbeddingError, TextEmbedding
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,30 @@ class PipelineTextEncoder:
     def with_options(self, options: Mapping[str, Any]) -> PipelineTextEncoder:
         """The same: which layers are used is the pipeline's."""
         return self
+
+    @property
+    def networks(self) -> Mapping[str, Any]:
+        """What adapters change, by its name in `lora_keys`, which is the pipeline's."""
+        components = self.pipeline.components
+        return {name: part for name, part in components.items() if name.startswith("text_encoder") and part is not None}
+
+    def with_networks(self, networks: Mapping[str, Any]) -> PipelineTextEncoder:
+        """One like this with other networks."""
+        made = copy(self.pipeline)
+        made.register_modules(**networks)
+        return replace(self, pipeline=made)
+
+    @property
+    def widths(self) -> Sequence[int]:
+        """Of all text encoders in it."""
+        return [int(part.config.get_text_config().hidden_size) for part in self.networks.values()]
+
+    def with_embeddings(self, embeddings: Mapping[str, TextEmbedding]) -> PipelineTextEncoder:
+        """Raises EmbeddingError: `encode_prompt` knows none."""
+        raise EmbeddingError(
+            f"the embedding '{next(iter(embeddings))}' cannot be used with this model, whose prompts its own pipeline "
+            f"encodes; leave it out of the prompt"
+        )
 
     def encode(self, text: str) -> list[Any]:
         """The conditioning of a prompt, read by all encoders. Weights in it are left out: the pipeline knows none."""

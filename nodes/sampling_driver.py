@@ -19,6 +19,7 @@ from mezzotint.engine.errors import MezzotintError, OutOfMemoryError
 from mezzotint.engine.request import Requests
 
 from .denoise import what_is_sampled
+from .guidance import showing
 from .latent_preview import LatentColours, latent_colours
 from .noise import DifferentialMasking, Masking, SeededStepNoise, fit_mask, mask_noise
 from .prompts import NEGLIGIBLE_NBYTES
@@ -74,6 +75,7 @@ def sample(
     start = noised_latent(latent, noise, levels[0], sampling, device)
     masking = None
     if "noise_mask" in latent:
+        guider = _showing(guider, latent, ctx)
         fitted = fit_mask(latent["noise_mask"], start.clean.shape).to(start.clean.device)
         kept_noise = mask_noise(sampler.name, start.noise, noise.seed)
         masking = Masking(fitted, start.clean, kept_noise, sampling.sigmas)
@@ -85,6 +87,13 @@ def sample(
         {**latent, "samples": finished(x, levels[-1], sampling)},
         {**latent, "samples": finished(denoised, 0.0, sampling)},
     )
+
+
+def _showing(guider: GuiderValue, latent: Latent, ctx: Context) -> GuiderValue:
+    """The guider, by which a model for inpainting sees what it paints over."""
+    with ctx.models.borrow(guider.model) as denoiser:
+        sees_mask = getattr(getattr(denoiser, "call", None), "sees_mask", False)
+    return showing(guider, latent) if sees_mask else guider
 
 
 def _drive(

@@ -9,7 +9,7 @@ from pydantic import Field
 from mezzotint import Clip, Conditioning, Context, Widget, node
 from mezzotint.engine.folders import Folders
 
-from .conditioning import ConditioningMismatchError, text_identity
+from .conditioning import ConditioningMismatchError, text_identity, with_options
 from .resize import MAX_RESOLUTION
 from .text_embedding import texts_identity, with_embeddings
 
@@ -78,8 +78,3 @@ def encode_sdxl_refiner(
     with ctx.models.borrow(clip) as encoder:
         encoded = with_embeddings(encoder, [text], ctx).encode(text)
         return with_options(encoded, aesthetic_score=ascore, width=width, height=height)
-
-
-def with_options(conditioning: list[Any], **options: Any) -> list[Any]:
-    """A conditioning whose items say more."""
-    return [[tokens, {**given, **options}] for tokens, given in conditioning]

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from mezzotint import Clip, Conditioning, Context, Widget, node
 
-from .conditioning import ConditioningMismatchError
-from .sdxl_prompts import Text, with_options
+from .conditioning import ConditioningMismatchError, with_options
+from .sdxl_prompts import Text
 
 Guidance = Annotated[float, Field(ge=0, le=100, description="How strong guidance is."), Widget(step=0.1)]
 

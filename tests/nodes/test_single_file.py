@@ -54,13 +54,16 @@ class Bench:
         positive, negative = ([[tokens, {**said, **options}] for tokens, said in each] for each in both)
         return {"positive": positive, "negative": negative}
 
-    def draw(self, name: str, latent: Tensor, denoise: float = 1.0, **options: Any) -> Tensor:
+    def draw(
+        self, name: str, latent: Tensor, denoise: float = 1.0, noise_mask: Tensor | None = None, **options: Any
+    ) -> Tensor:
         """The latent that KSampler gives, scaled as the model has it."""
         model = self.checkpoint(name).MODEL
         given = {"seed": SEED, "steps": STEPS, "cfg": CFG, "sampler_name": "euler", "scheduler": "simple"}
         scale = model_sampling(model, self.context).scaling_factor
+        given_latent = {"samples": latent / scale, **({} if noise_mask is None else {"noise_mask": noise_mask})}
         body = sampling.ksampler(
-            model, **given, **self.prompts(name, **options), latent_image={"samples": latent / scale}, denoise=denoise,
+            model, **given, **self.prompts(name, **options), latent_image=given_latent, denoise=denoise,
             ctx=self.context,
         )  # fmt: skip
         return drive(body, self.context)["samples"] * scale
@@ -165,6 +168,18 @@ def test_inpainting_is_that_of_diffusers_pipeline(bench: Bench, name: str) -> No
         masked_image_latents=kept, strength=1.0, height=SIDE, width=SIDE,
     )  # fmt: skip
     assert error(ours, theirs) < 1e-4
+
+
+@only("sd1-inpainting", "sdxl-inpainting")
+def test_a_masked_latent_is_shown_to_a_model_for_inpainting(bench: Bench, name: str) -> None:
+    latent, mask = torch.randn(1, 4, 32, 32), torch.zeros(1, 1, 64, 64)
+    mask[..., :32] = 1
+    scale = model_sampling(bench.checkpoint(name).MODEL, bench.context).scaling_factor
+    shown = {"concat_latent_image": latent / scale, "concat_mask": mask}
+    plain, told = (bench.draw(name, latent, noise_mask=mask, **options) for options in ({}, shown))
+    assert torch.equal(plain, told)
+    blind = bench.draw(name, latent, **{**shown, "concat_mask": torch.zeros_like(mask)}, noise_mask=mask)
+    assert not torch.allclose(plain, blind)
 
 
 def pipeline_latents(pipeline: Any, steps: int = STEPS, **given: Any) -> Tensor:
