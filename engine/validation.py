@@ -239,7 +239,7 @@ class _Validator:
     def check(self, node_id: str) -> Iterable[Link]:
         """Sort a node's inputs; returns the links that lead to nodes, so that these are checked in turn."""
         node = self.workflow.nodes[node_id]
-        spec = self.spec_of(node_id, node.class_type)
+        spec = self._specs.get(node.class_type) or self.spec_of(node_id, node.class_type)
         if spec is None:
             return ()
         checked = CheckedNode(node_id, spec, dict(spec.defaults), {}, {})
