@@ -46,6 +46,7 @@ SUBFOLDERS = {
     "classifiers": ("classifiers",),
     "model_patches": ("model_patches",),
     "audio_encoders": ("audio_encoders",),
+    "ipadapter": ("ipadapter",),
 }
 """The kinds of model, and what their sub-folders of a models folder are called."""
 SUFFIXES: dict[str, frozenset[str] | None] = {

@@ -12,50 +12,26 @@ from typing import TYPE_CHECKING, Any
 from mezzotint import value_type
 
 from .control_net_recipe import ControlNetRecipe
+from .tensor_value import TensorValue
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from mezzotint.engine.context import Context
 
     from .control import ControlledForward
     from .model_sampling import ModelSampling
 
 
-@value_type("mezzotint.Hint")
-@dataclass(frozen=True, eq=False)
-class Hint:
-    """The picture that a network is steered by; equal where the pictures are.
-
-    Attributes:
-        image: float32 [B, H, W, C], 0..1. digest: of it.
-    """
-
-    image: Tensor
-    digest: str
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Hint) and self.digest == other.digest
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-
-def hint_of(image: Tensor) -> Hint:
-    """A picture [B, H, W, C] as a hint."""
-    from blake3 import blake3
-
-    pixels = image.detach().cpu().contiguous()
-    return Hint(pixels, blake3(repr(tuple(pixels.shape)).encode() + pixels.numpy().tobytes()).hexdigest())
-
-
 @value_type("mezzotint.AppliedControl")
 @dataclass(frozen=True, slots=True)
 class AppliedControl:
-    """One network with its picture: how strong it is, and in which part of sampling, 0 to 1."""
+    """One network with its picture, float32 [B, H, W, C] in 0..1.
+
+    Attributes:
+        strength: what it adds is multiplied by. start_percent, end_percent: the part of sampling, 0 to 1.
+    """
 
     net: ControlNetRecipe
-    hint: Hint
+    hint: TensorValue
     strength: float
     start_percent: float = 0.0
     end_percent: float = 1.0

@@ -10,8 +10,9 @@ from mezzotint import Conditioning, Context, Image, Port, Vae, Widget, model_fil
 from mezzotint.engine.folders import Folders
 
 from .conditioning_scope import RunShare
-from .control_chain import AppliedControl, ControlChain, hint_of
+from .control_chain import AppliedControl, ControlChain
 from .control_net_recipe import ControlNetRecipe
+from .tensor_value import tensor_value
 from .weights_source import weights_identity, weights_source
 
 KIND = "controlnet"
@@ -81,7 +82,7 @@ def apply_control_net(
     """Steer with a picture what a prompt draws, and what is guided away from, too."""
     if strength == 0:
         return conditioning
-    link = AppliedControl(control_net, hint_of(image), strength)
+    link = AppliedControl(control_net, tensor_value(image), strength)
     return _steered(conditioning, link, control_apply_to_uncond=True)
 
 
@@ -104,7 +105,7 @@ def apply_control_net_advanced(
     """
     if strength == 0:
         return Steered(positive, negative)
-    link = AppliedControl(control_net, hint_of(image), strength, start_percent, end_percent)
+    link = AppliedControl(control_net, tensor_value(image), strength, start_percent, end_percent)
     return Steered(*(_steered(given, link, control_apply_to_uncond=False) for given in (positive, negative)))
 
 

@@ -14,12 +14,9 @@ from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.residency import Loaded, Residency
 
 from .control_net_layout import ADAPTER, CONTROL_NET, UNION, ControlNetLayout, read_layout
-from .weights_file import WeightsHeader, read_header, read_tensors
+from .weights_file import WeightsHeader, read_header
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
     from .recipe import Source
 
 CONFIG_NAME = "config.json"
@@ -62,6 +59,12 @@ class ControlNetFile:
             ) from None
         return given if given.get("_class_name") == self.layout.class_name else self.layout.config
 
+    def build(self) -> Any:
+        """The network, with whatever weights. Raises TypeError, ValueError: the configuration is of another class."""
+        network_class = _class(self.layout.class_name)
+        accepted = inspect.signature(network_class.__init__).parameters
+        return network_class(**{name: value for name, value in self.config.items() if name in accepted})
+
     def check(self) -> None:
         """See that it can be used, without its weights. Raises ModelFileError."""
         _ = self.config
@@ -74,41 +77,15 @@ def load_control_net(source: Source, residency: Residency) -> Loaded:
         MissingModelError: the file is gone. ModelFileError: it has changed, is damaged or of no known layout.
         OutOfMemoryError: it does not fit.
     """
-    import torch
-
     from .control_network import AdapterNetwork, ControlNetwork, UnionNetwork
+    from .network_file import load_network
     from .weights_source import weights_path
 
     file = ControlNetFile(weights_path(source, residency.folders, (CONFIG_NAME,)), source.name)
-    device = torch.device(residency.device)
-    dtype = getattr(torch, file.header.dtype) if device.type == "cuda" else torch.float32
-    nbytes = file.header.count() * dtype.itemsize
-    residency.reserve(nbytes, f"loading the ControlNet '{file.name}'")
-    with torch.inference_mode(False):
-        network = _network(file, device, dtype)
-        made = {CONTROL_NET: ControlNetwork, UNION: UnionNetwork, ADAPTER: AdapterNetwork}[file.layout.class_name]
-        return Loaded(made(network, file.name, device, dtype), nbytes)
-
-
-def _network(file: ControlNetFile, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """The network with the file's weights, ready to be used; it records no gradients."""
-    import torch
-
-    network_class = _class(file.layout.class_name)
-    accepted = inspect.signature(network_class.__init__).parameters
-    names = file.layout.names
-    try:
-        with torch.device("meta"):
-            network: nn.Module = network_class(**{key: value for key, value in file.config.items() if key in accepted})
-        tensors = read_tensors(file.path, "cpu", names.values())
-        weights = {name: tensors[original].to(device, dtype) for name, original in names.items()}
-        network.load_state_dict(weights, strict=True, assign=True)
-    except (TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelFileError(
-            f"the ControlNet '{file.name}': its weights do not fit its configuration ({reason})"
-        ) from None
-    return network.requires_grad_(False).eval()
+    layout, what = file.layout, f"the ControlNet '{file.name}'"
+    loaded = load_network(file.path, what, file.build, lambda network: layout.names, residency)
+    made = {CONTROL_NET: ControlNetwork, UNION: UnionNetwork, ADAPTER: AdapterNetwork}[layout.class_name]
+    return Loaded(made(loaded.network, file.name, loaded.device, loaded.dtype), loaded.nbytes)
 
 
 def _class(name: str) -> Any:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from .control import ControlledForward
-from .control_chain import Hint
 from .network_call import CONCAT, ConditioningError
 from .network_overlay import shallow_copy
 from .region import Box
 from .resize import resize
+from .tensor_value import TensorValue
 
 DOWN, MIDDLE, INSIDE = (
     "down_block_additional_residuals",
@@ -47,7 +47,7 @@ class ControlNetwork:
         """Itself: it takes one kind of picture."""
         return self
 
-    def options(self, forward: ControlledForward, hint: Hint, strength: float) -> Mapping[str, Any]:
+    def options(self, forward: ControlledForward, hint: TensorValue, strength: float) -> Mapping[str, Any]:
         """What it adds to the U-Net's blocks, times `strength`.
 
         Raises:
@@ -124,7 +124,7 @@ class AdapterNetwork:
         """Itself: an adapter takes one kind of picture."""
         return self
 
-    def options(self, forward: ControlledForward, hint: Hint, strength: float) -> Mapping[str, Any]:
+    def options(self, forward: ControlledForward, hint: TensorValue, strength: float) -> Mapping[str, Any]:
         """What it adds inside the U-Net's blocks, times `strength`; new tensors, since the U-Net takes them apart."""
         key = hint, forward.size, forward.box, tuple(forward.latents)
         features = _remembered(self._features, key, lambda: self.network(self._pictures.of(hint, forward)))
@@ -142,7 +142,7 @@ class _Pictures:
         self.channels, self.scale, self.device, self.dtype = channels, scale, device, dtype
         self._fitted: OrderedDict[Any, Tensor] = OrderedDict()
 
-    def of(self, hint: Hint, forward: ControlledForward) -> Tensor:
+    def of(self, hint: TensorValue, forward: ControlledForward) -> Tensor:
         """[N, channels, height, width] of the forward's part of the picture, which fills the latent, cut evenly."""
         whole: Tensor = _remembered(self._fitted, (hint, forward.size), lambda: self._resized(hint, forward.size))
         rows = whole if len(whole) == 1 else whole[[k % len(whole) for k in forward.latents]]
@@ -150,9 +150,9 @@ class _Pictures:
             rows = Box(*(self.scale * side for side in forward.box)).of(rows)
         return rows.expand(len(forward.x), -1, -1, -1)
 
-    def _resized(self, hint: Hint, size: tuple[int, int]) -> Tensor:
+    def _resized(self, hint: TensorValue, size: tuple[int, int]) -> Tensor:
         height, width = size
-        pixels = hint.image[..., :3].movedim(-1, 1)
+        pixels = hint.tensor[..., :3].movedim(-1, 1)
         fitted = resize(pixels, width * self.scale, height * self.scale, "nearest-exact", "center")
         if self.channels == 1:
             fitted = fitted.mean(1, keepdim=True)

@@ -65,14 +65,15 @@ def _answer(requests: Sequence[Denoise], denoiser: Denoiser, context: Context) -
     except RuntimeError as error:
         if not _is_lack_of_memory(error):
             raise
-        if len(requests) > 1:
-            return [_answer([request], denoiser, context)[0] for request in requests]
-        if requests[0].prompts.take_apart():
-            return _answer(requests, denoiser, context)
-        raise OutOfMemoryError(
-            f"{what_is_sampled(requests[0].x.shape, denoiser.sampling.downscale)} used up the memory of "
-            f"{denoiser.device}; choose a smaller size or batch, or free some memory"
-        ) from error
+    # Outside of the block above, since the error's traceback keeps alive what filled the memory.
+    if len(requests) > 1:
+        return [_answer([request], denoiser, context)[0] for request in requests]
+    if requests[0].prompts.take_apart():
+        return _answer(requests, denoiser, context)
+    raise OutOfMemoryError(
+        f"{what_is_sampled(requests[0].x.shape, denoiser.sampling.downscale)} used up the memory of "
+        f"{denoiser.device}; choose a smaller size or batch, or free some memory"
+    )
 
 
 def _is_lack_of_memory(error: RuntimeError) -> bool:

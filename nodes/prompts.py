@@ -167,7 +167,7 @@ def joined(items: Sequence[Item]) -> tuple[Tensor, NamedTensors]:
 
 
 class _Draft(NamedTuple):
-    """An item as it was given. text: what says its options that are for the network alone; see `_paired`."""
+    """An item on its way. options: where and how much it counts; text: what its text says to the network beside."""
 
     column: int
     tokens: Tensor

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from .autoencoder import Autoencoder
 
 PART_NBYTES = 1 << 30
-"""A batch goes through the VAE in parts of about so much working memory. Fixed, so that results depend on the inputs
-alone."""
+"""A batch goes through the VAE in parts of about so much working memory, whatever more there is: so results depend on
+the inputs alone, as long as memory is not short."""
 TILE_SIZES, OVERLAP = (512, 256, 128), 64
 """The tiles, in pixels, that are tried in turn where a whole picture does not fit into memory."""
 
@@ -162,15 +162,14 @@ def _tiling(size: int, overlap: int, downscale: int) -> Tiling:
 def _by_memory(passage: _Passage, ctx: Context) -> Tensor:
     """Whole, or in the largest tiles that fit. Raises OutOfMemoryError, of the whole, when none do."""
     side = max(passage.height, passage.width)
-    try:
-        return _in_tiles(passage, Tiling(side, 0), ctx)
-    except OutOfMemoryError:
-        for size in TILE_SIZES:
-            tiling = _tiling(size, OVERLAP, passage.downscale)
-            if tiling.size < side:
-                with suppress(OutOfMemoryError):
-                    return _in_tiles(passage, tiling, ctx)
-        raise
+    smaller = (_tiling(size, OVERLAP, passage.downscale) for size in TILE_SIZES)
+    refusals = []
+    for tiling in (Tiling(side, 0), *(tiling for tiling in smaller if tiling.size < side)):
+        try:
+            return _in_tiles(passage, tiling, ctx)
+        except OutOfMemoryError as error:  # its traceback would keep alive what filled the memory
+            refusals.append(str(error))
+    raise OutOfMemoryError(refusals[0])
 
 
 def _in_tiles(passage: _Passage, tiling: Tiling, ctx: Context) -> Tensor:
@@ -178,9 +177,8 @@ def _in_tiles(passage: _Passage, tiling: Tiling, ctx: Context) -> Tensor:
     from torch import OutOfMemoryError as DeviceMemoryError
 
     sides = min(tiling.size, passage.height), min(tiling.size, passage.width)
-    count = max(1, PART_NBYTES // max(passage.estimate_nbytes(1, *sides), 1))
     require_memory(passage.what, len(passage.batch), 3, passage.height * passage.scale, passage.width * passage.scale)
-    ctx.models.reserve(passage.estimate_nbytes(min(count, len(passage.batch)), *sides), passage.what)
+    count = _reserved(passage, sides, ctx)
 
     def process(part: Tensor, box: Box) -> Tensor:
         ctx.check()
@@ -197,6 +195,17 @@ def _in_tiles(passage: _Passage, tiling: Tiling, ctx: Context) -> Tensor:
             f"memory"
         ) from error
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _reserved(passage: _Passage, sides: tuple[int, int], ctx: Context) -> int:
+    """How many of the batch go through at once, in tiles of these sides; there is memory for them."""
+    count = max(1, PART_NBYTES // max(passage.estimate_nbytes(1, *sides), 1))
+    count = min(count, len(passage.batch))
+    with suppress(OutOfMemoryError):
+        ctx.models.reserve(passage.estimate_nbytes(count, *sides), passage.what)
+        return count
+    ctx.models.reserve(passage.estimate_nbytes(1, *sides), passage.what)
+    return 1
 
 
 def _pictures(count: int, width: int, height: int) -> str:

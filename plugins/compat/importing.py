@@ -27,6 +27,7 @@ OFFERED = {
     "comfy.samplers": "samplers",
     "comfy.sample": "sampling",
     "comfy.sd": "model_files",
+    "comfy.controlnet": "model_files",
     "comfy.cli_args": "arguments",
     "comfy.comfy_types": "node_typing",
     "comfy.comfy_types.node_typing": "node_typing",

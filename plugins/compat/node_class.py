@@ -50,7 +50,7 @@ class NodeClass:
     def is_schema_class(self) -> bool:
         return hasattr(self.cls, "define_schema")
 
-    @property
+    @cached_property
     def takes_lists(self) -> bool:
         return self._flag("INPUT_IS_LIST")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mezzotint.nodes.guidance import CFGGuider, GuiderValue
 from mezzotint.nodes.noise_value import NoiseValue, NoNoise, SeededNoise
-from mezzotint.nodes.sampler_value import NamedSampler, SamplerValue
+from mezzotint.nodes.sampler_value import SamplerValue
 from mezzotint.nodes.sampling_driver import sample
 from mezzotint.nodes.schedules import schedule_sigmas, slice_sigmas
 
@@ -122,16 +122,3 @@ def noise_of(noise: Tensor | None, seed: int | None, *, is_disabled: bool = Fals
 def latent_of(samples: Tensor, mask: Tensor | None = None) -> dict[str, Any]:
     """A latent of its samples, and what of it may change."""
     return {"samples": samples} if mask is None else {"samples": samples, "noise_mask": mask}
-
-
-__all__ = [
-    "CFGGuider",
-    "Callback",
-    "GivenNoise",
-    "NamedSampler",
-    "guided_by",
-    "latent_of",
-    "noise_of",
-    "sampled",
-    "steps_of",
-]  # fmt: skip

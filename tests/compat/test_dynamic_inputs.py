@@ -125,3 +125,33 @@ async def test_definitions_say_it_as_editors_know_it(client: Client) -> None:
     any_name = (await client.get("/object_info/AtelierAny"))["AtelierAny"]
     facts = any_name["search_aliases"], any_name["essentials_category"], any_name["dev_only"]
     assert facts == (["whatever"], "Texts", True)
+
+
+async def test_documents_of_editors_have_them_too(client: Client) -> None:
+    def number(node_id: int, link: int) -> dict[str, Any]:
+        outputs = [{"name": "INT", "type": "INT", "links": [link]}]
+        return {"id": node_id, "type": "OldSum", "inputs": [], "outputs": outputs, "widgets_values": [node_id, 0]}
+
+    def linked(name: str, link: int) -> dict[str, Any]:
+        return {"name": name, "type": "INT", "link": link}
+
+    document = {
+        "version": 0.4,
+        "nodes": [
+            number(1, 1),
+            number(2, 2),
+            {"id": 3, "type": "AtelierGrow", "outputs": [{"name": "STRING", "type": "STRING", "links": [3]}],
+             "inputs": [linked("numbers.number0", 1), linked("numbers.number1", 2)]},
+            {"id": 4, "type": "AtelierChoose", "inputs": [], "widgets_values": ["resize", 64, 32, "slow"],
+             "outputs": [{"name": "STRING", "type": "STRING", "links": [4]}]},
+            {"id": 5, "type": "OldShow", "inputs": [{"name": "source", "type": "*", "link": 3}], "outputs": []},
+            {"id": 6, "type": "OldShow", "inputs": [{"name": "source", "type": "*", "link": 4}], "outputs": []},
+        ],
+        "links": [[1, 1, 0, 3, 0, "INT"], [2, 2, 0, 3, 1, "INT"], [3, 3, 0, 5, 0, "*"], [4, 4, 0, 6, 0, "*"]],
+    }  # fmt: skip
+    status, converted = await client.post("/mezzotint/convert", {"document": document})
+    assert status == 200
+    job_id, _ = await client.run(converted.get("prompt", converted))
+    outputs = (await client.finished(job_id))["outputs"]
+    assert outputs["5"]["text"] == ["{'number0': 1, 'number1': 2} {}"]
+    assert outputs["6"]["text"] == ["{'mode': 'resize', 'width': 64, 'height': 32} None slow"]

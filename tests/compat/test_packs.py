@@ -62,7 +62,7 @@ async def test_P9_packs_add_kinds_of_models(client: Client, server: Server) -> N
 
 
 async def test_P9_a_settings_file_adds_folders_by_the_names_of_old_and_new(client: Client) -> None:
-    assert await client.get("/models/loras") == []
+    assert await client.get("/models/hypernetworks") == []
     assert await client.get("/models/diffusion_models") == await client.get("/models/unet") == ["sub/one.safetensors"]
     assert await client.get("/models/text_encoders") == ["two.sft"]
     kinds = {*await client.get("/models")}

@@ -350,6 +350,21 @@ async def EmbeddingError(folder: Path) -> BaseException:
 
 
 @example
+async def IPAdapterError(folder: Path) -> BaseException:
+    import torch
+    from safetensors.torch import save_file
+
+    (folder / "models" / "ipadapter").mkdir(parents=True)
+    tensors = {"image_proj.proj.weight": torch.zeros(1, 1), "ip_adapter.1.to_k_ip.weight": torch.zeros(1, 1)}
+    save_file(tensors, folder / "models" / "ipadapter" / "style.safetensors")
+    graph = with_model("IPAdapterAdvanced", 0, "model")
+    adapter = next(made for made in graph.nodes.values() if made.class_type == "IPAdapterAdvanced")
+    adapter.set_input("ipadapter", graph.node("IPAdapterModelLoader", ipadapter_file="style.safetensors"))
+    adapter.set_input("image", graph.node("EmptyImage", width=8, height=8))
+    return await failing(folder, graph)
+
+
+@example
 async def LatentFileError(folder: Path) -> BaseException:
     (folder / "input").mkdir()
     (folder / "input" / "lake.latent").write_text("a lake")

@@ -80,7 +80,7 @@ class TestListing:
             "checkpoints configs loras vae text_encoders diffusion_models clip_vision style_models embeddings diffusers"
         )
         more = "vae_approx controlnet gligen upscale_models custom_nodes hypernetworks photomaker classifiers"
-        assert {*usual.split(), *more.split(), "model_patches", "audio_encoders"} == {*folders.kinds}
+        assert {*usual.split(), *more.split(), "model_patches", "audio_encoders", "ipadapter"} == {*folders.kinds}
 
     def test_configs_are_yaml_files(self, folders: Folders, models: Path) -> None:
         touch(models / "configs" / "v1.yaml", models / "configs" / "v1.safetensors")
@@ -312,11 +312,11 @@ class TestExtraPaths:
         assert folders.model_folders("loras") == (tmp_path / "models" / "loras",)
 
     def test_older_names_and_new_kinds_are_understood(self, tmp_path: Path) -> None:
-        folders = self.folders(tmp_path, "mine:\n  unet: u\n  clip: c\n  ipadapter: i\n")
+        folders = self.folders(tmp_path, "mine:\n  unet: u\n  clip: c\n  insightface: i\n")
         touch(tmp_path / "i" / "a.bin", tmp_path / "i" / "b.onnx")
         assert folders.model_folders("diffusion_models")[-1] == tmp_path / "u"
         assert folders.model_folders("text_encoders")[-1] == tmp_path / "c"
-        assert folders.filenames("ipadapter") == ["a.bin", "b.onnx"]
+        assert folders.filenames("insightface") == ["a.bin", "b.onnx"]
 
     @pytest.mark.parametrize("text", ["- a\n- b\n", "mine: 3\n", "mine:\n  loras: {a: b}\n", "mine:\n  loras: [1]\n"])
     def test_another_form_is_a_sentence(self, tmp_path: Path, text: str) -> None:

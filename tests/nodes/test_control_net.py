@@ -20,12 +20,13 @@ from mezzotint.nodes import control_net as nodes
 from mezzotint.nodes import sampling
 from mezzotint.nodes.checkpoints import Checkpoint, load_checkpoint
 from mezzotint.nodes.conditioning import encode_text
-from mezzotint.nodes.control_chain import AppliedControl, ControlChain, hint_of
+from mezzotint.nodes.control_chain import AppliedControl, ControlChain
 from mezzotint.nodes.control_net_recipe import ControlNetRecipe
 from mezzotint.nodes.control_network import ControlNetwork
 from mezzotint.nodes.latent import empty_latent_image
 from mezzotint.nodes.model_sampling import model_sampling
 from mezzotint.nodes.noise import initial_noise
+from mezzotint.nodes.tensor_value import tensor_value
 
 SEED, STEPS, CFG = 7, 4, 4.0
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -261,12 +262,12 @@ def test_a_picture_of_another_size_is_cut_evenly_and_fitted(
 
 def test_a_chain_is_stored_and_named(context: Context, networks: dict[str, Any], image: Tensor) -> None:
     net = load("first", context)
-    chain = ControlChain((AppliedControl(net, hint_of(image), 0.8, 0.1, 0.9),))
+    chain = ControlChain((AppliedControl(net, tensor_value(image), 0.8, 0.1, 0.9),))
     stored = unpack(pack(chain))
     assert stored == chain
     assert hash(stored) == hash(chain)
-    assert torch.equal(stored.links[0].hint.image, image)
-    other = ControlChain((AppliedControl(net, hint_of(image.flip(1)), 0.8, 0.1, 0.9),))
+    assert torch.equal(stored.links[0].hint.tensor, image)
+    other = ControlChain((AppliedControl(net, tensor_value(image.flip(1)), 0.8, 0.1, 0.9),))
     assert other != chain
     assert b"".join(canonical(other)) != b"".join(canonical(chain))
 

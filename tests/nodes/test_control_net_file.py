@@ -21,8 +21,8 @@ from mezzotint.engine.residency import Residency
 from mezzotint.engine.signature import read_node
 from mezzotint.nodes import control_net as nodes
 from mezzotint.nodes.control import ControlledForward
-from mezzotint.nodes.control_chain import hint_of
 from mezzotint.nodes.network_call import ConditioningError
+from mezzotint.nodes.tensor_value import tensor_value
 
 BLOCKS = {
     "block_out_channels": (32, 64), "layers_per_block": 2, "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
@@ -81,7 +81,7 @@ def given(name: str, context: Context, call: ControlledForward, control_type: in
     """What the file's network adds."""
     net = nodes.load_control_net(name, ctx=context).with_type(control_type)
     with context.models.borrow(net) as network, torch.inference_mode():
-        return dict(network.options(call, hint_of(IMAGE), 0.5))
+        return dict(network.options(call, tensor_value(IMAGE), 0.5))
 
 
 def expected(network: Any, call: ControlledForward) -> list[Tensor]:

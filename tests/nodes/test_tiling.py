@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from itertools import pairwise
 from typing import Any
 
@@ -157,6 +158,30 @@ def test_tiles_are_taken_where_a_whole_picture_does_not_fit(toy: Toy, budget: in
     toy.largest = 0
     assert vae_encode(image, VAE, ctx=context(toy, budget * 16))["samples"].shape == (1, 1, 160, 130)
     assert toy.largest == side
+
+
+def test_a_batch_goes_through_one_by_one_before_tiles_are_taken(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[tuple[int, ...]] = []
+    decode = toy.decode
+    monkeypatch.setattr(toy, "decode", lambda samples: (sizes.append(tuple(samples.shape)), decode(samples))[1])
+    vae_decode({"samples": torch.rand(3, 1, 160, 130)}, VAE, ctx=context(toy, 160 * 130 + 1))
+    assert sizes == [(1, 1, 160, 130)] * 3
+
+
+def test_what_filled_the_memory_is_let_go_of_before_tiles_are_tried(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, held = toy.decode, []
+
+    def limited(samples: Tensor) -> Tensor:
+        activation = torch.zeros(1)
+        assert all(reference() is None for reference in held)
+        if samples.shape[-1] > 70:
+            held.append(weakref.ref(activation))
+            raise torch.OutOfMemoryError
+        return decode(samples)
+
+    monkeypatch.setattr(toy, "decode", limited)
+    vae_decode({"samples": torch.rand(1, 1, 20, 130)}, VAE, ctx=context(toy))
+    assert len(held) == 2
 
 
 def test_where_not_even_tiles_fit_the_message_tells_of_the_whole(toy: Toy) -> None:

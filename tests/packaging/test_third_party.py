@@ -49,5 +49,3 @@ def test_it_adds_nodes_a_sampler_and_a_route_and_its_own_tests_pass(
     assert "distribution film-grain 0.1.0" in listed
     assert "nodes FilmGrainFade, FilmGrainLater" in listed
     assert "sampler film_grain" in listed
-    monkeypatch.setenv("MEZZOTINT_BLOCK_PLUGINS", "film-grain")
-    assert "FilmGrainFade" not in run(installed, "-m", "mezzotint", "nodes", cwd=tmp_path)

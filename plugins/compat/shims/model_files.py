@@ -1,7 +1,9 @@
-"""`comfy.sd`: models from files."""
+"""`comfy.sd` and `comfy.controlnet`: models from files."""
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -53,6 +55,31 @@ def load_diffusion_model(unet_path: str, model_options: Any = None) -> Any:
 
 
 load_unet = load_diffusion_model
+
+
+class CLIPType(enum.Enum):
+    """What a text encoder is for, by the names that the nodes that load them have."""
+
+    STABLE_DIFFUSION = "stable_diffusion"
+    SD3 = "sd3"
+    FLUX = "flux"
+
+
+def load_clip(ckpt_paths: Sequence[str], embedding_directory: Any = None, clip_type: Any = CLIPType.STABLE_DIFFUSION,
+              model_options: Any = None) -> Any:  # fmt: skip
+    """A text encoder that lies in a file of its own, or that of SDXL in two."""
+    names = [_name_of("text_encoders", path) for path in ckpt_paths]
+    kind = str(getattr(clip_type, "value", clip_type))
+    if len(names) == 1:
+        return _called("CLIPLoader", clip_name=names[0], type=kind)[0]
+    first, second, *_ = names
+    is_usual = clip_type is CLIPType.STABLE_DIFFUSION
+    return _called("DualCLIPLoader", clip_name1=first, clip_name2=second, type="sdxl" if is_usual else kind)[0]
+
+
+def load_controlnet(ckpt_path: str, *_: Any, **__: Any) -> Any:
+    """A control net, for the nodes that apply one."""
+    return _called("ControlNetLoader", control_net_name=_name_of("controlnet", ckpt_path))[0]
 
 
 class _VaeMaker(type):

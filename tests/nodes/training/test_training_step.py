@@ -44,7 +44,8 @@ class Plain:
     def __init__(self, state: TrainingState, name: str, seed: int, rate: float, steps: int) -> None:
         self.unet = copy.deepcopy(state.networks["unet"])
         self.text = copy.deepcopy(state.networks["text_encoder"])
-        self.tokenizer = state.tokenizer
+        assert state.encoder is not None
+        self.tokenizer = state.encoder.tokenizer
         self.parameters = [*self.unet.parameters(), *self.text.parameters()]
         kind, more = (torch.optim.AdamW, {}) if name == "adamw" else (torch.optim.SGD, {"momentum": 0.9})
         self.optimiser: Any = kind(self.parameters, lr=rate, weight_decay=0.01, **more)  # type: ignore[operator]
@@ -196,6 +197,17 @@ class Stopped:
     def progress(self, value: float, total: float, preview: Any = None, text: str = "") -> None:
         if value == self.at and value < total:
             raise Cancelled
+
+
+def test_another_learning_rate_holds_from_the_checkpoint_on(begin: Begin, tmp_path: Path) -> None:
+    first = begin(rate_schedule="linear", steps=10)
+    diffusion_step(first, random_latents(), SETTINGS)
+    save_checkpoint(first, tmp_path / "run")
+    second = begin(rate_schedule="linear", steps=20, learning_rate=0.5)
+    load_checkpoint(second, tmp_path / "run")
+    assert second.optimiser.param_groups[0]["lr"] == pytest.approx(0.5 * 19 / 20)
+    diffusion_step(second, random_latents(), SETTINGS)
+    assert second.optimiser.param_groups[0]["lr"] == pytest.approx(0.5 * 18 / 20)
 
 
 def test_a_checkpoint_of_another_training_is_refused(begin: Begin, tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ class OldNative(OldExpand):
 
 @PromptServer.instance.routes.get("/old_api/folders")
 async def folders(request):
-    return web.json_response(folder_paths.get_filename_list("loras"))
+    return web.json_response(folder_paths.get_filename_list("hypernetworks"))
 
 
 NODE_CLASS_MAPPINGS = {name: made for name, made in globals().items() if name.startswith("Old")}
