@@ -56,8 +56,7 @@ def begin_training(
         scaler=torch.amp.GradScaler(device.type, enabled=precision == "float16"),
         average=_average(optimiser_plan, parameters),
         generator=torch.Generator().manual_seed(seed),
-        tokenizer=made.tokenizer,
-        layout=made.layout,
+        encoder=made.encoder,
     )
 
 
