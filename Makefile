@@ -39,6 +39,7 @@ test: $(READY) ## run the tests; ARGS="-k cache" chooses
 train: $(READY) ## train the embedded model anew, in training/: hours
 	test -d training/input/emoji || $(BIN)/python -m pip install -q -c constraints.txt resvg-py
 	test -d training/input/emoji || $(BIN)/python tools/build_emoji_dataset.py training/input
+	mkdir -p training/models
 	$(BIN)/mezzotint run workflows/train_autoencoder.json $(IN_TRAINING) $(ARGS)
 	$(BIN)/mezzotint run workflows/train_embedded_model.json $(IN_TRAINING) $(ARGS)
 

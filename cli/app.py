@@ -13,6 +13,7 @@ from .jobs_app import jobs_app
 from .option import (
     CHANGES,
     DISPLAY,
+    AllowPickles,
     AsJson,
     BlockPlugin,
     CacheDir,
@@ -127,6 +128,7 @@ def run(
     input_dir: InputDir = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
+    allow_pickles: AllowPickles = False,
     cache_dir: CacheDir = None,
     plugin: PluginFiles = None,
     plugins_dir: PluginsDir = None,
@@ -183,6 +185,7 @@ def run(
         "cache_dir": cache_dir,
         "device": device,
         "save_metadata": not no_metadata,
+        "allow_pickles": allow_pickles,
         "reload": reload,
         "output_store": output_store,
     }

@@ -21,6 +21,7 @@ _ELSEWHERE = {
     "cache_dir": "--cache-dir",
     "device": "--device",
     "save_metadata": "--no-metadata",
+    "allow_pickles": "--allow-pickles",
     "plugins_dir": "--plugins-dir",
     "blocked_plugins": "--block-plugin",
     "reload": "--reload",

@@ -53,6 +53,14 @@ ExtraModelPaths = Annotated[
         rich_help_panel=FOLDERS,
     ),
 ]
+AllowPickles = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickles",
+        help="Read single files of weights that are pickles (.ckpt, .pt), by a loader that takes weights only.",
+        rich_help_panel=FOLDERS,
+    ),
+]
 InputDir = Annotated[
     Path | None,
     typer.Option(

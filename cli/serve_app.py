@@ -9,6 +9,7 @@ import typer
 from .log_output import LogFormat, LogLevel
 from .option import (
     JOBS,
+    AllowPickles,
     BlockPlugin,
     CacheDir,
     CacheSize,
@@ -94,6 +95,7 @@ def serve(
     input_dir: InputDir = None,
     models_dir: ModelsDir = None,
     extra_model_paths: ExtraModelPaths = None,
+    allow_pickles: AllowPickles = False,
     cache_dir: CacheDir = None,
     cache_size: CacheSize = 10.0,
     max_memory: MaxMemory = None,
@@ -123,6 +125,7 @@ def serve(
         **host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths, input_dir),
         **folders,
         "reload": reload,
+        "allow_pickles": allow_pickles,
     }
     request = ServeRequest(
         host, port, insecure, multi_user, enable_cors_header, options, token, editor, database, parallel, grace,

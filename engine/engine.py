@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from inspect import isawaitable
 from pathlib import Path
@@ -138,9 +138,11 @@ class Engine:
             hear = self.surroundings.listener(on_event)
             return Run(self, plan, job_id or str(uuid.uuid4()), prompt, hear, wants_previews, record, rank)
 
-    def validate(self, workflow: Workflow, targets: Iterable[str] | None = None) -> Validation:
-        """Every problem of a workflow, and what of it can run."""
-        return validate(workflow, self.registry, self.folders, targets)
+    def validate(
+        self, workflow: Workflow, targets: Iterable[str] | None = None, incomplete: Container[str] = ()
+    ) -> Validation:
+        """Every problem of a workflow, and what of it can run; see `validation.validate`."""
+        return validate(workflow, self.registry, self.folders, targets, incomplete)
 
     def _merged_bodies(self) -> int:
         return 1 if self.models.device == "cpu" else MERGED_BODIES

@@ -6,7 +6,7 @@ Linear in the size of the graph: each node that an output needs is looked at onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ FindSpec = Callable[[str], NodeSpec | None]
 
 SHOWN_CIRCLE = 12
 """How many nodes of a circle a sentence lists."""
+NO_INPUTS = "it has no 'inputs'; give it an object, {} if it takes none"
 MAX_SUGGESTIONS, MAX_SEARCHED = 50, 2000
 """How often a misspelt name is looked up, and among how many: bounds the time that a bad document takes."""
 
@@ -65,15 +66,20 @@ class Validation:
 
 
 def validate(
-    workflow: Workflow, registry: Registry, folders: Folders | None = None, targets: Iterable[str] | None = None
+    workflow: Workflow,
+    registry: Registry,
+    folders: Folders | None = None,
+    targets: Iterable[str] | None = None,
+    incomplete: Container[str] = (),
 ) -> Validation:
     """Check what a workflow's outputs need.
 
     Args:
         targets: ids of the nodes wanted; the output nodes when None. Any node may be wanted.
         folders: where dynamic choices (lists of files) are looked up.
+        incomplete: ids of nodes whose inputs are not to be taken as none given, but as forgotten.
     """
-    return _Validator(workflow, registry, folders).run(targets)
+    return _Validator(workflow, registry, folders, incomplete).run(targets)
 
 
 def check_inputs(
@@ -94,8 +100,10 @@ def check_inputs(
 
 
 class _Validator:
-    def __init__(self, workflow: Workflow, registry: Registry, folders: Folders | None) -> None:
-        self.workflow, self.registry, self.folders = workflow, registry, folders
+    def __init__(
+        self, workflow: Workflow, registry: Registry, folders: Folders | None, incomplete: Container[str] = ()
+    ) -> None:
+        self.workflow, self.registry, self.folders, self.incomplete = workflow, registry, folders, incomplete
         self.known: FindSpec = lambda node_id: None
         self.problems: list[Problem] = []
         self.checked: dict[str, CheckedNode] = {}
@@ -135,16 +143,13 @@ class _Validator:
         for sentence in self.workflow.problems:
             self.is_rejected = True
             self.report(None, "missing_node_type", sentence.rstrip("."))
-        unknown = {node_type for node_type in self.node_types() if node_type not in self.registry}
+        unknown = {node.class_type for node in self.workflow.nodes.values()}.difference(self.registry.names)
         for node_id, node in self.workflow.nodes.items() if unknown else ():
             if node.class_type in unknown:
                 self.is_rejected = True
                 hint = self.who_provides(node)
                 reason = f"there is no node type '{node.class_type}'; {hint}"
                 self.report(node_id, "missing_node_type", reason, given=node.class_type)
-
-    def node_types(self) -> set[str]:
-        return {node.class_type for node in self.workflow.nodes.values()}
 
     def who_provides(self, node: WorkflowNode) -> str:
         """What helps when a node type is not there."""
@@ -158,7 +163,7 @@ class _Validator:
     def wanted(self, targets: Iterable[str] | None) -> list[str]:
         if targets is not None:
             return [*self.found(dict.fromkeys(targets))]
-        specs = map(self.registry.get, self.node_types())
+        specs = map(self.registry.get, {node.class_type for node in self.workflow.nodes.values()})
         ends = {spec.name for spec in specs if spec is not None and spec.is_sink}
         sinks = [node_id for node_id, node in self.workflow.nodes.items() if node.class_type in ends]
         if not sinks and not self.is_rejected:
@@ -240,7 +245,9 @@ class _Validator:
         """Sort a node's inputs; returns the links that lead to nodes, so that these are checked in turn."""
         node = self.workflow.nodes[node_id]
         spec = self.spec_of(node_id, node.class_type)
-        if spec is None:
+        if spec is None or node_id in self.incomplete:
+            if spec is not None and spec.is_sink:
+                self.report(node_id, "exception_during_validation", NO_INPUTS)
             return ()
         checked = CheckedNode(node_id, spec, dict(spec.defaults), {}, {})
         before = len(self.problems)
@@ -316,6 +323,9 @@ class _Validator:
             self.report_link(node_id, name, link, f"it is linked to node '{link.node_id}', which is not there; {near}")
             return False
         if spec is None:  # of an unknown type, which is reported where it stands
+            return False
+        if link.node_id in self.incomplete:
+            self.report_link(node_id, name, link, f"it is linked to node {link.node_id} ({spec.name}): {NO_INPUTS}")
             return False
         if not 0 <= link.slot < len(spec.outputs):
             if self.is_trusted and link.slot >= 0:

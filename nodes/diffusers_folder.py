@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from mezzotint.engine.errors import ModelFileError
 
 from .component_weights import LAST_LAYER, SDXL_READING, ComponentWeights, TextReading, names_of_today, one_line
-from .weights_file import PICKLE_SUFFIXES, pickle_refused, read_headers
+from .pickle_file import pickle_refused
+from .weights_file import PICKLE_SUFFIXES, read_headers
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -53,6 +53,7 @@ class LoraWeights:
         """
         from mezzotint.engine.errors import ModelFileError
 
+        from .lora_conversion import in_names_of
         from .lora_file import LoraFile
         from .lora_weights import fit_lora
         from .weights_source import weights_path
@@ -65,4 +66,4 @@ class LoraWeights:
                     f"the model '{self.base.source.name}' is of a family whose plugin takes no LoRA; leave out "
                     f"'{file.name}'"
                 )
-            return fit_lora(file, networks, self.base.source.name, residency)
+            return fit_lora(in_names_of(file, loaded), networks, self.base.source.name, residency)

@@ -16,7 +16,7 @@ from mezzotint.engine.residency import Loaded, Residency
 
 from .embedded_model import bundle_embedded_checkpoint
 from .file_content import file_content
-from .weights_file import SAFE_SUFFIXES, pickle_refused, read_header
+from .weights_file import PICKLE_SUFFIXES, SAFE_SUFFIXES, read_header
 
 if TYPE_CHECKING:
     from .recipe import Recipe, Source
@@ -91,13 +91,13 @@ def find_model(folders: Folders, kind: str, name: str) -> ModelSource:
             f"the checkpoint '{name}' is a folder without model_index.json, so it is no diffusers pipeline; fetch the "
             f"folder again, or use a plugin that knows its family"
         )
-    if path.suffix.lower() in SAFE_SUFFIXES:
+    if path.suffix.lower() in SAFE_SUFFIXES | PICKLE_SUFFIXES:
         raise ModelFileError(
             f"'{name}' is no checkpoint of a known family: going by its tensors it is "
             f"{file_content(read_header(path).tensors)}; known are single files of Stable Diffusion 1, 2 and XL, and "
             f"diffusers folders; use one of these, or a plugin that knows its family"
         )
-    raise pickle_refused(path)
+    raise ModelFileError(f"'{name}' is no file of weights ({path.suffix}); use the model's .safetensors file")
 
 
 def recipe_source(source: Source, folders: Folders) -> ModelSource:

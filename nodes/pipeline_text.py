@@ -6,7 +6,8 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -34,10 +35,21 @@ class PipelineTextEncoder:
         return self
 
     @property
+    def networks(self) -> Mapping[str, Any]:
+        """What adapters change, by its name in `lora_keys`, which is the pipeline's."""
+        components = self.pipeline.components
+        return {name: part for name, part in components.items() if name.startswith("text_encoder") and part is not None}
+
+    def with_networks(self, networks: Mapping[str, Any]) -> PipelineTextEncoder:
+        """One like this with other networks."""
+        made = copy(self.pipeline)
+        made.register_modules(**networks)
+        return replace(self, pipeline=made)
+
+    @property
     def widths(self) -> Sequence[int]:
         """Of all text encoders in it."""
-        parts = [part for name, part in self.pipeline.components.items() if name.startswith("text_encoder") and part]
-        return [int(part.config.get_text_config().hidden_size) for part in parts]
+        return [int(part.config.get_text_config().hidden_size) for part in self.networks.values()]
 
     def with_embeddings(self, embeddings: Mapping[str, TextEmbedding]) -> PipelineTextEncoder:
         """Raises EmbeddingError: `encode_prompt` knows none."""

@@ -16,7 +16,7 @@ from . import diffusers_config, ldm_config
 from .component_weights import ComponentWeights, TextReading, names_of_today
 from .file_content import file_content
 from .file_parts import CLIP, DIFFUSERS, LDM, OPEN_CLIP, TEXT_ENCODERS, Part, find_parts, plain_shapes
-from .weights_file import TensorInfo, WeightsHeader, read_header
+from .weights_file import PICKLE_SUFFIXES, WeightsHeader, read_header, read_tensors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -128,13 +128,16 @@ class SingleFile:
         if said:
             return said.startswith("v")
         part = self._part("unet")
-        mark = self.header.tensors.get(part.prefix + V_PREDICTION_MARKS[part.layout])
-        if self.is_sdxl or mark is None or not self.config("unet")["use_linear_projection"]:
+        mark = part.prefix + V_PREDICTION_MARKS[part.layout]
+        if self.is_sdxl or mark not in self.header.tensors or not self.config("unet")["use_linear_projection"]:
             return "v_pred" in self.header.tensors
         return pstdev(self._numbers(mark)) > V_PREDICTION_DEVIATION
 
-    def _numbers(self, tensor: TensorInfo) -> list[float]:
-        """A small tensor's numbers, read with no library."""
+    def _numbers(self, name: str) -> list[float]:
+        """A small tensor's numbers; of a safetensors file read with no library."""
+        if self.path.suffix.lower() in PICKLE_SUFFIXES:
+            return [*map(float, read_tensors(self.path, "cpu", [name])[name].flatten().tolist())]
+        tensor = self.header.tensors[name]
         with self.path.open("rb") as file:
             file.seek(tensor.start)
             raw = file.read(tensor.stop - tensor.start)

@@ -10,7 +10,7 @@ from mezzotint.engine.errors import ModelFileError
 
 from .joined_text_encoders import JoinedTextEncoders
 from .single_file import SingleFile
-from .weights_file import SAFE_SUFFIXES
+from .weights_file import PICKLE_SUFFIXES, SAFE_SUFFIXES
 
 if TYPE_CHECKING:
     from mezzotint.engine.residency import Loaded, Residency
@@ -23,7 +23,7 @@ class SingleFileFamily:
     """The `ModelFamily` of checkpoints in one file: Stable Diffusion 1 and 2, SDXL and its refiner."""
 
     def recognises(self, path: Path) -> bool:
-        if path.suffix.lower() not in SAFE_SUFFIXES or not path.is_file():
+        if path.suffix.lower() not in SAFE_SUFFIXES | PICKLE_SUFFIXES or not path.is_file():
             return False
         try:
             return bool(SingleFile(path, path.name).parts)

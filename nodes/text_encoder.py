@@ -142,14 +142,16 @@ class TextEncoder:
 
     def _forward(self, chunks: list[Chunk]) -> tuple[Tensor, Tensor]:
         """Hidden states [chunks, length, D] and pooled ones [chunks, D], float32 on the CPU."""
-        tokens = torch.tensor([chunk.tokens for chunk in chunks], device=self.device)
+        hidden, output = self.read(torch.tensor([chunk.tokens for chunk in chunks], device=self.device))
+        pooled = output.text_embeds if hasattr(output, "text_embeds") else output.pooler_output
+        return hidden.float().cpu(), pooled.float().cpu()
+
+    def read(self, tokens: Tensor) -> tuple[Tensor, Any]:
+        """The conditioning of tokens [N, length], [N, length, D] on the device, and all that the network says."""
         is_last = self.reading.layer == -1
         output = self.network(tokens, output_hidden_states=not is_last)
         hidden = output.last_hidden_state if is_last else output.hidden_states[self.reading.layer]
-        if self.reading.is_normed and not is_last:
-            hidden = self._normed(hidden)
-        pooled = output.text_embeds if hasattr(output, "text_embeds") else output.pooler_output
-        return hidden.float().cpu(), pooled.float().cpu()
+        return self._normed(hidden) if self.reading.is_normed and not is_last else hidden, output
 
     def _normed(self, hidden: Tensor) -> Tensor:
         # transformers 4 keeps the layers in a sub-module, 5 in the model itself

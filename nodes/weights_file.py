@@ -1,4 +1,4 @@
-"""Weights on disk: what a safetensors file says of itself, and reading it. Nothing else is read: a pickle runs code."""
+"""Weights on disk: what a safetensors file says of itself, and reading it; pickles only where they are allowed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mezzotint.engine.errors import ModelFileError
+
+from .pickle_file import read_pickle
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,22 +76,15 @@ class WeightsHeader:
         return WeightsHeader({name: tensor for name, tensor in self.tensors.items() if name.startswith(prefix)})
 
 
-def pickle_refused(path: Path) -> ModelFileError:
-    """The refusal of a file whose reading could run anything."""
-    return ModelFileError(
-        f"'{path}' is a pickle ({path.suffix}), which can run any code when it is read, so it is refused; "
-        f"use the model's .safetensors file, or convert it to one"
-    )
-
-
 def read_header(path: Path) -> WeightsHeader:
     """The header of a safetensors file, held against the file's length.
 
     Raises:
-        ModelFileError: the file is a pickle, cut short, or no safetensors file; a sentence with the cure.
+        ModelFileError: the file is a pickle and these are refused, cut short, or no safetensors file; a sentence with
+            the cure.
     """
     if path.suffix.lower() in PICKLE_SUFFIXES:
-        raise pickle_refused(path)
+        return _header_of(read_pickle(path))
     try:
         return _read_header(path)
     except OSError as error:
@@ -117,6 +112,17 @@ def _read_header(path: Path) -> WeightsHeader:
     return WeightsHeader(tensors, metadata if isinstance(metadata, dict) else {})
 
 
+def _header_of(tensors: Mapping[str, Tensor]) -> WeightsHeader:
+    """What the header of a safetensors file of these tensors would say, but for where they lie."""
+    names = {torch_name: name for name, torch_name in DTYPES.items()}
+    return WeightsHeader(
+        {
+            name: TensorInfo(names.get(str(tensor.dtype).removeprefix("torch."), "I64"), tuple(tensor.shape), 0, 0)
+            for name, tensor in tensors.items()
+        }
+    )
+
+
 def read_headers(paths: Sequence[Path]) -> WeightsHeader:
     """The headers of weights that are split over several files, as one.
 
@@ -134,6 +140,9 @@ def read_tensors(path: Path, device: str, names: Iterable[str] | None = None) ->
     Raises:
         ModelFileError: the file is damaged.
     """
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        pickled = read_pickle(path)
+        return {name: pickled[name].to(device) for name in (pickled if names is None else names)}
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -28,6 +28,7 @@ from mezzotint.engine.run_result import RunResult
 from mezzotint.engine.upgrade import upgraded
 from mezzotint.engine.workflow import Workflow
 from mezzotint.engine.workflow_file import load_workflow
+from mezzotint.nodes.pickle_file import PickleSwitch
 
 from .consent import Consents
 from .manager import Plugins
@@ -54,6 +55,8 @@ class Settings:
         output_store: where saved files go, by the name of a store. device: `"cpu"`, `"cuda:0"`, ...
         memory_nbytes: bound of the memory cache.
         max_memory_nbytes: what the process should hold of the main memory at most, see `_limit_memory`.
+        allow_pickles: whether single files of weights may be pickles, read by a loader that takes weights only; once
+            allowed in a process, they are in all its hosts.
         save_metadata: whether pictures carry the workflow that made them.
         reload: whether changed plugins are loaded again while the host is open, and run without being allowed.
     """
@@ -74,6 +77,7 @@ class Settings:
     device: str | None = None
     memory_nbytes: int = 1 << 30
     max_memory_nbytes: int | None = None
+    allow_pickles: bool = False
     save_metadata: bool = True
     reload: bool = False
 
@@ -83,6 +87,8 @@ class Host:
 
     def __init__(self, settings: Settings = Settings()) -> None:
         self.settings = settings
+        if settings.allow_pickles:
+            PickleSwitch.is_on = True
         self.folders = _folders(settings)
         self.registry = Registry()
         self.models = Residency(device=settings.device, folders=self.folders)

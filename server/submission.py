@@ -7,6 +7,7 @@ import json
 import math
 import time
 import uuid
+from collections.abc import Container
 from dataclasses import replace
 from typing import Any, cast
 
@@ -51,7 +52,8 @@ async def read_job(body: dict[str, Any], host: Host, queue: JobQueue) -> Job:
     if "prompt" not in body:
         raise _rejected("no_prompt", "The body has no 'prompt', which holds the graph in API format")
     workflow = upgraded(_workflow(body["prompt"]), host.registry, is_document=False)
-    validation = await _checked(workflow, body.get("partial_execution_targets"), host)
+    incomplete = {node_id for node_id, node in body["prompt"].items() if "inputs" not in node}
+    validation = await _checked(workflow, body.get("partial_execution_targets"), host, incomplete)
     workflow = _as_read(workflow, validation)
     extra_data, secrets = _extra_data(body)
     is_fixed = body.get("number") is not None or body.get("front") is True
@@ -142,11 +144,11 @@ def _workflow(prompt: Any) -> Workflow:
         raise _rejected("invalid_prompt", str(error)) from None
 
 
-async def _checked(workflow: Workflow, targets: Any, host: Host) -> Validation:
+async def _checked(workflow: Workflow, targets: Any, host: Host, incomplete: Container[str] = ()) -> Validation:
     """In a thread where it may take long: the graph is large, or choices are looked up in folders."""
     if len(workflow.nodes) <= SMALL_NODES and not any(_looks_outside(node, host) for node in workflow.nodes.values()):
-        return _validated(workflow, targets, host)
-    return await asyncio.to_thread(_validated, workflow, targets, host)
+        return _validated(workflow, targets, host, incomplete)
+    return await asyncio.to_thread(_validated, workflow, targets, host, incomplete)
 
 
 def _looks_outside(node: WorkflowNode, host: Host) -> bool:
@@ -154,9 +156,9 @@ def _looks_outside(node: WorkflowNode, host: Host) -> bool:
     return spec is None or spec.looks_outside  # of an unknown type, it is looked who might have it
 
 
-def _validated(workflow: Workflow, targets: Any, host: Host) -> Validation:
+def _validated(workflow: Workflow, targets: Any, host: Host, incomplete: Container[str]) -> Validation:
     try:
-        validation = host.engine.validate(workflow, _targets(workflow, targets, host))
+        validation = host.engine.validate(workflow, _targets(workflow, targets, host), incomplete)
     except MezzotintError as error:  # a folder of choices that cannot be read, say
         raise _rejected("invalid_prompt", str(error)) from None
     shape = rejection(validation, workflow, host.registry, host.definitions)

@@ -56,8 +56,7 @@ def begin_training(
         scaler=torch.amp.GradScaler(device.type, enabled=precision == "float16"),
         average=_average(optimiser_plan, parameters),
         generator=torch.Generator().manual_seed(seed),
-        tokenizer=made.tokenizer,
-        layout=made.layout,
+        encoder=made.encoder,
     )
 
 
@@ -74,5 +73,5 @@ def _average(plan: OptimiserPlan, parameters: list[torch.nn.Parameter]) -> objec
         return None
     from diffusers.training_utils import EMAModel
 
-    average: object = EMAModel(parameters, decay=plan.ema_decay)
+    average: object = EMAModel(parameters, decay=plan.ema_decay, foreach=True)
     return average

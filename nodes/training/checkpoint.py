@@ -102,8 +102,7 @@ def _content(state: TrainingState) -> dict[str, Any]:
         "generator": state.generator.get_state(),
         "order": None if state.order is None else [state.order.count, state.order.seed, state.order.position],
         "weights": trained_tensors(state),
-        "optimiser": state.optimiser.state_dict(),
-        "rates": {name: value for name, value in state.rates.state_dict().items() if name != "lr_lambdas"},
+        "optimiser": state.optimiser.state_dict()["state"],
         "scaler": state.scaler.state_dict(),
         "average": None if state.average is None else state.average.state_dict(),
     }
@@ -113,8 +112,9 @@ def _restore(state: TrainingState, content: dict[str, Any]) -> None:
     with torch.no_grad():
         for name, parameter in trained_tensors(state).items():
             parameter.copy_(content["weights"][name])
-    state.optimiser.load_state_dict(content["optimiser"])
-    state.rates.__dict__.update(content["rates"])
+    groups = state.optimiser.state_dict()["param_groups"]
+    state.optimiser.load_state_dict({"state": content["optimiser"], "param_groups": groups})
+    _set_rates(state, content["step"])
     if content["scaler"]:
         state.scaler.load_state_dict(content["scaler"])
     if state.average is not None:
@@ -125,6 +125,15 @@ def _restore(state: TrainingState, content: dict[str, Any]) -> None:
     state.order = None if order is None else DataOrder(*order)
     state.step, state.losses, state.skipped = content["step"], content["losses"], content["skipped"]
     state.pending.clear()
+
+
+def _set_rates(state: TrainingState, step: int) -> None:
+    """The learning rates of a step, by the plan of this training, which may differ from that of the checkpoint."""
+    rates: Any = state.rates
+    rates.last_epoch, rates._step_count = step, step + 1
+    for group, base, rule in zip(state.optimiser.param_groups, rates.base_lrs, rates.lr_lambdas, strict=True):
+        group["lr"] = base * rule(step)
+    rates._last_lr = [group["lr"] for group in state.optimiser.param_groups]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch import nn
 from mezzotint.engine.atomic_file import write_atomically
 from mezzotint.engine.errors import OutputError
 
+from ..component_weights import LAST_LAYER
 from .networks import ADAPTER
 from .state import TrainingError, TrainingState
 
@@ -40,6 +41,7 @@ def write_pipeline(state: TrainingState, folder: Path, dtype: torch.dtype, repla
     if missing:
         raise TrainingError(f"a checkpoint needs {', '.join(sorted(missing))} too, which this training has not")
     _refuse_lora(state)
+    _require_last_layer(state)
     with _new_folder(folder, replace) as made:
         for part, network in state.networks.items():
             _write_network(network, made / part, dtype)
@@ -92,6 +94,14 @@ def _refuse_lora(state: TrainingState) -> None:
         raise TrainingError("a LoRA was trained and no whole weights; save it by Save Trained LoRA")
 
 
+def _require_last_layer(state: TrainingState) -> None:
+    if state.encoder is not None and state.encoder.reading != LAST_LAYER:
+        raise TrainingError(
+            f"this training reads layer {state.encoder.reading.layer} of the text encoder, and the diffusers layout "
+            f"has no word for that; leave CLIP Set Last Layer out, or train a LoRA"
+        )
+
+
 def _write_network(network: nn.Module, folder: Path, dtype: torch.dtype) -> None:
     """config.json and one safetensors file; the name of the weights is that of the library."""
     from safetensors.torch import save_file
@@ -120,22 +130,22 @@ def _public(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _write_tokenizer(state: TrainingState, folder: Path) -> None:
     """tokenizer.json, and the vocab.json and merges.txt that older libraries read."""
-    assert state.layout is not None
+    assert state.encoder is not None
     folder.mkdir(parents=True)
-    tokenizer = state.tokenizer
+    tokenizer, layout = state.encoder.tokenizer, state.encoder.layout
     described = json.loads(tokenizer.to_str())
     (folder / "tokenizer.json").write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
     _write_json(folder / "vocab.json", tokenizer.get_vocab())
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in described["model"]["merges"]]
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
-    start, end, pad = (tokenizer.id_to_token(i) for i in (state.layout.start, state.layout.end, state.layout.padding))
+    start, end, pad = (tokenizer.id_to_token(i) for i in (layout.start, layout.end, layout.padding))
     config = {
         "tokenizer_class": "CLIPTokenizer",
         "bos_token": start,
         "eos_token": end,
         "pad_token": pad,
         "unk_token": end,
-        "model_max_length": state.layout.length,
+        "model_max_length": layout.length,
     }
     _write_json(folder / "tokenizer_config.json", config)
 

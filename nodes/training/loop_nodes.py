@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
 from mezzotint import Context, Widget, node
+from mezzotint.engine.blocked import Blocked
 
-from .noise_process import NoiseProcess
 from .ports import (
     Captions,
     Latents,
@@ -83,7 +83,8 @@ def begin_training(
     from . import begin
 
     state = begin.begin_training(networks, optimiser, seed, precision, gradient_checkpointing, ctx)
-    return Begun(state, state.process or NoiseProcess(()))
+    no_process: Any = Blocked("a training of an autoencoder has no noise process")
+    return Begun(state, state.process or no_process)
 
 
 @node("DrawTrainingBatch", title="Draw Training Batch", category="training/step", lane="device", autograd=True)

@@ -19,7 +19,6 @@ from .network_plan import LoraPlan, NetworkPlan, NewNetworks, Part
 from .state import TrainingError
 
 if TYPE_CHECKING:
-    from ..prompt_chunks import ChunkLayout
     from ..recipe import Recipe
 
 ADAPTER = "default"
@@ -32,8 +31,7 @@ class Made:
 
     networks: dict[Part, nn.Module] = field(default_factory=dict)
     scheduler_config: dict[str, Any] = field(default_factory=dict)
-    tokenizer: Any = None
-    layout: ChunkLayout | None = None
+    encoder: TextEncoder | None = None
 
 
 def make_networks(plan: NetworkPlan, ctx: Context, checkpointing: bool, seed: int) -> Made:
@@ -64,12 +62,16 @@ def make_networks(plan: NetworkPlan, ctx: Context, checkpointing: bool, seed: in
 def _copy_borrowed(plan: NetworkPlan, ctx: Context, made: Made) -> None:
     if plan.model is not None:
         denoiser = _copied(plan.model, ctx, Denoiser, "model")
+        if getattr(denoiser.call, "embedding_width", 0):
+            raise TrainingError(
+                f"the model '{plan.model.source.name}' takes sizes and pooled texts, as Stable Diffusion XL does; that "
+                f"is not trained here yet; use one of Stable Diffusion 1 or 2"
+            )
         made.networks["unet"] = denoiser.network
         made.scheduler_config = dict(denoiser.sampling.scheduler_config)
     if plan.clip is not None:
-        encoder = _copied(plan.clip, ctx, TextEncoder, "text encoder")
+        made.encoder = encoder = _copied(plan.clip, ctx, TextEncoder, "text encoder")
         made.networks["text_encoder"] = encoder.network
-        made.tokenizer, made.layout = encoder.tokenizer, encoder.layout
     if plan.vae is not None:
         made.networks["vae"] = _copied(plan.vae, ctx, Autoencoder, "VAE").network
 
@@ -101,7 +103,7 @@ def _add_new(new: NewNetworks, device: str, made: Made) -> None:
     if new.scaling_factor is not None:
         made.networks["vae"].register_to_config(scaling_factor=new.scaling_factor)  # type: ignore[operator]
     if new.tokenizer:
-        made.tokenizer, made.layout = _tokenizer(new.tokenizer, made.networks["text_encoder"])
+        made.encoder = _encoder(new.tokenizer, made.networks["text_encoder"], torch.device(device))
 
 
 def _new_network(part: Part, config: dict[str, Any]) -> nn.Module:
@@ -122,14 +124,14 @@ def _new_network(part: Part, config: dict[str, Any]) -> nn.Module:
     return network
 
 
-def _tokenizer(text: str, network: Any) -> tuple[Any, ChunkLayout]:
+def _encoder(tokenizer: str, network: Any, device: torch.device) -> TextEncoder:
     from tokenizers import Tokenizer
 
     from ..prompt_chunks import ChunkLayout
 
     config = network.config
     layout = ChunkLayout(config.bos_token_id, config.eos_token_id, config.pad_token_id, config.max_position_embeddings)
-    return Tokenizer.from_str(text), layout
+    return TextEncoder(network, Tokenizer.from_str(tokenizer), layout, device)
 
 
 def _make_trainable(part: Part, network: nn.Module, plan: NetworkPlan) -> None:

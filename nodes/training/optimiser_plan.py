@@ -53,7 +53,7 @@ class OptimiserPlan:
             made: optim.Optimizer = Adafactor(parameters, relative_step=False, scale_parameter=False, **given)
             return made
         kind = torch.optim.AdamW if self.name == "adamw" else torch.optim.Adam
-        return kind(parameters, betas=(self.beta_1, self.beta_2), **given)
+        return kind(parameters, betas=(self.beta_1, self.beta_2), fused=True, **given)
 
     def rates(self, optimiser: optim.Optimizer) -> optim.lr_scheduler.LRScheduler:
         """What sets the learning rate of each optimiser step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from mezzotint.engine.context import Context
 from .networks import part_of
 from .sample_plan import SamplePlan
 from .state import TrainingState
-from .step import process_of, tokens_of
+from .step import encode_captions, process_of
 
 if TYPE_CHECKING:
     from ..autoencoder import Autoencoder
@@ -38,7 +38,7 @@ def draw_samples(state: TrainingState, plan: SamplePlan, side: int, ctx: Context
     cells = side // vae.downscale
     process = process_of(state)
     with drawing(state):
-        context = _context(state, [*plan.prompts, *[""] * len(plan.prompts)])
+        context = encode_captions(state, [*plan.prompts, *[""] * len(plan.prompts)]).float()
         noise = torch.stack(
             [
                 torch.randn(vae.latent_channels, cells, cells, generator=torch.Generator().manual_seed(plan.seed + i))
@@ -66,13 +66,6 @@ def _sigmas(state: TrainingState) -> DiscreteSigmas:
     from ..schedules import DiscreteSigmas
 
     return DiscreteSigmas.from_config(state.scheduler_config)
-
-
-def _context(state: TrainingState, prompts: Sequence[str]) -> Tensor:
-    network = part_of(state.networks, "text_encoder", "drawing")
-    tokens = torch.tensor([tokens_of(state, prompt) for prompt in prompts], device=state.device)
-    context: Tensor = network(tokens).last_hidden_state
-    return context.float()
 
 
 def _denoised(unet: Any, sigmas: DiscreteSigmas, x: Tensor, sigma: float, context: Tensor, cfg: float) -> Tensor:

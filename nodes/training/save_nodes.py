@@ -35,7 +35,7 @@ def save_trained_checkpoint(
     replace: Replace = False,
     *,
     ctx: Context,
-) -> Training:
+) -> None:
     """Save a whole model in the diffusers layout among the checkpoints, where Load Checkpoint finds it at once.
 
     Raises:
@@ -45,7 +45,6 @@ def save_trained_checkpoint(
 
     path = _models_folder(ctx, "checkpoints") / name
     _write(write_pipeline, training, path, weight_type, averaged, replace, ctx)
-    return training
 
 
 @node("SaveTrainedVAE", title="Save Trained VAE", category="training/save", sink=True, autograd=True)
@@ -57,7 +56,7 @@ def save_trained_vae(
     replace: Replace = False,
     *,
     ctx: Context,
-) -> Training:
+) -> None:
     """Save an autoencoder in the diffusers layout in the folder `vae`.
 
     Raises:
@@ -66,7 +65,6 @@ def save_trained_vae(
     from .diffusers_writer import write_autoencoder
 
     _write(write_autoencoder, training, _models_folder(ctx, "vae") / name, weight_type, averaged, replace, ctx)
-    return training
 
 
 @node("SaveTrainedLora", title="Save Trained LoRA", category="training/save", sink=True, autograd=True)
@@ -78,7 +76,7 @@ def save_trained_lora(
     replace: Replace = False,
     *,
     ctx: Context,
-) -> Training:
+) -> None:
     """Save a LoRA as a safetensors file among the LoRAs, with the names that diffusers and peft have for its weights.
 
     Raises:
@@ -88,7 +86,6 @@ def save_trained_lora(
 
     path = _models_folder(ctx, "loras") / f"{name.removesuffix('.safetensors')}.safetensors"
     _write(write_lora, training, path, weight_type, averaged, replace, ctx)
-    return training
 
 
 def _models_folder(ctx: Context, kind: str) -> Path:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn, optim
 
-    from ..prompt_chunks import ChunkLayout
+    from ..text_encoder import TextEncoder
     from .network_plan import NetworkPlan, Part
     from .noise_process import NoiseProcess
     from .optimiser_plan import OptimiserPlan
@@ -34,7 +34,8 @@ class TrainingState:
     Attributes:
         plan, optimiser_plan, seed, precision: what it was made from. device: where the networks are.
         networks: by part, all that the model has, those that are not trained too. process: None for an autoencoder.
-        tokenizer, layout: of the text encoder, if there is one. scheduler_config: of diffusers, for saving.
+        encoder: the text encoder with its tokeniser, if there is one; its network is that of `networks`.
+        scheduler_config: of diffusers, for saving.
         average: the EMA of what is trained, if it is kept (`diffusers.training_utils.EMAModel`).
         generator: on the CPU; all that is drawn by chance comes from it. order: of the data; None before a first batch.
         step: optimiser steps done. pending: batches of the current one. losses, rates: of each optimiser step.
@@ -54,8 +55,7 @@ class TrainingState:
     scaler: torch.amp.GradScaler
     average: Any
     generator: torch.Generator
-    tokenizer: Any = None
-    layout: ChunkLayout | None = None
+    encoder: TextEncoder | None = None
     order: DataOrder | None = None
     step: int = 0
     pending: list[float] = field(default_factory=list)
@@ -77,6 +77,15 @@ class Output:
     """What a network said in training: [B, C, h, w], with the graph of its gradients."""
 
     value: Tensor
+
+
+@consumed
+@dataclass(slots=True, eq=False, repr=False)
+class Posterior:
+    """What an encoder says of latents in training, with the graph of its gradients: N(mean, exp(logvar))."""
+
+    mean: Tensor
+    logvar: Tensor
 
 
 @consumed

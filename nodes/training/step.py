@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ from .noise_process import NoiseProcess
 from .picture_set import DataOrder, LatentSet, PictureSet
 from .state import TrainingError, TrainingState
 from .step_settings import OnNan, TimestepChoice
+
+if TYPE_CHECKING:
+    from ..text_encoder import TextEncoder
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -110,19 +113,18 @@ def predict(
 
 def encode_captions(state: TrainingState, captions: Sequence[str]) -> Tensor:
     """Cross-attention input [B, T, D]: of each caption its first chunk of tokens."""
-    network = part_of(state.networks, "text_encoder", "encoding captions")
-    tokens = torch.tensor([tokens_of(state, caption) for caption in captions], device=state.device)
-    encoded: Tensor = network(tokens).last_hidden_state
-    return encoded
+    if state.encoder is None:
+        raise TrainingError("encoding captions needs a text encoder, and this training has none; connect a CLIP")
+    tokens = [_tokens_of(state.encoder, caption) for caption in captions]
+    return state.encoder.read(torch.tensor(tokens, device=state.device))[0]
 
 
-def tokens_of(state: TrainingState, caption: str) -> list[int]:
+def _tokens_of(encoder: TextEncoder, caption: str) -> list[int]:
     """The tokens of a caption as prompts have them, without the syntax of weights, cut to one chunk."""
     from ..prompt_chunks import Word, lay_out
 
-    assert state.layout is not None
-    encoded = state.tokenizer.encode_batch(caption.split(), add_special_tokens=False)
-    return lay_out((Word(list(word.ids), 1.0) for word in encoded), state.layout)[0].tokens
+    encoded = encoder.tokenizer.encode_batch(caption.split(), add_special_tokens=False)
+    return lay_out((Word(list(word.ids), 1.0) for word in encoded), encoder.layout)[0].tokens
 
 
 def process_of(state: TrainingState) -> NoiseProcess:
@@ -163,7 +165,7 @@ def _change_weights(state: TrainingState) -> None:
     plan, parameters = state.optimiser_plan, list(state.parameters())
     if plan.clip_norm:
         state.scaler.unscale_(state.optimiser)
-        torch.nn.utils.clip_grad_norm_(parameters, plan.clip_norm)
+        torch.nn.utils.clip_grad_norm_(parameters, plan.clip_norm, foreach=True)
     state.scaler.step(state.optimiser)
     state.scaler.update()
     state.optimiser.zero_grad(set_to_none=True)

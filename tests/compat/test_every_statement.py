@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from ..server.serving import Client, labels, of_kind
 from .prompts import graph, shown
 
@@ -21,7 +19,6 @@ EXCEPTIONS = {
     "E7": "branches that do not depend on what failed finish first",
     "E10": "its last sentence: plain functions of packs hold up one another, and no other nodes",
     "C9": "one cache keeps values between prompts, the least recently used go first",
-    "V7": "its last case: a node without 'inputs' counts as one whose inputs are all left out",
 }
 """Statements that do not hold, or of which a part does not, and what does."""
 
@@ -69,16 +66,3 @@ async def test_instead_of_C9_values_outlive_a_prompt_that_does_not_have_them(cli
     await client.run(shown("OldSum", a=salt + 1))
     _, messages = await client.run(shown("OldSum", a=salt))
     assert [data["node"] for data in of_kind(messages, "executing")] == [None]
-
-
-@pytest.mark.parametrize(("kind", "kinds_of_error"), [("PackFacts", []), ("OldSum", ["required_input_missing"])])
-async def test_instead_of_V7_what_a_node_without_inputs_lacks_is_reported_there(
-    client: Client, kind: str, kinds_of_error: list[str]
-) -> None:
-    prompt = {"1": {"class_type": kind}, **graph(n2=("OldShow", {"source": ["3", 0]}), n3=("OldSum", {"a": 1}))}
-    if kind == "OldSum":
-        prompt["2"]["inputs"]["source"] = ["1", 0]
-    status, body = await client.post("/prompt", {"prompt": prompt})
-    assert status == (400 if kinds_of_error else 200)
-    errors = body["node_errors"].get("1", {"errors": []})["errors"]
-    assert [error["type"] for error in errors] == kinds_of_error

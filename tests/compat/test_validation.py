@@ -108,17 +108,24 @@ async def test_V5_V14_what_no_output_needs_is_not_checked(client: Client, salt: 
     assert await texts(client, {**shown("OldSum", a=salt, b=0), **apart}) == [str(salt)]
 
 
-@pytest.mark.parametrize("link", [["7", 0], ["3", 1]], ids=["no node", "no output"])
+@pytest.mark.parametrize("link", [["7", 0], ["3", 1], ["4", 0]], ids=["no node", "no output", "no inputs"])
 async def test_V7_a_link_that_leads_nowhere_is_an_exception_of_the_validation(
     client: Client, salt: int, link: list[Any]
 ) -> None:
     prompt = graph(n1=("OldSum", {"a": link}), n2=("OldShow", {"source": ["1", 0]}), n3=("OldSum", {"a": salt}))
+    prompt["4"] = {"class_type": "OldSum"}
     errors = await refused(client, prompt)
     (error,) = errors["1"]
     assert (error["type"], error["extra_info"]["linked_node"]) == ("exception_during_inner_validation", link)
     prompt["2"]["inputs"]["source"] = link
     errors = await refused(client, prompt)
     assert [error["type"] for error in errors["2"]] == ["exception_during_validation"]
+
+
+async def test_V7_an_output_node_without_inputs_is_an_exception_of_the_validation(client: Client) -> None:
+    errors = await refused(client, {"1": {"class_type": "PackFacts"}})
+    assert [error["type"] for error in errors["1"]] == ["exception_during_validation"]
+    assert "it has no 'inputs'; give it an object, {} if it takes none" in errors["1"][0]["message"]
 
 
 async def test_V7_a_number_is_no_id(client: Client, salt: int) -> None:

@@ -390,6 +390,13 @@ def test_everything_that_a_client_offers_is_documented() -> None:
     assert [name for name in exported if not mentioned(name, CLIENT)] == []
 
 
+def test_every_option_of_a_conditioning_is_documented() -> None:
+    from mezzotint.nodes.prompts import FOR_NETWORKS, WEIGHING
+
+    page = text_of(NODES)
+    assert [name for name in sorted(FOR_NETWORKS | WEIGHING) if f"`{name}`" not in page] == []
+
+
 def test_the_list_of_built_in_nodes_is_fresh() -> None:
     spec = importlib.util.spec_from_file_location("list_nodes", ROOT / "tools" / "list_nodes.py")
     assert spec is not None

@@ -14,6 +14,7 @@ from mezzotint import Context
 from mezzotint.engine.request import drive
 from mezzotint.engine.residency import Loaded, Residency
 from mezzotint.nodes.autoencoder import Autoencoder
+from mezzotint.nodes.denoise import Denoise
 from mezzotint.nodes.denoiser import ActivationShape, Denoiser
 from mezzotint.nodes.guidance import CFGGuider
 from mezzotint.nodes.inpainting import (
@@ -24,6 +25,7 @@ from mezzotint.nodes.inpainting import (
 from mezzotint.nodes.latent import set_latent_noise_mask
 from mezzotint.nodes.model_sampling import ModelSampling
 from mezzotint.nodes.network_call import UNetCall
+from mezzotint.nodes.prompts import Prompts
 from mezzotint.nodes.recipe import Recipe, Source
 from mezzotint.nodes.sampler_value import NamedSampler
 from mezzotint.nodes.sampling_driver import sample
@@ -72,7 +74,7 @@ def networks() -> dict[str, Any]:
     with torch.no_grad():
         vae.quant_conv.weight[4:] = 0
         vae.quant_conv.bias[4:] = -30
-    return {"vae": vae, "text-to-image": unet(4), "inpainting": unet(9)}
+    return {"vae": vae, "text-to-image": unet(4), "inpainting": unet(9), "editing": unet(8)}
 
 
 def context_of(networks: dict[str, Any], kind: str) -> Context:
@@ -191,6 +193,40 @@ def test_with_a_noise_mask_what_is_not_selected_stays(networks: dict[str, Any], 
     result = ours(context, (positive, negative), torch.tensor([5.0, 1.0, 0.0]), noise, latent)
     torch.testing.assert_close(result[..., :5], latent["samples"][..., :5])
     assert not torch.allclose(result[..., 5:], latent["samples"][..., 5:])
+
+
+def test_editing_is_that_of_diffusers(networks: dict[str, Any], picture: Tensor) -> None:
+    from diffusers import EulerDiscreteScheduler, StableDiffusionInstructPix2PixPipeline
+
+    context, picture_cfg = context_of(networks, "editing"), 1.5
+    scheduler = EulerDiscreteScheduler(**SCHEDULE, steps_offset=1, timestep_spacing="trailing")
+    pipeline = StableDiffusionInstructPix2PixPipeline(
+        networks["vae"], None, None, networks["editing"], scheduler, None, None, requires_safety_checker=False
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    noise = torch.randn(1, 4, HEIGHT // 2, WIDTH // 2, generator=torch.Generator().manual_seed(9))
+    (text, _), (no_text, _) = (prompt[0] for prompt in PROMPTS)
+    expected = pipeline(
+        image=picture.movedim(-1, 1), prompt_embeds=text, negative_prompt_embeds=no_text, latents=noise,
+        num_inference_steps=STEPS, guidance_scale=CFG, image_guidance_scale=picture_cfg, output_type="latent",
+    ).images / SCALE  # fmt: skip
+    positive, negative, latent = instruct_pix_to_pix_conditioning(PROMPTS[0], PROMPTS[1], VAE, picture, ctx=context)
+
+    class Editing:
+        """Equation 3 of Brooks et al. 2023: away from no text and from no picture, each by a scale of its own."""
+
+        model, evaluations = MODEL, 3
+        prompts = Prompts((positive, negative, PROMPTS[1]))
+
+        def predict(self, x: Tensor, sigma: float) -> Any:
+            both, picture_only, none = yield Denoise(MODEL, x, sigma, self.prompts)
+            return none + (picture_only - none) * picture_cfg + (both - picture_only) * CFG
+
+    sigmas = scheduler.sigmas
+    first = float(sigmas[0])
+    given = GivenNoise(noise * first / (1 + first**2) ** 0.5)  # diffusers begins with sigma times the noise
+    result = drive(sample(context, Editing(), NamedSampler("euler"), sigmas, given, latent), context)
+    assert error(result.output["samples"], expected) < 1e-4
 
 
 # the nodes

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from mezzotint import Context
@@ -52,11 +54,11 @@ class Toy:
         steering: Steering | None = None,
     ) -> Tensor:
         self.shapes.append(tuple(x.shape))
-        given = dict(inputs)
+        further = dict(inputs)
         if steering:
-            given.update(steering(x, torch.zeros(1), tokens, given))
-        assert all(len(tensor) == len(x) for tensor in given.values())
-        added = sum((tensor.flatten(1).sum(1) for tensor in given.values()), tokens.sum((1, 2)))
+            further.update(steering(x, torch.zeros(1), tokens, further))
+        assert all(len(tensor) == len(x) for tensor in further.values())
+        added = sum((tensor.flatten(1).sum(1) for tensor in further.values()), tokens.sum((1, 2)))
         return x + added.view(-1, 1, 1, 1) + 10 * x.mean((1, 2, 3), keepdim=True)
 
 
@@ -110,6 +112,47 @@ def test_areas_are_cut_out_evaluated_and_averaged_cell_by_cell(context: Context,
         box.of(weights).add_(weight)
     torch.testing.assert_close(answer, total / weights)
     assert sorted(toy.shapes) == [(1, 4, SIZE, SIZE), (2, 4, SIZE, 10)]
+
+
+@st.composite
+def items(draw: st.DrawFn) -> list[Any]:
+    """An item with an area or none, a mask or none, and a strength."""
+    options: dict[str, Any] = {"strength": draw(st.sampled_from([0.25, 1.0, 3.0]))}
+    if draw(st.booleans()):
+        top, left = draw(st.integers(0, SIZE - 1)), draw(st.integers(0, SIZE - 1))
+        options["area"] = (draw(st.integers(1, SIZE)), draw(st.integers(1, SIZE)), top, left)
+    if draw(st.booleans()):
+        generator = torch.Generator().manual_seed(draw(st.integers(0, 9)))
+        options["mask"] = torch.rand(draw(st.integers(1, 3)), SIZE, SIZE, generator=generator).round(decimals=1)
+        options["mask_strength"] = draw(st.sampled_from([0.5, 1.0]))
+    return item(draw(st.sampled_from([-1.0, 2.0, 5.0])), **options)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(items(), min_size=1, max_size=4))
+def test_every_cell_is_the_mean_of_what_counts_there(conditioning: list[Any]) -> None:
+    toy, x = Toy(), x_of(2)
+    models = Residency("cpu")
+    models.register("model", lambda recipe, residency: Loaded(toy, 1))
+    (answer,) = answered(Context(models=models), conditioning, x=x)
+    for k in range(2):
+        total, weights = torch.zeros(4, SIZE, SIZE), torch.zeros(SIZE, SIZE)
+        for tokens, options in conditioning:
+            height, width, top, left = options.get("area", (SIZE, SIZE, 0, 0))
+            rows, columns = slice(top, min(top + height, SIZE)), slice(left, min(left + width, SIZE))
+            crop = x[k, :, rows, columns]
+            weight = torch.full(crop.shape[1:], options["strength"])
+            if "mask" in options:
+                masks = options["mask"]
+                weight *= masks[k % len(masks), rows, columns] * options["mask_strength"]
+            else:
+                box = Box(top, left, *crop.shape[1:])
+                fading = weight_map({}, None if box == WHOLE else box, x.shape)
+                weight *= 1.0 if fading is None else fading[0, 0]
+            total[:, rows, columns] += (crop + tokens.sum() + 10 * crop.mean()) * weight
+            weights[rows, columns] += weight
+        expected = torch.where(weights > 0, total / weights.clamp(min=1e-6), 0.0)
+        torch.testing.assert_close(answer[k], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_where_no_area_lies_nothing_is_predicted(context: Context) -> None:

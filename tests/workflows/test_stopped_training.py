@@ -32,6 +32,7 @@ def graph(tmp_path: Path) -> Path:
 
 
 def started(graph: Path, place: Path) -> subprocess.Popen[bytes]:
+    (place / "models").mkdir(parents=True, exist_ok=True)
     folders = [f"--{name}-dir={place / name}" for name in ("output", "models")]
     return subprocess.Popen([sys.executable, "-m", "mezzotint", "run", str(graph), *folders])
 

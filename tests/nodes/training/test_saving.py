@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from mezzotint import Context
 from mezzotint.engine.errors import OutputError
 from mezzotint.nodes.checkpoints import load_checkpoint
+from mezzotint.nodes.conditioning import set_last_layer
 from mezzotint.nodes.lora import load_lora
 from mezzotint.nodes.training.diffusion_loss import diffusion_step
-from mezzotint.nodes.training.network_nodes import lora_networks
+from mezzotint.nodes.training.network_nodes import checkpoint_networks, lora_networks
 from mezzotint.nodes.training.save_nodes import save_trained_checkpoint, save_trained_lora, save_trained_vae
 from mezzotint.nodes.training.state import TrainingError, TrainingState
 from mezzotint.nodes.training.step import encode_captions
@@ -67,6 +68,19 @@ def test_a_saved_checkpoint_loads_at_once_here_and_in_diffusers(begin: Begin, co
         theirs = pipeline.text_encoder(torch.tensor(tokens.input_ids)).last_hidden_state
     assert torch.allclose(theirs, encoded, atol=1e-6)
     assert torch.allclose(shown_by(pipeline.unet, theirs), expected, atol=1e-6)
+
+
+def test_a_text_encoder_that_stops_early_is_trained_so_and_not_saved_as_diffusers_cannot_say_it(
+    begin: Begin, context: Context
+) -> None:
+    save_trained_checkpoint(trained(begin, steps=0), "base", "float32", ctx=context)
+    recipes = load_checkpoint("base", ctx=context)
+    clip = set_last_layer(recipes.CLIP, -2)
+    state = begin(checkpoint_networks(recipes.MODEL, clip, recipes.VAE))
+    with context.models.borrow(clip) as encoder, torch.no_grad():
+        assert torch.allclose(encode_captions(state, ["a red circle"]), encoder.encode("a red circle")[0][0], atol=1e-6)
+    with pytest.raises(TrainingError, match="reads layer -2 of the text encoder"):
+        save_trained_checkpoint(state, "x", ctx=context)
 
 
 def test_averaged_weights_are_saved_and_the_training_keeps_its_own(begin: Begin, context: Context) -> None:

@@ -30,7 +30,7 @@ def tiny_plan(trained: tuple[str, ...] = ("unet", "text_encoder"), **changes: An
     tokenizer, size = train_tokenizer(CAPTIONS, 540)
     configs = (
         ("unet", json.dumps(unet_config([16], 1, 8, 32, 4, 8))),
-        ("text_encoder", json.dumps(text_encoder_config(size, 32, 1, 8))),
+        ("text_encoder", json.dumps(text_encoder_config(size, 32, 2, 8))),
         ("vae", json.dumps(autoencoder_config([8, 16], 4, 1, 16))),
     )
     schedule = tuple(sorted({**SCHEDULE, **changes.pop("schedule", {})}.items()))
