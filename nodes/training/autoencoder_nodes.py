@@ -75,3 +75,20 @@ def kl_loss(posterior: TrainingLatent) -> TrainingLoss:
     from .loss import kl_loss
 
     return Loss(kl_loss(posterior.mean, posterior.logvar).mean())
+
+
+@node("WhitenLatents", title="Whiten Latents", category="training", lane="device", autograd=True)
+def whiten_latents(
+    training: Training,
+    pictures: Pictures,
+    count: Annotated[int, Field(ge=1, le=1_000_000, description="Pictures to measure.")] = 512,
+) -> Training:
+    """Give an autoencoder latents of mean 0 and deviation 1 in each channel; its pictures stay the same. At the end.
+
+    Raises:
+        TrainingError: it has no convolutions that this can be folded into.
+    """
+    from . import whitening
+
+    whitening.whiten_latents(training, pictures, count)
+    return training
