@@ -112,7 +112,7 @@ class UNetCall:
             if rest or count not in PICTURE_NUMBERS:
                 raise ConditioningError(
                     f"a conditioning has a pooled output of {pooled.shape[-1]} numbers, which does not fit the model: "
-                    f"it comes from the text encoder of another one; encode the text with the CLIP of its own checkpoint"
+                    f"it comes from another text encoder; encode the text with the CLIP of the model's own checkpoint"
                 )
             numbers = picture_numbers(options, target, count)
             made = {"text_embeds": pooled, "time_ids": torch.tensor([numbers], dtype=torch.float32)}
