@@ -19,7 +19,7 @@ class _LateContext(ssl.SSLContext):
 
 
 def _loaded(context: ssl.SSLContext) -> ssl.SSLContext:
-    context.load_default_certs()
+    context.set_default_verify_paths()
     context.__class__ = ssl.SSLContext
     return context
 
@@ -28,19 +28,18 @@ def _loaded(context: ssl.SSLContext) -> ssl.SSLContext:
 def late_certificates() -> Iterator[None]:
     """Contexts that are made meanwhile read the certificates at their first use.
 
-    aiohttp makes one when it is imported. To read the certificates takes 50 ms, which every start of the server would
-    wait for although it connects to nobody.
+    aiohttp makes two when it is imported, of which one trusts anybody. Each would read the certificates, which takes
+    35 ms, and every start of the server would wait for that although it connects to nobody.
     """
-    load = ssl.SSLContext.load_default_certs
-
-    def put_off(context: ssl.SSLContext, purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH) -> None:
-        if purpose is ssl.Purpose.SERVER_AUTH and type(context) is ssl.SSLContext:
-            context.__class__ = _LateContext
-        else:
-            load(context, purpose)
-
-    ssl.SSLContext.load_default_certs = put_off  # type: ignore[method-assign,assignment]
+    ssl.SSLContext.set_default_verify_paths = _put_off  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
-        ssl.SSLContext.load_default_certs = load  # type: ignore[method-assign]
+        del ssl.SSLContext.set_default_verify_paths  # that of its base is there again
+
+
+def _put_off(context: ssl.SSLContext) -> None:
+    if type(context) is ssl.SSLContext:
+        context.__class__ = _LateContext
+    else:
+        super(ssl.SSLContext, context).set_default_verify_paths()

@@ -160,9 +160,8 @@ class Collected:
 
 def blocked_in(arguments: Mapping[str, Any], spec: NodeSpec) -> Blocked | None:
     """The blocked value among a call's arguments, if there is one."""
-    for value in arguments.values():
-        if type(value) is Blocked:
-            return value
+    if Blocked in map(type, arguments.values()):
+        return next(value for value in arguments.values() if type(value) is Blocked)
     for name in spec.list_inputs:
         found = next((item for item in arguments.get(name, ()) if type(item) is Blocked), None)
         if found is not None:
@@ -181,7 +180,8 @@ def invoke(spec: NodeSpec, bound: Bound, run: Calls) -> Generator[Request, Any, 
         if blocked is not None:
             result: Any = blocked_result(blocked, run)
         else:
-            context = _add_services(spec, arguments, run, index)
+            if spec.takes_services:
+                context = _add_services(spec, arguments, run, index)
             result = spec.body(**arguments)
             if spec.kind == "generator":
                 result = yield from _answering_needs(spec, result, index)

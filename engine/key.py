@@ -14,7 +14,7 @@ from typing import Any
 from blake3 import blake3
 
 from .node import NodeSpec
-from .value_type import NotStorableError, canonical
+from .value_type import NotStorableError, add_canonical, canonical
 from .workflow import Link
 
 Key = str
@@ -41,7 +41,7 @@ def step_key(
             parts.append(_label(name))
             link = links.get(name)
             if link is None:
-                parts.extend(canonical(literals[name]))
+                add_canonical(literals[name], parts)
                 continue
             key = parent_key(link.node_id)
             if key is None:
@@ -52,8 +52,8 @@ def step_key(
                 parts.append(f"#{name}={version};".encode())
         if fingerprint is not None:
             parts.append(b"!")
-            parts.extend(canonical(fingerprint))
-    except NotStorableError:
+            add_canonical(fingerprint, parts)
+    except (NotStorableError, RecursionError):
         return None
     return blake3(b"".join(parts)).digest().hex()  # quicker than hexdigest
 

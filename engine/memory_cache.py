@@ -65,7 +65,8 @@ class MemoryCache:
         """Keep a value; drop the least recently used ones until the budget holds."""
         if value.total_nbytes > self.budget_nbytes:
             return
-        self.drop(key)
+        if key in self._entries:
+            self.drop(key)
         self._entries[key] = value
         self.total_nbytes += value.total_nbytes
         while self.total_nbytes > self.budget_nbytes:

@@ -102,6 +102,11 @@ class NodeSpec:
         return tuple(name for name, given in self.inputs.items() if given.is_lazy)
 
     @cached_property
+    def takes_services(self) -> bool:
+        """Whether a call gets anything beside values: a context, or lazy inputs to ask for."""
+        return self.context_parameter is not None or bool(self.lazy_inputs)
+
+    @cached_property
     def raw_link_inputs(self) -> tuple[str, ...]:
         return tuple(name for name, given in self.inputs.items() if given.is_raw_link)
 

@@ -92,14 +92,14 @@ class RunState:
 
     def started(self, step_id: str) -> None:
         """A ready step was handed over to be run."""
-        self._check(step_id, "ready", "running")
-        self.status[step_id] = "running"
+        self._move(step_id, "ready", "running")
 
     def done(self, step_id: str) -> Moves:
         """A running step has its value."""
         moves = Moves([], [], [], [])
-        self._check(step_id, "running", "done")
-        self._end(step_id, "done", moves)
+        self._move(step_id, "running", "done")
+        self._active -= 1
+        self._close(step_id, moves)
         for dependent in self._dependents.pop(step_id, ()):
             self._met(dependent, moves)
         return moves
@@ -120,8 +120,7 @@ class RunState:
 
     def parked(self, step_id: str, needs: Iterable[str]) -> Moves:
         """A running step waits for further steps; it becomes ready again when they are done."""
-        self._check(step_id, "running", "waiting")
-        self.status[step_id] = "waiting"
+        self._move(step_id, "running", "waiting")
         self._active -= 1
         self._parked.add(step_id)
         wanted = list(dict.fromkeys(needs))
@@ -211,26 +210,31 @@ class RunState:
             self._make_ready(step_id, moves)
 
     def _make_ready(self, step_id: str, moves: Moves) -> None:
-        self._check(step_id, "waiting", "ready")
-        self.status[step_id] = "ready"
+        self._move(step_id, "waiting", "ready")
         self._active += 1
         self._unmet.pop(step_id, None)
         self._parked.discard(step_id)
         moves.ready.append(step_id)
 
-    def _check(self, step_id: str, before: Status, after: Status) -> None:
+    def _move(self, step_id: str, before: Status, after: Status) -> None:
         if self.status.get(step_id) != before:
             raise RuntimeError(f"step '{step_id}' is {self.status.get(step_id)}, not {before}, and cannot be {after}")
+        self.status[step_id] = after
 
     def _end(self, step_id: str, status: Status, moves: Moves) -> None:
         self._active -= self.status[step_id] in ("ready", "running")
-        self._open -= 1
         self.status[step_id] = status
         self._unmet.pop(step_id, None)
         self._parked.discard(step_id)
+        self._close(step_id, moves)
+
+    def _close(self, step_id: str, moves: Moves) -> None:
+        """The step has come to its end and consumes no more."""
+        self._open -= 1
+        consumers, status = self._consumers, self.status
         for parent in self._needs.pop(step_id, ()):
-            self._consumers[parent] -= 1
-            if not self._consumers[parent] and self.status[parent] == "done":
+            consumers[parent] -= 1
+            if not consumers[parent] and status[parent] == "done":
                 moves.freed.append(parent)
 
     def free(self, step_id: str) -> None:

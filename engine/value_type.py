@@ -327,14 +327,14 @@ def canonical(value: Any) -> list[bytes]:
     """
     pieces: list[bytes] = []
     try:
-        _canonical(value, pieces)
+        add_canonical(value, pieces)
     except RecursionError:
         raise NotStorableError("a value that is nested too deeply, or in itself, has no name") from None
     return pieces
 
 
-def _canonical(value: Any, pieces: list[bytes]) -> None:
-    """Append a value's pieces. (Each step's key is made of some, and nested generators would cost more than they.)"""
+def add_canonical(value: Any, pieces: list[bytes]) -> None:
+    """As `canonical`, adding the pieces to others; of a value in itself it raises RecursionError."""
     kind = type(value)
     if kind is str:
         encoded = value.encode("utf-8", "surrogatepass")
@@ -350,18 +350,18 @@ def _canonical(value: Any, pieces: list[bytes]) -> None:
     elif kind is list or kind is tuple:
         pieces.append(b"%c%d:" % (b"t" if kind is tuple else b"l", len(value)))
         for item in value:
-            _canonical(item, pieces)
+            add_canonical(item, pieces)
     elif kind is dict:
         pieces.append(b"d%d:" % len(value))
         items = ((b"".join(canonical(key)), item) for key, item in value.items())
         for key, item in sorted(items, key=itemgetter(0)):
             pieces.append(key)
-            _canonical(item, pieces)
+            add_canonical(item, pieces)
     else:
-        _canonical_object(value, pieces)
+        _add_canonical_object(value, pieces)
 
 
-def _canonical_object(value: Any, pieces: list[bytes]) -> None:
+def _add_canonical_object(value: Any, pieces: list[bytes]) -> None:
     kind, tag = type(value), _array_tag(value)
     if tag is not None:
         dtype, array = as_array(value)
@@ -369,17 +369,17 @@ def _canonical_object(value: Any, pieces: list[bytes]) -> None:
     elif kind in _names:
         fields = _fields(kind)
         pieces.append(b"v%d:" % len(fields))
-        _canonical(_names[kind], pieces)
+        add_canonical(_names[kind], pieces)
         for field in fields:
-            _canonical(field.name, pieces)
-            _canonical(getattr(value, field.name), pieces)
+            add_canonical(field.name, pieces)
+            add_canonical(getattr(value, field.name), pieces)
     elif kind in _codecs:
         codec = _codecs[kind]
         pieces.append(b"c")
-        _canonical(codec.name, pieces)
-        _canonical((codec.fingerprint or codec.pack)(value), pieces)
+        add_canonical(codec.name, pieces)
+        add_canonical((codec.fingerprint or codec.pack)(value), pieces)
     elif isinstance(value, enum.Enum):
         pieces.append(b"e")
-        _canonical((kind.__module__, kind.__qualname__, value.name), pieces)
+        add_canonical((kind.__module__, kind.__qualname__, value.name), pieces)
     else:
         raise NotStorableError(f"a value of class {kind.__name__} has no name")

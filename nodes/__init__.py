@@ -55,6 +55,7 @@ MODULES = (
     "training.noise_nodes",
     "training.network_nodes",
     "training.loop_nodes",
+    "training.autoencoder_nodes",
     "training.train_nodes",
     "training.save_nodes",
 )

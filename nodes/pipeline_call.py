@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from .component_weights import one_line
 from .network_call import POOLED, ConditioningError, NamedTensors, Target, for_each
 
 if TYPE_CHECKING:
@@ -143,6 +144,11 @@ class PipelineCall:
             self.pipeline(**said, **inputs, prompt_embeds=prompts, latents=latents, height=height, width=width)
         except _Reached as reached:
             output = reached.output
+        except (ValueError, TypeError) as error:
+            raise ConditioningError(
+                f"the model's pipeline ({type(self.pipeline).__name__}) refuses a picture of {width}×{height} with "
+                f"this conditioning: {one_line(error)}"
+            ) from error
         if self.packs:
             output = self.pipeline._unpack_latents(output, height, width, scale)
         return output.reshape(x.shape).to(x.dtype)

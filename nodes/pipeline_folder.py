@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,8 @@ from .weights_file import read_headers
 TRANSFORMER = "transformer"
 LIBRARIES = ("transformers", "diffusers")
 """Nothing else is imported because a file says so."""
+NEEDED = ("prompt_embeds", "latents", "height", "width")
+"""What a pipeline must take to be called with prompts that are encoded and latents that are drawn already."""
 SMALL_SUFFIXES = frozenset({".json", ".txt", ".model", ".jinja"})
 """Of the files that are no weights and decide what a component is."""
 
@@ -89,6 +92,12 @@ class PipelineFolder(DiffusersFolder):
             raise ModelFileError(
                 f"the checkpoint '{self.name}' is a {self.pipeline_class}, which the installed diffusers "
                 f"{diffusers.__version__} does not know; a newer one may"
+            )
+        lacking = [name for name in NEEDED if name not in inspect.signature(found.__call__).parameters]
+        if lacking:
+            raise ModelFileError(
+                f"the checkpoint '{self.name}' is a {self.pipeline_class}, which takes no {lacking[0]}: models of this "
+                f"kind cannot be used yet; known are SD3, Flux, PixArt, Z-Image, Qwen-Image and pipelines like theirs"
             )
         return found
 

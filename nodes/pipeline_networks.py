@@ -17,6 +17,7 @@ from .pipeline_family import pipeline_sampling
 from .pipeline_folder import TRANSFORMER, PipelineFolder
 from .pipeline_text import PipelineTextEncoder, gives_lists
 from .recipe import Recipe
+from .weight_casting import compute_in
 
 if TYPE_CHECKING:
     from .autoencoder import Autoencoder
@@ -88,14 +89,24 @@ def load_text_encoders(folder: PipelineFolder, recipe: Recipe, residency: Reside
         for component in folder.text_parts:
             if component.startswith("text_encoder"):
                 loading = Loading(folder, component, recipe, residency)
-                parts[component] = _from_files(folder, component, dtype=loading.dtype).to(device).eval()
-                parts[component].requires_grad_(False)
+                parts[component] = _text_encoder(folder, component, loading)
                 nbytes += loading.nbytes
             else:
                 parts[component] = _from_files(folder, component)
         made = _pipeline(folder.pipeline(), device)
         made.register_modules(**parts)
         return Loaded(PipelineTextEncoder(made, device), nbytes)
+
+
+def _text_encoder(folder: PipelineFolder, component: str, loading: Loading) -> Any:
+    """A text encoder on the device, ready to be used."""
+    name = folder.weights_paths(component)[0].name
+    variant = {"variant": "fp16"} if ".fp16" in name else {}
+    network = _from_files(folder, component, dtype=loading.stored, **variant).to(loading.device).eval()
+    network.requires_grad_(False)
+    if loading.stored != loading.dtype:
+        compute_in(network, loading.dtype)
+    return network
 
 
 def _from_files(folder: PipelineFolder, component: str, **options: Any) -> Any:

@@ -15,9 +15,6 @@ RENOISES_MASK_AFRESH = "renoises_mask_afresh"
 DISCARDS_PENULTIMATE = "discards_penultimate"
 """Is given one step more, without the least noise level before 0."""
 
-WELL_KNOWN_DISCARDERS = frozenset({"dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"})
-"""Samplers of other editors that do so; a plugin that brings one need not say it."""
-
 DIFFUSERS_SCHEDULER_NAMES = (
     "DDIMScheduler",
     "DDPMScheduler",
@@ -41,17 +38,40 @@ DIFFUSERS_SCHEDULER_NAMES = (
 
 def register_samplers(register: Register) -> None:
     """Register the built-in samplers, in the order that editors list them; a plugin's come after."""
-    at = "mezzotint.nodes.samplers:"
-    register("euler", f"{at}euler", traits={TAKES_SINGLE_STEPS})
-    register("euler_ancestral", f"{at}euler_ancestral", traits={TAKES_SINGLE_STEPS})
-    register("heun", f"{at}heun")
-    register("dpmpp_2m", f"{at}dpmpp_2m")
-    register("dpmpp_2m_sde", f"{at}dpmpp_2m_sde")
-    register("dpmpp_2m_sde_gpu", f"{at}dpmpp_2m_sde", noise_on_device=True)
-    register("dpmpp_2m_sde_heun", f"{at}dpmpp_2m_sde", solver_type="heun")
-    register("dpmpp_2m_sde_heun_gpu", f"{at}dpmpp_2m_sde", solver_type="heun", noise_on_device=True)
-    register("lcm", f"{at}lcm", traits={TAKES_SINGLE_STEPS})
-    register("ddim", f"{at}ddim", traits={TAKES_SINGLE_STEPS, RENOISES_MASK_AFRESH})
+    at = "mezzotint.nodes."
+    single = {TAKES_SINGLE_STEPS}
+    twice = {DISCARDS_PENULTIMATE}
+    register("euler", f"{at}samplers:euler", traits=single)
+    register("euler_ancestral", f"{at}samplers:euler_ancestral", traits=single)
+    register("heun", f"{at}samplers:heun")
+    register("heunpp2", f"{at}runge_kutta_samplers:heunpp2")
+    register("dpm_2", f"{at}runge_kutta_samplers:dpm_2", traits=twice)
+    register("dpm_2_ancestral", f"{at}runge_kutta_samplers:dpm_2_ancestral", traits=twice)
+    register("lms", f"{at}multistep_samplers:lms")
+    register("dpmpp_2s_ancestral", f"{at}log_snr_samplers:dpmpp_2s_ancestral")
+    register("dpmpp_sde", f"{at}log_snr_samplers:dpmpp_sde")
+    register("dpmpp_sde_gpu", f"{at}log_snr_samplers:dpmpp_sde", noise_on_device=True)
+    register("dpmpp_2m", f"{at}samplers:dpmpp_2m")
+    register("dpmpp_2m_sde", f"{at}samplers:dpmpp_2m_sde")
+    register("dpmpp_2m_sde_gpu", f"{at}samplers:dpmpp_2m_sde", noise_on_device=True)
+    register("dpmpp_2m_sde_heun", f"{at}samplers:dpmpp_2m_sde", solver_type="heun")
+    register("dpmpp_2m_sde_heun_gpu", f"{at}samplers:dpmpp_2m_sde", solver_type="heun", noise_on_device=True)
+    register("dpmpp_3m_sde", f"{at}log_snr_samplers:dpmpp_3m_sde")
+    register("dpmpp_3m_sde_gpu", f"{at}log_snr_samplers:dpmpp_3m_sde", noise_on_device=True)
+    register("ddpm", f"{at}samplers:ddpm", traits=single)
+    register("lcm", f"{at}samplers:lcm", traits=single)
+    register("ipndm", f"{at}multistep_samplers:ipndm")
+    register("ipndm_v", f"{at}multistep_samplers:ipndm_v")
+    register("deis", f"{at}multistep_samplers:deis")
+    register("res_multistep", f"{at}log_snr_samplers:res_multistep")
+    register("res_multistep_ancestral", f"{at}log_snr_samplers:res_multistep_ancestral")
+    register("gradient_estimation", f"{at}multistep_samplers:gradient_estimation")
+    register("er_sde", f"{at}log_snr_samplers:er_sde")
+    register("seeds_2", f"{at}log_snr_samplers:seeds_2")
+    register("seeds_3", f"{at}log_snr_samplers:seeds_3")
+    register("ddim", f"{at}samplers:ddim", traits={TAKES_SINGLE_STEPS, RENOISES_MASK_AFRESH})
+    register("uni_pc", f"{at}uni_pc:uni_pc", traits=twice)
+    register("uni_pc_bh2", f"{at}uni_pc:uni_pc", traits=twice, variant="bh2")
 
 
 def register_schedules(register: Register) -> None:
@@ -82,9 +102,7 @@ GUIDERS = catalogue("guider").describe((), register_guiders)
 
 def discards_penultimate(sampler_name: str | None) -> bool:
     """Whether a sampler is given one step more, without the least noise level before 0."""
-    if sampler_name is None:
-        return False
-    return sampler_name in WELL_KNOWN_DISCARDERS or SAMPLERS.has_trait(sampler_name, DISCARDS_PENULTIMATE)
+    return sampler_name is not None and SAMPLERS.has_trait(sampler_name, DISCARDS_PENULTIMATE)
 
 
 def single_step_names() -> list[str]:

@@ -12,7 +12,7 @@ from mezzotint.engine.widget import Choices
 from .guidance import BasicGuider, CFGGuider
 from .noise_value import NoNoise, SeededNoise
 from .sampler_names import DIFFUSERS_SCHEDULER_NAMES, GUIDERS
-from .sampler_value import DiffusersSampler, NamedSampler
+from .sampler_value import DiffusersSampler, NamedSampler, SamplerError
 from .sampling_inputs import GuidanceScale, GuiderName, SamplerName, Seed
 
 NoiseShare = Annotated[float, Field(ge=0, le=100), Widget(step=0.01, round=False)]
@@ -52,6 +52,26 @@ def sampler_dpmpp_2m_sde(
     """SDE-DPM-Solver++(2M): second order, with noise after each step, drawn on the model's device or on the CPU."""
     name = "dpmpp_2m_sde_gpu" if noise_device == "gpu" else "dpmpp_2m_sde"
     return NamedSampler(name, (("solver_type", solver_type), ("eta", eta), ("s_noise", s_noise)))
+
+
+@node("SamplerDPMPP_SDE", category="sampling/custom_sampling/samplers")
+def sampler_dpmpp_sde(
+    eta: NoiseShare = 1.0,
+    s_noise: NoiseShare = 1.0,
+    r: NoiseShare = 0.5,
+    noise_device: Literal["gpu", "cpu"] = "gpu",
+) -> Sampler:
+    """DPM-Solver++ of two predictions a step, the second at `r` of the way, with noise after each."""
+    if r == 0:
+        raise SamplerError("SamplerDPMPP_SDE: r is 0, where a step begins; allowed is more than 0, usual is 0.5")
+    name = "dpmpp_sde_gpu" if noise_device == "gpu" else "dpmpp_sde"
+    return NamedSampler(name, (("eta", eta), ("s_noise", s_noise), ("r", r)))
+
+
+@node("SamplerLMS", category="sampling/custom_sampling/samplers")
+def sampler_lms(order: Annotated[int, Field(ge=1, le=100)] = 4) -> Sampler:
+    """The linear multistep method: how many directions each step goes by."""
+    return NamedSampler("lms", (("order", order),))
 
 
 @node(

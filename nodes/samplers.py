@@ -24,6 +24,7 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,9 +70,14 @@ class Previous(NamedTuple):
     denoised: Tensor
 
 
-def _steps(sigmas: Tensor) -> Iterator[tuple[float, float]]:
+def steps_of(sigmas: Tensor) -> Iterator[tuple[float, float]]:
     """The pairs (sigma, sigma_next), as Python floats: read from the device once."""
     return pairwise(sigmas.tolist())
+
+
+def as_level(sigma: float) -> float:
+    """A noise level of a sampler's own, as float32 holds it."""
+    return float(np.float32(sigma))
 
 
 def derivative(x: Tensor, denoised: Tensor, sigma: float) -> Tensor:
@@ -87,7 +93,7 @@ def euler_step(x: Tensor, denoised: Tensor, sigma: float, sigma_next: float) -> 
 
 def euler(x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling) -> Denoising:
     """Euler's method: first order, one prediction a step. Karras et al. 2022, algorithm 1, its first half."""
-    for sigma, sigma_next in _steps(sigmas):
+    for sigma, sigma_next in steps_of(sigmas):
         denoised = yield x, sigma
         x = euler_step(x, denoised, sigma, sigma_next)
     return x
@@ -103,7 +109,7 @@ def ddim(x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling
 
 def heun(x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling) -> Denoising:
     """Heun's method: second order, two predictions a step save the last. Karras et al. 2022, algorithm 1."""
-    for sigma, sigma_next in _steps(sigmas):
+    for sigma, sigma_next in steps_of(sigmas):
         d = derivative(x, (yield x, sigma), sigma)
         x_next = x + d * (sigma_next - sigma)
         if sigma_next > 0:
@@ -131,7 +137,7 @@ def euler_ancestral(
     x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling, *, eta: float = 1.0, s_noise: float = 1.0
 ) -> Denoising:
     """Euler's method with fresh noise after each step: `eta` is how much (0 none, 1 as DDPM), `s_noise` scales it."""
-    for sigma, sigma_next in _steps(sigmas):
+    for sigma, sigma_next in steps_of(sigmas):
         denoised = yield x, sigma
         sigma_down, sigma_up = ancestral_sigmas(sigma, sigma_next, eta, scaling)
         if sigma_down == 0:
@@ -144,9 +150,14 @@ def euler_ancestral(
     return x
 
 
+def ddpm(x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling) -> Denoising:
+    """The posterior of the forward process: `euler_ancestral` with eta 1. Ho et al. 2020, equations 6 and 7."""
+    return (yield from euler_ancestral(x, sigmas, step_noise, scaling))
+
+
 def lcm(x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling) -> Denoising:
     """Take the prediction and noise it again to the next level: for consistency models. Luo et al. 2023."""
-    for sigma, sigma_next in _steps(sigmas):
+    for sigma, sigma_next in steps_of(sigmas):
         x = yield x, sigma
         if sigma_next > 0:
             x = scaling.noised(x, step_noise.fresh(), sigma_next)
@@ -169,7 +180,7 @@ def dpmpp_2m_step(x: Tensor, denoised: Tensor, sigma: float, sigma_next: float, 
 def dpmpp_2m(x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling) -> Denoising:
     """DPM-Solver++(2M): second order from one prediction a step and the one before."""
     previous = None
-    for sigma, sigma_next in _steps(sigmas):
+    for sigma, sigma_next in steps_of(sigmas):
         denoised = yield x, sigma
         x = dpmpp_2m_step(x, denoised, sigma, sigma_next, previous)
         previous = Previous(sigma, denoised)
@@ -205,7 +216,7 @@ def dpmpp_2m_sde(
     if solver_type not in _SDE_CORRECTIONS:
         raise ValueError(f"solver_type {solver_type!r} is not known: dpmpp_2m_sde has 'midpoint' and 'heun'.")
     previous_denoised, previous_h = None, 0.0
-    for sigma, sigma_next in _steps(sigmas):
+    for sigma, sigma_next in steps_of(sigmas):
         denoised = yield x, sigma
         if sigma_next == 0:
             return denoised

@@ -26,20 +26,27 @@ def compute_in(network: nn.Module, dtype: torch.dtype) -> None:
             if parameter.is_floating_point() and parameter.dtype != dtype
         }
         large = tuple(name for name, parameter in others.items() if parameter.numel() >= SMALL)
+        says_dtype = isinstance(getattr(type(module), "dtype", None), property)
         for name in others.keys() - set(large):
             others[name].data = others[name].data.to(dtype)
-        if large:
+        if large or says_dtype:
             layer_class: Any = type(module)
-            module.__class__ = _widening(layer_class, large, dtype)
+            module.__class__ = _widening(layer_class, large, dtype, says_dtype)
         for name, buffer in module.named_buffers(recurse=False):
             if buffer.is_floating_point():
                 module._buffers[name] = buffer.to(dtype)
 
 
 @cache
-def _widening(layer_class: Any, names: tuple[str, ...], dtype: torch.dtype) -> type[nn.Module]:
-    """The class of layers that give some of their parameters in another dtype than they keep them in."""
-    properties = {name: property(_Widened(name, dtype)) for name in names}
+def _widening(layer_class: Any, names: tuple[str, ...], dtype: torch.dtype, says_dtype: bool) -> type[nn.Module]:
+    """The class of layers that give some of their parameters in another dtype than they keep them in.
+
+    Args:
+        says_dtype: whether what uses it asks for its dtype; the answer is that which it computes in.
+    """
+    properties: dict[str, Any] = {name: property(_Widened(name, dtype)) for name in names}
+    if says_dtype:
+        properties["dtype"] = property(lambda _: dtype)
     return type(layer_class.__name__, (layer_class,), {**properties, "__module__": layer_class.__module__})
 
 

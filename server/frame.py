@@ -40,7 +40,11 @@ class Frame:
     sequence: int | None = None
 
     def encoded(self) -> str:
-        """The message as it is sent."""
+        """The message as it is sent: made once, however many it is sent to."""
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> str:
         return encoded(self.type, self.data_text, self.sequence)
 
     @cached_property

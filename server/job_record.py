@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Integer, bindparam, case, delete, insert, select, update
 
 from mezzotint.engine.run_record import FileClaim, temporary_name
 
@@ -23,6 +23,17 @@ from .schema import file_claims, finished_outputs, jobs
 
 Place = tuple[str, str]
 """A step and the ordinal of one of its saves."""
+
+
+_DONE = bindparam("done", type_=Integer)
+_NOTE = update(jobs).where(jobs.c.id == bindparam("job")).values(
+    running_steps=bindparam("running"), steps_done=case((jobs.c.steps_done < _DONE, _DONE), else_=jobs.c.steps_done)
+)  # fmt: skip
+_FORGET = [
+    delete(table).where(table.c.job_id.in_(bindparam("jobs", expanding=True)))
+    for table in (finished_outputs, file_claims)
+]
+"""Statements that are run for every job: made once, since to make one takes longer than to run it."""
 
 
 class Progress(NamedTuple):
@@ -130,9 +141,9 @@ class JobRecord:
 
 def forget_records(connection: Connection, job_ids: Iterable[str]) -> None:
     """The jobs have ended: what is remembered for another attempt goes."""
-    chosen = [*job_ids]
-    for table in (finished_outputs, file_claims):
-        connection.execute(delete(table).where(table.c.job_id.in_(chosen)))
+    chosen = {"jobs": [*job_ids]}
+    for statement in _FORGET:
+        connection.execute(statement, chosen)
 
 
 def _remembered(
@@ -151,10 +162,8 @@ def _claim(place: Mapping[str, str], claim: FileClaim, connection: Connection) -
 
 
 def _note(job_id: str, progress: Progress, connection: Connection) -> None:
-    row = {"running_steps": to_json([*progress.running])}
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(row))
-    more = update(jobs).where(jobs.c.id == job_id, jobs.c.steps_done < progress.steps_done)
-    connection.execute(more.values(steps_done=progress.steps_done))
+    facts = {"job": job_id, "done": progress.steps_done, "running": to_json([*progress.running])}
+    connection.execute(_NOTE, facts)
     if progress.finished:
         steps = [*progress.finished]
         table = finished_outputs

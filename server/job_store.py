@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from .database import Database
@@ -26,6 +26,10 @@ LAST_SEQUENCE = "last sequence"
 """The setting that keeps the last event's number when the event itself is deleted with its job."""
 MAX_BOUND = 500
 """How many values one statement may name; databases have limits."""
+
+
+_END = update(jobs).where(jobs.c.id == bindparam("job"))
+"""What is set are the other parameters."""
 
 
 class Ending(NamedTuple):
@@ -104,7 +108,7 @@ class JobStore:
         }
 
         def write(connection: Connection) -> None:
-            _updating([job_id], changes)(connection)
+            connection.execute(_END, {"job": job_id, **changes})
             forget_records(connection, [job_id])
             if excess > 0:
                 _forget_oldest(connection, excess)

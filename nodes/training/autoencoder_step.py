@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,39 +26,55 @@ SHOWN = 8
 """Pictures whose reconstructions are shown."""
 
 
+class Reconstruction(NamedTuple):
+    """What an autoencoder makes of pictures: [B, 3, H, W] by a latent drawn from N(mean, exp(logvar)), [B, C, h, w]."""
+
+    pictures: Tensor
+    mean: Tensor
+    logvar: Tensor
+
+
 def autoencoder_step(
     state: TrainingState, data: PictureSet, settings: AutoencoderSettings, features: Any | None = None
 ) -> float:
-    """Train with one batch. Gives the loss.
+    """Train with one batch. Draws and computes what the nodes of its loop do, in their order. Gives the loss.
 
     Args:
         features: an autoencoder's network, frozen, for the perceptual loss; its encoder's features are compared.
     """
-    network = part_of(state.networks, "vae", "training an autoencoder")
     pictures = draw_pictures(state, data, settings.batch_size)
+    made = reconstruct(state, pictures)
+    loss = reconstruction_loss(made.pictures, pictures, settings, features)
+    if settings.kl:
+        loss = loss + settings.kl * kl_loss(made.mean, made.logvar).mean()
+    return optimise(state, loss, settings.on_nan)
+
+
+def reconstruct(state: TrainingState, pictures: Tensor) -> Reconstruction:
+    """Encode pictures [B, 3, H, W] in -1..1, draw a latent for each, decode; with gradients."""
+    network = part_of(state.networks, "vae", "training an autoencoder")
     with autocast(state):
         posterior = network.encode(pictures).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=state.generator).to(state.device)
         decoded = network.decode(posterior.mean + posterior.std * noise, return_dict=False)[0]
-    losses = autoencoder_losses(decoded.float(), pictures, settings)
-    if settings.kl:
-        losses = losses + settings.kl * kl_loss(posterior.mean, posterior.logvar)
-    if settings.perceptual and features is not None:
-        with torch.no_grad():
-            wanted = encoder_features(features, pictures)
-        losses = losses + settings.perceptual * feature_loss(encoder_features(features, decoded.float()), wanted)
-    return optimise(state, losses.mean(), settings.on_nan)
+    return Reconstruction(decoded.float(), posterior.mean, posterior.logvar)
 
 
-def autoencoder_losses(decoded: Tensor, pictures: Tensor, settings: AutoencoderSettings) -> Tensor:
-    """The weighted reconstruction losses of each sample, float32 [B]."""
+def reconstruction_loss(
+    decoded: Tensor, pictures: Tensor, settings: AutoencoderSettings, features: Any | None = None
+) -> Tensor:
+    """The weighted losses between pictures [B, 3, H, W] and what was made of them: a number."""
     losses = settings.l1 * pointwise_loss(decoded, pictures, "l1")
     losses = losses + settings.mse * pointwise_loss(decoded, pictures, "mse")
     if settings.gradient:
         losses = losses + settings.gradient * gradient_loss(decoded, pictures)
     if settings.low_pass:
         losses = losses + settings.low_pass * low_pass_loss(decoded, pictures)
-    return losses
+    if settings.perceptual and features is not None:
+        with torch.no_grad():
+            wanted = encoder_features(features, pictures)
+        losses = losses + settings.perceptual * feature_loss(encoder_features(features, decoded), wanted)
+    return losses.mean()
 
 
 @contextmanager

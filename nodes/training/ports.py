@@ -6,7 +6,7 @@ Process          `NoiseProcess`
 Networks         `NetworkPlan`: which networks are trained and where they come from
 Optimiser        `OptimiserPlan`
 Tensor           float32 [B, C, h, w], or [B] of a timestep for each sample, on the device
-Output, Loss     what a network said and what that cost, consumed: they hold the gradients' graph
+Output, Posterior, Loss   what a network said and what that cost, consumed: they hold the gradients' graph
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .network_plan import NetworkPlan
 from .noise_process import NoiseProcess
 from .optimiser_plan import OptimiserPlan
 from .picture_set import LatentSet, PictureSet
-from .state import Loss, Output, TrainingState
+from .state import Loss, Output, Posterior, TrainingState
 
 if TYPE_CHECKING:
     from torch import Tensor as TorchTensor
@@ -35,5 +35,6 @@ Networks = Annotated[NetworkPlan, Port("TRAINING_NETWORKS")]
 Optimiser = Annotated[OptimiserPlan, Port("OPTIMISER")]
 Training = Annotated[TrainingState, Port("TRAINING")]
 PredictionOutput = Annotated[Output, Port("PREDICTION")]
+TrainingLatent = Annotated[Posterior, Port("POSTERIOR")]
 TrainingLoss = Annotated[Loss, Port("LOSS")]
 Captions = Annotated[tuple[str, ...], Port("CAPTIONS")]

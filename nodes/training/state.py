@@ -81,6 +81,15 @@ class Output:
 
 @consumed
 @dataclass(slots=True, eq=False, repr=False)
+class Posterior:
+    """What an encoder says of latents in training, with the graph of its gradients: N(mean, exp(logvar))."""
+
+    mean: Tensor
+    logvar: Tensor
+
+
+@consumed
+@dataclass(slots=True, eq=False, repr=False)
 class Loss:
     """What is to become less: a number, with the graph of its gradients."""
 

@@ -12,6 +12,7 @@ from mezzotint.engine.errors import OutputError
 from mezzotint.engine.output_file import require_below
 from mezzotint.engine.port import Port
 
+from .autoencoder_nodes import Gradient, LowPass, Perceptual, Weight
 from .loop_nodes import BatchSize, Gamma, HuberC, NoiseOffset, OnNanChoice, Seed
 from .ports import Latents, Pictures, Training
 from .sample_plan import SamplePlan
@@ -40,7 +41,6 @@ Name = Annotated[
 Steps = Annotated[int, Field(ge=0, le=100_000_000, description="Optimiser steps at which the training ends.")]
 Every = Annotated[int, Field(ge=0, le=1_000_000, description="Optimiser steps between checkpoints; 0: at the end.")]
 Resume = Annotated[bool, Field(description="Go on from the last checkpoint in the folder, if there is one.")]
-Weight = Annotated[float, Field(ge=0, le=1000), Widget(step=0.01, round=0.0000001)]
 Samples = Annotated[SamplePlan, Port("TRAINING_SAMPLES")]
 
 
@@ -124,9 +124,9 @@ def train_autoencoder_steps(
     batch_size: BatchSize = 16,
     l1: Weight = 1.0,
     mse: Weight = 0.5,
-    gradient: Annotated[Weight, Field(description="Of differences between neighbouring pixels.")] = 0.5,
-    low_pass: Annotated[Weight, Field(description="Of averages over 4×4 pixels.")] = 0.5,
-    perceptual: Annotated[Weight, Field(description="Of features of the encoder of `features`.")] = 0.0,
+    gradient: Gradient = 0.5,
+    low_pass: LowPass = 0.5,
+    perceptual: Perceptual = 0.0,
     kl: Annotated[Weight, Field(description="Of the latents' distance from a standard normal distribution.")] = 1e-6,
     on_nan: OnNanChoice = "stop",
     name: Name = "",

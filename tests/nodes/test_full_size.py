@@ -15,6 +15,7 @@ from . import full_size
 MEASURED = """
 import json, sys, time
 from pathlib import Path
+import diffusers.loaders.single_file_utils
 import torch
 from mezzotint import Context
 from mezzotint.engine.folders import Folders

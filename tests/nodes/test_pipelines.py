@@ -17,11 +17,12 @@ from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.request import drive
 from mezzotint.engine.residency import Residency
-from mezzotint.nodes import sampling
+from mezzotint.nodes import diffusers_networks, sampling, weight_casting
 from mezzotint.nodes.checkpoints import Checkpoint, load_checkpoint
 from mezzotint.nodes.conditioning import ConditioningMismatchError, encode_text, flux_guidance
 from mezzotint.nodes.denoise import Denoise
 from mezzotint.nodes.model_sampling import model_sampling
+from mezzotint.nodes.network_call import ConditioningError
 from mezzotint.nodes.noise import initial_noise
 from mezzotint.nodes.noise_levels import basic_scheduler
 from mezzotint.nodes.transformer_prompts import encode_flux, encode_sd3
@@ -244,3 +245,67 @@ def test_a_part_that_is_missing(bench: Bench, tmp_path: Path) -> None:
     context = Context(folders=Folders(tmp_path / "home", models=[tmp_path]))
     with pytest.raises(ModelFileError, match="the checkpoint 'torn' has no weights for its transformer"):
         load_checkpoint("torn", ctx=context)
+
+
+def test_a_size_that_the_pipeline_refuses(bench: Bench) -> None:
+    model, clip, _ = bench.checkpoint("z-image")
+    positive = encode_text(PROMPT, clip, ctx=bench.context)
+    with pytest.raises(ConditioningError, match=r"ZImagePipeline\) refuses a picture of 14×16 .* divisible by"):
+        Denoise.answer([Denoise(model, torch.randn(1, CHANNELS, 8, 7), 0.7, (positive,))], bench.context)
+
+
+def test_prompts_of_another_form(bench: Bench, tmp_path: Path) -> None:
+    bench.pipeline("sd3")
+    shutil.copytree(bench.folder / "sd3", tmp_path / "checkpoints" / "other")
+    index = tmp_path / "checkpoints" / "other" / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "HiDreamImagePipeline"}))
+    folders = Folders(tmp_path / "home", models=[tmp_path])
+    context = Context(folders=folders, models=Residency("cpu", folders=folders))
+    with pytest.raises(ModelFileError, match="HiDreamImagePipeline, which takes no prompt_embeds"):
+        context.models.borrow(load_checkpoint("other", ctx=context).CLIP).__enter__()
+
+
+def test_text_encoders_in_half_precision_are_kept_so_and_compute_the_same(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.pipeline("flux")
+    made = tiny_pipelines.flux()
+    made.text_encoder.load_state_dict(bench.pipelines["flux"].text_encoder.state_dict())
+    made.text_encoder_2.load_state_dict(bench.pipelines["flux"].text_encoder_2.state_dict())
+    made.to(torch.bfloat16).save_pretrained(tmp_path / "checkpoints" / "half")
+    folders = Folders(tmp_path / "home", models=[tmp_path])
+    encoded = []
+    for limit in (0, 1 << 30):
+        monkeypatch.setattr(diffusers_networks, "SMALL_NBYTES", limit)
+        monkeypatch.setattr(weight_casting, "SMALL", 1024)
+        context = Context(folders=folders, models=Residency("cpu", folders=folders))
+        clip = load_checkpoint("half", ctx=context).CLIP
+        with context.models.borrow(clip) as encoder:
+            halves = {p.dtype for p in encoder.pipeline.text_encoder_2.parameters()}
+            assert (torch.bfloat16 in halves) == (limit == 0)
+            encoded.append(encoder.encode(PROMPT))
+    ((first, said),), ((second, again),) = encoded
+    assert torch.equal(first, second)
+    assert torch.equal(said["pooled_output"], again["pooled_output"])
+
+
+def test_transformers_in_half_precision_are_kept_so_and_compute_the_same(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Bench
+) -> None:
+    clip = bench.checkpoint(name).CLIP
+    positive = encode_text(PROMPT, clip, ctx=bench.context)
+    torch.manual_seed(0)
+    tiny_pipelines.PIPELINES[name]().to(torch.bfloat16).save_pretrained(tmp_path / "checkpoints" / "half")
+    folders, x = Folders(tmp_path / "home", models=[tmp_path]), torch.randn(1, CHANNELS, 8, 8)
+    answers = []
+    for limit in (0, 1 << 30):
+        monkeypatch.setattr(diffusers_networks, "SMALL_NBYTES", limit)
+        monkeypatch.setattr(weight_casting, "SMALL", 512)
+        context = Context(folders=folders, models=Residency("cpu", folders=folders))
+        model = load_checkpoint("half", ctx=context).MODEL
+        with context.models.borrow(model) as denoiser:
+            kept = {parameter.dtype for parameter in denoiser.network.parameters()}
+            assert (torch.bfloat16 in kept) == (limit == 0)
+        with torch.inference_mode():
+            answers.append(Denoise.answer([Denoise(model, x, 0.7, (positive,))], context)[0][0])
+    assert torch.equal(*answers)

@@ -21,8 +21,10 @@ from mezzotint.nodes import (
 )
 
 SAMPLER_NAMES = [
-    "euler", "euler_ancestral", "heun", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_2m_sde_heun",
-    "dpmpp_2m_sde_heun_gpu", "lcm", "ddim",
+    "euler", "euler_ancestral", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral", "lms", "dpmpp_2s_ancestral", "dpmpp_sde",
+    "dpmpp_sde_gpu", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_2m_sde_heun", "dpmpp_2m_sde_heun_gpu",
+    "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm", "ipndm", "ipndm_v", "deis", "res_multistep",
+    "res_multistep_ancestral", "gradient_estimation", "er_sde", "seeds_2", "seeds_3", "ddim", "uni_pc", "uni_pc_bh2",
 ]  # fmt: skip
 SCHEDULE_NAMES = [
     "simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta", "normal", "linear_quadratic",
@@ -90,6 +92,16 @@ ROWS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
         "SamplerDPMPP_2M_SDE", f"{CUSTOM}/samplers",
         {"solver_type": combo("midpoint", "heun"), "eta": SHARE_ROW, "s_noise": SHARE_ROW,
          "noise_device": combo("gpu", "cpu")},
+        {"output": ["SAMPLER"]},
+    ),
+    "SamplerDPMPP_SDE": (
+        "SamplerDPMPP_SDE", f"{CUSTOM}/samplers",
+        {"eta": SHARE_ROW, "s_noise": SHARE_ROW, "r": ["FLOAT", {**SHARE_ROW[1], "default": 0.5}],
+         "noise_device": combo("gpu", "cpu")},
+        {"output": ["SAMPLER"]},
+    ),
+    "SamplerLMS": (
+        "SamplerLMS", f"{CUSTOM}/samplers", {"order": ["INT", {"default": 4, "min": 1, "max": 100}]},
         {"output": ["SAMPLER"]},
     ),
     "BasicScheduler": (
@@ -191,7 +203,7 @@ def test_what_samples_runs_on_the_device_and_the_rest_does_not(registry: Registr
 def test_the_names_are_those_there_are_and_what_is_behind_each_can_be_imported() -> None:
     assert [*sampler_names.SAMPLERS] == SAMPLER_NAMES
     assert [*sampler_names.SCHEDULES] == SCHEDULE_NAMES
-    assert sampler_names.single_step_names() == ["euler", "euler_ancestral", "lcm", "ddim"]
+    assert sampler_names.single_step_names() == ["euler", "euler_ancestral", "ddpm", "lcm", "ddim"]
     for catalogue in (sampler_names.SAMPLERS, sampler_names.SCHEDULES, sampler_names.GUIDERS):
         assert all(callable(thing) for thing in catalogue.values())
     assert diffusers_schedulers.SCHEDULER_NAMES == sampler_names.DIFFUSERS_SCHEDULER_NAMES

@@ -358,8 +358,8 @@ def test_too_large_a_latent_is_refused_before_anything_is_drawn(toy: Toy) -> Non
 
 
 def test_a_sampler_that_is_not_there_or_not_for_the_model_is_named(toy: Toy) -> None:
-    with pytest.raises(SamplerError, match=r"'uni_pc' is not known; there are euler"):
-        toy.sample(toy.levels(), sampler=NamedSampler("uni_pc"))
+    with pytest.raises(SamplerError, match=r"'euler_2' is not known; there are euler"):
+        toy.sample(toy.levels(), sampler=NamedSampler("euler_2"))
     with pytest.raises(SamplerError, match=r"'Nosuch' is not known"):
         toy.sample(toy.levels(), sampler=DiffusersSampler("Nosuch"))
     with pytest.raises(SamplingError, match="flow models"):

@@ -126,7 +126,10 @@ async def test_a_job_that_the_process_dies_of_is_set_aside_and_the_rest_finish(t
         for job_id in ids:
             assert (await client.finished(job_id))["status"]["completed"] is True
         detail = await client.get(f"/api/jobs/{fatal}")
+        others = [await client.get(f"/api/jobs/{job_id}") for job_id in ids]
     server.stop()
+    last_end = max(other["execution_end_time"] for other in others)
+    assert last_end <= detail["execution_end_time"], "after the second death it went behind the others"
     assert deaths in (3, 4)  # a step may have finished in the first attempt after what was last written down
     assert detail["status"] == "failed"
     assert "step 2 (CrashExit)" in detail["execution_error"]["exception_message"]

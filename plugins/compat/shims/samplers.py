@@ -9,7 +9,7 @@ from mezzotint.engine.catalogue import catalogue
 from mezzotint.engine.request import Requests
 from mezzotint.nodes.denoise import Denoise
 from mezzotint.nodes.guidance import CFGGuider as _NativeGuider
-from mezzotint.nodes.sampler_names import WELL_KNOWN_DISCARDERS
+from mezzotint.nodes.sampler_names import DISCARDS_PENULTIMATE
 from mezzotint.nodes.sampler_value import NamedSampler
 from mezzotint.plugins.compat.function_sampler import FunctionSampler as _FunctionSampler
 from mezzotint.plugins.compat.native_call import run_requests
@@ -32,7 +32,7 @@ class KSampler:
 
     SAMPLERS = SAMPLER_NAMES
     SCHEDULERS = SCHEDULER_NAMES
-    DISCARD_PENULTIMATE_SIGMA_SAMPLERS = WELL_KNOWN_DISCARDERS
+    DISCARD_PENULTIMATE_SIGMA_SAMPLERS = frozenset(catalogue("sampler").having(DISCARDS_PENULTIMATE))
 
     def __init__(
         self, model: Any, steps: int, device: Any = None, sampler: str | None = None, scheduler: str | None = None,

@@ -11,8 +11,10 @@ from torch.nn import functional
 
 from mezzotint import Context
 from mezzotint.nodes.checkpoints import Checkpoint
+from mezzotint.nodes.training.autoencoder_nodes import whiten_latents
 from mezzotint.nodes.training.autoencoder_step import autoencoder_step, feature_network, reconstructions
 from mezzotint.nodes.training.picture_nodes import training_shapes
+from mezzotint.nodes.training.samples import drawing
 from mezzotint.nodes.training.state import TrainingError
 from mezzotint.nodes.training.step_settings import AutoencoderSettings
 
@@ -80,6 +82,28 @@ def test_the_perceptual_loss_is_over_the_features_of_another_encoder(
         assert all(parameter.grad is None for parameter in network.parameters())
     autoencoder_step(other, SHAPES, AutoencoderSettings(2))
     assert state.losses[0] > other.losses[0]
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
+def test_white_latents_decode_to_the_same_pictures(begin: Begin, ema_decay: float) -> None:
+    state = begin(tiny_plan(("vae",)), learning_rate=0.01, ema_decay=ema_decay)
+    for _ in range(5):
+        autoencoder_step(state, SHAPES, AutoencoderSettings(4))
+    network: Any = state.networks["vae"]
+    x = SHAPES.pixels.movedim(-1, 1).float() / 127.5 - 1
+    before = reconstructions(state, SHAPES)
+    with drawing(state):
+        posterior = network.encode(x).latent_dist
+    deviation, mean = torch.std_mean(posterior.mean.movedim(1, 0).flatten(1), 1, correction=0)
+    whiten_latents(state, SHAPES, 100)
+    with drawing(state):
+        white = network.encode(x).latent_dist
+    assert white.mean.movedim(1, 0).flatten(1).mean(1).abs().max() < 1e-4
+    assert torch.allclose(white.mean.movedim(1, 0).flatten(1).std(1, correction=0), torch.ones(4), atol=1e-4)
+    scale = deviation[None, :, None, None]
+    assert torch.allclose(white.std * scale, posterior.std, rtol=1e-3)
+    assert torch.allclose(white.mean * scale + mean[None, :, None, None], posterior.mean, atol=1e-4)
+    assert torch.allclose(reconstructions(state, SHAPES), before, atol=1e-4)
 
 
 def test_a_perceptual_loss_without_a_network_is_told(model_context: Context) -> None:

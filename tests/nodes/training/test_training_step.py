@@ -23,7 +23,7 @@ from mezzotint.engine.run_result import RunResult
 from mezzotint.engine.workflow import Workflow
 from mezzotint.nodes import logic, primitive
 from mezzotint.nodes.inference import inference_scope
-from mezzotint.nodes.training import loop_nodes, noise_nodes, train_nodes
+from mezzotint.nodes.training import autoencoder_nodes, loop_nodes, noise_nodes, picture_nodes, train_nodes
 from mezzotint.nodes.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from mezzotint.nodes.training.diffusion_loss import diffusion_step
 from mezzotint.nodes.training.long_run import LongRun
@@ -307,6 +307,11 @@ def tiny_networks() -> Networks:
     return tiny_plan()
 
 
+@node("TinyAutoencoder")
+def tiny_autoencoder() -> Networks:
+    return tiny_plan(("vae",))
+
+
 @node("RandomLatents")
 def random_latent_node() -> Latents:
     return random_latents()
@@ -319,8 +324,8 @@ def plain_optimiser() -> Optimiser:
 
 @pytest.fixture
 def engine(make_engine: Callable[..., Engine]) -> Engine:
-    own = (tiny_networks, random_latent_node, plain_optimiser, logic.repeat_begin, logic.repeat_end)
-    functions = nodes_in(loop_nodes, noise_nodes, train_nodes)
+    own = (tiny_networks, tiny_autoencoder, random_latent_node, plain_optimiser, logic.repeat_begin, logic.repeat_end)
+    functions = nodes_in(loop_nodes, noise_nodes, train_nodes, autoencoder_nodes, picture_nodes)
     return make_engine(*own, *functions, primitive.primitive_int, scope=inference_scope)
 
 
@@ -353,6 +358,31 @@ def test_the_loop_as_a_graph_is_the_fused_node_bit_by_bit(engine: Engine, run: C
     assert single.losses == together.losses
     assert len(single.losses) == 6
     assert result.value(end.id, 1) == single.losses[-1]
+    assert torch.equal(weights(single), weights(together))
+
+
+def test_the_loop_of_an_autoencoder_is_the_fused_node_bit_by_bit(engine: Engine, run: Callable[..., RunResult]) -> None:
+    g = GraphBuilder()
+    shapes = g.node("TrainingShapes", count=5, size=16).out()
+    ends = []
+    for is_fused in (False, True):
+        optimiser = g.node("PlainOptimiser")
+        begun = g.node("BeginTraining", networks=g.node("TinyAutoencoder"), optimiser=optimiser, seed=7)
+        if is_fused:
+            ends.append(g.node("TrainAutoencoderSteps", training=begun.out(0), pictures=shapes, steps=4, batch_size=3,
+                               kl=0.01))  # fmt: skip
+            continue
+        turn = g.node("RepeatBegin", count=4, value_1=begun.out(0))
+        batch = g.node("DrawTrainingPictures", training=turn.out(2), pictures=shapes, batch_size=3)
+        made = g.node("ReconstructInTraining", training=batch.out(0), pictures=batch.out(1))
+        loss = g.node("ReconstructionLoss", output=made.out(1), pictures=batch.out(1))
+        both = g.node("AddLosses", loss_1=loss, loss_2=g.node("KLLoss", posterior=made.out(2)), weight_2=0.01)
+        step = g.node("OptimiserStep", training=made.out(0), loss=both)
+        ends.append(g.node("RepeatEnd", flow=turn.out(0), value_1=step.out(0)))
+    result = run(engine, g, targets=[end.id for end in ends]).raise_for_status()
+    single, together = (result.value(end.id) for end in ends)
+    assert len(single.losses) == 4
+    assert single.losses == together.losses
     assert torch.equal(weights(single), weights(together))
 
 

@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 from pathlib import Path
 
-import mezzotint_dpm_2
+import mezzotint_ralston
 import pytest
 import torch
 
@@ -17,7 +17,7 @@ VARIANCE = 0.25
 def arrives_at(steps: int) -> float:
     """Where the sampler comes to from 8 at the noise level 10, down to 0.1."""
     sigmas = torch.logspace(1, -1, steps + 1, dtype=torch.float64)
-    run = mezzotint_dpm_2.dpm_2(torch.tensor([8.0], dtype=torch.float64), sigmas, None, None)
+    run = mezzotint_ralston.ralston(torch.tensor([8.0], dtype=torch.float64), sigmas, None, None)
     x, sigma = next(run)
     while True:
         try:
@@ -33,5 +33,5 @@ def test_twice_the_steps_leave_a_quarter_of_the_error() -> None:
 
 
 def test_k_sampler_offers_it(tmp_path: Path) -> None:
-    with Host(Settings(plugins=(mezzotint_dpm_2,), home=tmp_path)) as host:
-        assert host.definitions["KSampler"]["input"]["required"]["sampler_name"][0][-1] == "dpm_2"
+    with Host(Settings(plugins=(mezzotint_ralston,), home=tmp_path)) as host:
+        assert host.definitions["KSampler"]["input"]["required"]["sampler_name"][0][-1] == "ralston"
