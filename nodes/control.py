@@ -22,7 +22,7 @@ class ControlledForward(NamedTuple):
         x: [N, C, height, width], scaled as the network takes it. timestep: [1] or [N]. tokens: [N, T, D].
         inputs: what else it is given of its conditioning, [N, ...] each. All are in the network's dtype.
         latents: of each row, which latent of its batch it is. box: the part of the latent that x is; None for all.
-        size: of the whole latent, (h, w).
+        size: of the whole latent, (h, w). config: of the network, as diffusers has it; empty where it is not known.
     """
 
     x: Tensor
@@ -32,6 +32,7 @@ class ControlledForward(NamedTuple):
     latents: Sequence[int]
     box: Box | None
     size: tuple[int, int]
+    config: Mapping[str, Any] = {}
 
 
 class Control(Protocol):

@@ -69,7 +69,9 @@ class ControlNetwork:
         config = self.network.config
         width, wanted = forward.tokens.shape[-1], config.cross_attention_dim
         lacks = config.addition_embed_type == "text_time" and "text_embeds" not in forward.inputs
-        if width != wanted or lacks or forward.x.shape[1] != config.in_channels:
+        widths = forward.config.get("block_out_channels", config.block_out_channels)
+        has_levels = [*widths] == [*config.block_out_channels] and _is_unet(forward)
+        if width != wanted or lacks or forward.x.shape[1] != config.in_channels or not has_levels:
             raise ConditioningError(
                 f"the ControlNet '{self.name}' is for another kind of model: it takes {config.in_channels} latent "
                 f"channels and text of {wanted} numbers, and the model has {forward.x.shape[1]} and {width}; use a "
@@ -126,9 +128,28 @@ class AdapterNetwork:
 
     def options(self, forward: ControlledForward, hint: TensorValue, strength: float) -> Mapping[str, Any]:
         """What it adds inside the U-Net's blocks, times `strength`; new tensors, since the U-Net takes them apart."""
+        self._check(forward)
         key = hint, forward.size, forward.box, tuple(forward.latents)
         features = _remembered(self._features, key, lambda: self.network(self._pictures.of(hint, forward)))
         return {INSIDE: [(feature * strength).to(forward.x.dtype) for feature in features]}
+
+    def _check(self, forward: ControlledForward) -> None:
+        config, levels = self.network.config, [*forward.config.get("block_out_channels", self.network.config.channels)]
+        begins_at_half = forward.config.get("down_block_types", ("",))[0] == "DownBlock2D"
+        is_for_half = config.adapter_type == "full_adapter_xl"
+        has_levels = [*config.channels][: len(levels)] == levels[: len(config.channels)] and _is_unet(forward)
+        if not has_levels or (forward.config and begins_at_half != is_for_half):
+            raise ConditioningError(
+                f"the T2I-Adapter '{self.name}' is for another kind of model: it adds to levels of "
+                f"{', '.join(map(str, config.channels))} channels, and the model has "
+                f"{', '.join(map(str, levels))}{' of half the size' if begins_at_half else ''}; use one that was made "
+                f"for this kind of model"
+            )
+
+
+def _is_unet(forward: ControlledForward) -> bool:
+    """Whether the network has blocks to add to, as far as it is known."""
+    return not forward.config or "down_block_types" in forward.config
 
 
 class _Pictures:

@@ -171,16 +171,21 @@ def _forward(batch: list[_Evaluation], denoiser: Denoiser, context: Context) -> 
     sigmas = [e.request.sigma for e, count in zip(batch, counts, strict=True) for _ in range(count)]
     if batch[0].control is None:
         return denoiser.predict(x, sigmas, tokens, inputs).split_with_sizes(counts)
-    steering = _steering(batch[0], batch[0].control, counts, context)
+    config = getattr(getattr(denoiser, "network", None), "config", None)
+    known: Mapping[str, Any] = config if isinstance(config, Mapping) else {}
+    steering = _steering(batch[0], batch[0].control, counts, known, context)
     return denoiser.predict(x, sigmas, tokens, inputs, steering=steering).split_with_sizes(counts)
 
 
-def _steering(evaluation: _Evaluation, control: Control, counts: Sequence[int], context: Context) -> Steering:
+def _steering(
+    evaluation: _Evaluation, control: Control, counts: Sequence[int], config: Mapping[str, Any], context: Context
+) -> Steering:
     latents = [k for count in counts for k in range(count)]
     box, (height, width) = evaluation.item.box, evaluation.request.x.shape[-2:]
 
     def steer(x: Tensor, timestep: Tensor, tokens: Tensor, inputs: NamedTensors) -> Mapping[str, Any]:
-        return control.options(ControlledForward(x, timestep, tokens, inputs, latents, box, (height, width)), context)
+        forward = ControlledForward(x, timestep, tokens, inputs, latents, box, (height, width), config)
+        return control.options(forward, context)
 
     return steer
 

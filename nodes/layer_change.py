@@ -46,6 +46,8 @@ def _change(tensors: Tensors, weight: Tensor, alpha: float | None) -> WeightChan
     if "diff" in tensors:
         _require_size(len(tensors["diff"]), tensors["diff"][0].numel(), weight)
         return Difference(tensors["diff"])
+    if tensors.keys() & {"up", "down"}:
+        raise ValueError("has one of its two factors alone")
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,8 @@ class ConvertedLora(LoraFile):
     def header(self) -> WeightsHeader:
         return WeightsHeader({name: TensorInfo("F32", tuple(each.shape), 0, 0) for name, each in self.held.items()})
 
-    def tensors(self, roles: Mapping[str, str]) -> dict[str, Tensor]:
-        return {role: self.held[name] for role, name in roles.items()}
+    def tensors(self, names: Collection[str]) -> Mapping[str, Tensor]:
+        return self.held
 
 
 def in_names_of(file: LoraFile, loaded: Any) -> LoraFile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,10 +67,9 @@ class LoraFile:
             )
         return layers
 
-    def tensors(self, roles: Mapping[str, str]) -> dict[str, Tensor]:
-        """The tensors of one layer by role, on the CPU. Raises ModelFileError: the file is damaged."""
-        found = read_tensors(self.path, "cpu", roles.values())
-        return {role: found[name] for role, name in roles.items()}
+    def tensors(self, names: Collection[str]) -> Mapping[str, Tensor]:
+        """Some tensors by name, on the CPU. Raises ModelFileError: the file is damaged."""
+        return read_tensors(self.path, "cpu", names)
 
     def alpha(self, network: str, layer: str, rank: int) -> float | None:
         """The alpha of a layer by the file's metadata; None if they name none.

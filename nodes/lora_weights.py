@@ -83,14 +83,18 @@ class _Fitting:
         unknown = [layer for layer in layers if layer not in found]
         if not found:
             raise self._error(f"none of its {len(layers)} layers is in there (the first is '{unknown[0]}')")
+        held = self.file.tensors([key for layer in found for key in layers[layer].values()])
         dtype = _widest_dtype(network)
         changes: dict[str, Change] = {}
         misfits: list[str] = []
         for layer, place in found.items():
+            tensors = {role: held[key] for role, key in layers[layer].items()}
             try:
-                changes[place] = self._change(name, layers[layer], place, network.get_submodule(place), dtype)
+                changes[place] = self._change(name, tensors, place, stored_weight(network.get_submodule(place)), dtype)
             except ValueError as error:
                 misfits.append(f"'{layer}' {error}")
+            except KeyError as error:
+                misfits.append(f"'{layer}' lacks {error}")
         if misfits:
             raise self._error(f"{len(misfits)} of its {len(layers)} layers do not fit ({misfits[0]})")
         if unknown:
@@ -100,11 +104,12 @@ class _Fitting:
             )  # fmt: skip
         return changes
 
-    def _change(self, network: str, roles: dict[str, str], place: str, layer: nn.Module, dtype: torch.dtype) -> Change:
-        weight = stored_weight(layer)
+    def _change(
+        self, network: str, held: Mapping[str, Tensor], place: str, weight: Tensor, dtype: torch.dtype
+    ) -> Change:
         tensors = {
             role: tensor.to(weight.device, dtype) if tensor.is_floating_point() else tensor
-            for role, tensor in self.file.tensors(roles).items()
+            for role, tensor in held.items()
         }
         self.nbytes += sum(tensor.nbytes for tensor in tensors.values())
         rank = len(tensors["down"]) if "down" in tensors else 1

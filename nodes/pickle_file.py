@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SWITCH = "--allow-pickles"
-STATE_DICT = "state_dict"
-"""Where training scripts put the weights, beside what they were busy with."""
+STATE_DICTS = "state_dict", "params_ema", "params-ema", "params", "model", "net"
+"""Where training scripts put the weights, beside what they were busy with; the first that is there is taken."""
 
 
 class PickleSwitch:
@@ -48,7 +48,8 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
             f"'{path}' cannot be read as weights alone ({reason}); it is damaged, or holds more: use the model's "
             f".safetensors file"
         ) from None
-    found = content.get(STATE_DICT, content) if isinstance(content, Mapping) else {}
+    content = content if isinstance(content, Mapping) else {}
+    found = next((content[name] for name in STATE_DICTS if isinstance(content.get(name), Mapping)), content)
     tensors = {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
     if not tensors:
         raise ModelFileError(f"'{path}' holds no weights: no tensors by name; use the model's .safetensors file")

@@ -95,7 +95,7 @@ def _load(source: Source, residency: Residency) -> Loaded:
     with torch.inference_mode(False):
         tensors = {name: tensor.float() for name, tensor in read_tensors(path, "cpu").items()}
         try:
-            descriptor = spandrel.ModelLoader(device).load_from_state_dict(tensors)
+            descriptor = spandrel.ModelLoader(device).load_from_state_dict(spandrel.canonicalize_state_dict(tensors))
         except spandrel.UnsupportedModelError:
             raise ModelFileError(
                 f"the upscale model '{source.name}' is of no kind that spandrel knows; models with licences that do "

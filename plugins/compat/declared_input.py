@@ -14,6 +14,8 @@ from mezzotint.engine.sentence import list_of
 
 from .dynamic_input import GROUPS, MATCHED, DynamicInputs, is_dynamic, type_and_options
 
+NO_TYPE = "no type"
+"""A text that no type is called."""
 _READERS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 
 
@@ -43,13 +45,14 @@ class PackInput(InputSpec):
 
     @cached_property
     def plain_types(self) -> frozenset[type]:
-        return super().plain_types if self.values is None else frozenset()
+        is_usual = self.values is None and type(self.port) is str  # text of packs may be no key of a table
+        return super().plain_types if is_usual else frozenset()
 
     def accepts(self, port: str) -> bool:
         return self.takes_any_link or super().accepts(port)
 
     def read(self, value: Any) -> Any:
-        reader = _READERS.get(self.port)
+        reader = _READERS.get(self.port) if type(self.port) is str else None
         if reader is not None:
             try:
                 value = reader(value)
@@ -102,9 +105,15 @@ def read_input(name: str, declared: Any, *, is_optional: bool, exemptions: Exemp
 
 
 def port_of(kind: Any) -> str:
-    """The port type that a declared type stands for. Text with a comparison of its own stays what it is."""
+    """The port type that a declared type stands for.
+
+    Text that differs from none is any type; text with another comparison of its own stays what it is.
+    """
     named = wire_type(kind)
-    return ANY if type(named) is str and named == MATCHED else named
+    if type(named) is str:
+        return ANY if named == MATCHED else named
+    is_any = not named != NO_TYPE  # noqa: SIM202  (text of packs may be equal to nothing and differ from nothing)
+    return ANY if is_any else named
 
 
 def wire_type(kind: Any) -> str:

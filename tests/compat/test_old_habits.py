@@ -26,7 +26,7 @@ async def test_files_of_a_kind_of_a_pack_s_own_have_its_endings(server: Server, 
 
 async def test_nodes_that_were_put_into_the_host_s_table_are_nodes(client: Client) -> None:
     (told,) = await texts(client, shown("AtticGlobal", sampler="euler"))
-    assert told.startswith("euler ['AtticGlobal', 'AtticLoad', 'AtticTell']")
+    assert told.startswith("euler ['AtticAnything', 'AtticGlobal', 'AtticLoad', 'AtticTell']")
     defined = (await client.get("/object_info/AtticGlobal"))["AtticGlobal"]
     assert (defined["display_name"], defined["python_module"]) == ("Put into the host's table", "custom_nodes.attic")
 
@@ -53,3 +53,13 @@ async def test_a_pack_s_own_picture_loader(client: Client, salt: int) -> None:
             assert np.abs(np.asarray(Image.open(BytesIO(await response.read()))).astype(int) - colours).max() <= 1
     errors = await refused(client, {**prompt, "1": {"class_type": "AtticLoad", "inputs": {"image": "nosuch.png"}}})
     assert errors["1"][0]["details"] == "image - Invalid image file: nosuch.png"
+
+
+async def test_types_that_are_equal_to_all_or_to_some(client: Client, salt: int) -> None:
+    both = {"anything": ["3", 0], "either": ["4", 0]}
+    numbers = graph(n3=("OldSum", {"a": salt, "b": 0}), n4=("OldSum", {"a": salt, "b": 1}))
+    assert await texts(client, {**shown("AtticAnything", **both), **numbers}) == [str(salt)]
+    assert await texts(client, shown("AtticAnything", anything=salt, either="yes")) == [str(salt)]
+    picture = {**numbers, **graph(n4=("EmptyImage", {"width": 8, "height": 8}))}
+    errors = await refused(client, {**shown("AtticAnything", **both), **picture})
+    assert [error["type"] for error in errors["1"]] == ["return_type_mismatch"]

@@ -249,6 +249,41 @@ def test_a_control_net_for_another_family(context: Context, save: Callable[..., 
     )
 
 
+@pytest.mark.parametrize("levels", [(32, 64), (16, 32, 64), None])
+def test_a_network_with_other_levels_than_the_models(
+    levels: tuple[int, ...] | None, context: Context, save: Callable[..., str]
+) -> None:
+    name = save(random_network("ControlNetModel", **SD1).state_dict())
+    config = {"block_out_channels": levels, "down_block_types": ["CrossAttnDownBlock2D"]} if levels else {"levels": 3}
+    call = forward()._replace(config=config)
+    if levels == (32, 64):
+        assert given(name, context, call)
+    else:
+        with pytest.raises(ConditioningError, match="is for another kind of model"):
+            given(name, context, call)
+
+
+@pytest.mark.parametrize(
+    ("levels", "first", "fits"),
+    [
+        ((32, 64, 96, 96), "CrossAttnDownBlock2D", True),
+        ((32, 64), "CrossAttnDownBlock2D", True),
+        ((16, 64), "CrossAttnDownBlock2D", False),
+        ((32, 64), "DownBlock2D", False),
+    ],
+)
+def test_an_adapter_with_other_levels_than_the_models(
+    levels: tuple[int, ...], first: str, fits: bool, context: Context, save: Callable[..., str]
+) -> None:
+    name = save(random_network("T2IAdapter", channels=[32, 64, 96, 96]).state_dict())
+    call = forward()._replace(config={"block_out_channels": levels, "down_block_types": [first]})
+    if fits:
+        assert given(name, context, call)
+    else:
+        with pytest.raises(ConditioningError, match=r"the T2I-Adapter .* is for another kind of model"):
+            given(name, context, call)
+
+
 def test_files_that_are_none(context: Context, save: Callable[..., str]) -> None:
     flux = refusal(save({"controlnet_x_embedder.weight": torch.zeros(2)}, "flux.safetensors"), context)
     assert flux.startswith("the ControlNet 'flux.safetensors' is one for Flux, which is not supported")

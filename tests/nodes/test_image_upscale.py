@@ -16,6 +16,7 @@ from mezzotint.engine.folders import Folders
 from mezzotint.engine.residency import Loaded, Residency
 from mezzotint.engine.value_type import pack, unpack
 from mezzotint.nodes.image_upscale import image_upscale_with_model, load_upscale_model
+from mezzotint.nodes.pickle_file import PickleSwitch
 from mezzotint.nodes.recipe import Source
 from mezzotint.nodes.upscale_model import UpscaleModelError, UpscaleModelRecipe, Upscaler
 
@@ -130,8 +131,13 @@ def test_tensors_of_no_known_kind_are_refused_in_a_sentence(ctx: Context, stored
         pass
 
 
-def test_a_pickle_is_refused(ctx: Context) -> None:
-    pytest.importorskip("spandrel")
-    (ctx.folders.models[0] / "upscale_models" / "a.pth").write_bytes(b"\x80\x02}q\x00.")
+def test_a_pickle_is_refused_unless_allowed(ctx: Context, stored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spandrel.architectures.Compact import Compact  # type: ignore[import-not-found, unused-ignore]
+
+    weights = Compact(num_feat=8, num_conv=2, upscale=2).state_dict()
+    torch.save({"params_ema": weights}, ctx.folders.models[0] / "upscale_models" / "a.pth")
     with pytest.raises(ModelFileError, match="is a pickle"):
         load_upscale_model("a.pth", ctx=ctx)
+    monkeypatch.setattr(PickleSwitch, "is_on", True)
+    with ctx.models.borrow(load_upscale_model("a.pth", ctx=ctx)) as upscaler:
+        assert upscaler.scale == 2

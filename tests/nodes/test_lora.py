@@ -300,6 +300,13 @@ def test_a_lora_for_a_model_of_other_sizes(
     )
 
 
+def test_a_lora_that_lacks_a_part(checkpoint: Checkpoint, context: Context, unet: nn.Module, save: Save) -> None:
+    layer = next(iter(attention_layers(unet))).replace(".", "_")
+    name = save({f"lora_unet_{layer}.hada_w1_a": torch.zeros(96, 2)}, "part.safetensors")
+    message = refusal(load_lora_model_only(checkpoint.MODEL, name, ctx=context), context)
+    assert f"1 of its 1 layers do not fit ('{layer}' lacks 'hada_w1_b')" in message
+
+
 def test_layers_that_are_not_known_are_left_out_with_a_warning(
     checkpoint: Checkpoint, context: Context, unet: nn.Module, save: Save, predict: Predict,
     caplog: pytest.LogCaptureFixture,

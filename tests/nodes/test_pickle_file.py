@@ -87,6 +87,14 @@ def test_a_damaged_pickle(allowed: None, tmp_path: Path, content: bytes) -> None
         read_pickle(tmp_path / "torn.pt")
 
 
+@pytest.mark.parametrize("wrapper", ["params_ema", "params", "model", "net"])
+def test_weights_are_found_where_trainers_of_upscale_models_put_them(
+    allowed: None, tmp_path: Path, wrapper: str
+) -> None:
+    torch.save({wrapper: {"weight": torch.ones(1)}, "iter": torch.ones(1)}, tmp_path / "a.pth")
+    assert read_pickle(tmp_path / "a.pth").keys() == {"weight"}
+
+
 def test_a_pickle_of_something_else(allowed: None, tmp_path: Path) -> None:
     torch.save([1, 2, 3], tmp_path / "list.pt")
     with pytest.raises(ModelFileError, match="holds no weights"):

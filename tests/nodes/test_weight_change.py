@@ -119,6 +119,7 @@ def test_decomposed_of_older_files_sets_those_of_inputs() -> None:
         ({"diff": random(OUT, IN, 3)}, "changes 6 × 12 numbers"),
         ({"lokr_w1": random(2, 2), "lokr_w2": random(2, 2)}, "Kronecker factors"),
         ({"diff": LINEAR, "dora_scale": random(3)}, "magnitudes of"),
+        ({"up": random(OUT, 2), "alpha": torch.tensor(1.0)}, "has one of its two factors alone"),
     ],
 )
 def test_what_does_not_fit(tensors: dict[str, Tensor], message: str) -> None:
