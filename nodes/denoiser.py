@@ -17,11 +17,15 @@ from torch import Tensor, nn
 from .lora_keys import DENOISER
 from .model_sampling import ModelSampling
 from .network_call import NamedTensors, NetworkCall, Target, UNetCall
+from .recipe import SAMPLING
+from .sampling_change import SamplingChange, changed
 
 Steering = Callable[[Tensor, Tensor, Tensor, NamedTensors], Mapping[str, Any]]
 """(x, timestep, tokens, inputs), all as the network takes them → further keyword arguments of the network."""
 MAX_LEVELS = 10_000
 """How many noise levels are remembered with their timestep on the device."""
+MAX_CHANGES = 16
+"""How many ways to sample it otherwise are remembered."""
 TEXT_ONLY = UNetCall()
 NOTHING: Mapping[str, Any] = {}
 
@@ -88,6 +92,7 @@ class Denoiser:
         self.conditioning_width = conditioning_width
         self.call = call
         self._levels: dict[float, _Level] = {}
+        self._changed: dict[SamplingChange, Denoiser] = {}
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
@@ -98,6 +103,22 @@ class Denoiser:
         """One like this with other networks."""
         made = copy(self)
         made.network = networks[DENOISER]
+        made._changed = {}
+        return made
+
+    def with_options(self, options: Mapping[str, Any]) -> Denoiser:
+        """The same network with the options of a recipe: `recipe.SAMPLING`. Remembered, with its noise levels.
+
+        Raises:
+            SamplingChangeError: it cannot be sampled so.
+        """
+        change: SamplingChange = options[SAMPLING]
+        made = self._changed.get(change)
+        if made is None:
+            if len(self._changed) >= MAX_CHANGES:
+                self._changed.clear()
+            made = self._changed[change] = copy(self)
+            made.sampling, made._levels, made._changed = changed(self.sampling, change), {}, {}
         return made
 
     def inputs(self, options: Mapping[str, Any], target: Target) -> NamedTensors:

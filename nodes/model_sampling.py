@@ -11,6 +11,8 @@ from mezzotint import Context
 from mezzotint.engine.errors import ModelFileError
 
 from .model_source import recipe_source
+from .recipe import SAMPLING
+from .sampling_change import changed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,10 +59,12 @@ def model_sampling(recipe: Recipe, ctx: Context) -> ModelSampling:
 
     Raises:
         MissingModelError: the checkpoint is gone. ModelFileError: its configuration cannot be used.
+        SamplingChangeError: a node has it sampled as it cannot be.
     """
     source = recipe_source(recipe.source, ctx.folders)
     sampling: ModelSampling = source.family.sampling(source.path, source.name, recipe.source.digest)
-    return sampling
+    change = dict(recipe.options).get(SAMPLING)
+    return sampling if change is None else changed(sampling, change)
 
 
 @lru_cache(maxsize=64)

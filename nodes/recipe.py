@@ -28,6 +28,9 @@ DIFFERENTIAL = f"{FOR_DRIVER}differential_diffusion"
 GUIDANCE = f"{FOR_DRIVER}guidance"
 """The option of a model whose predictions are changed once they are guided; its value is a tuple of
 `guidance.Adjustment`."""
+SAMPLING = "sampling"
+"""The option of a model that is sampled otherwise than its files say; its value is a
+`sampling_change.SamplingChange`."""
 
 
 @value_type("mezzotint.Source")

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ from torch import Tensor
 from .sampler_names import SCHEDULES, discards_penultimate
 from .samplers import NoiseScaling
 
-Prediction = Literal["epsilon", "v_prediction", "sample"]
+Prediction = Literal["epsilon", "v_prediction", "sample", "direct"]
+"""What a network gives; `"direct"` is x0 from x as it is, `"sample"` x0 from x scaled to unit variance."""
 
 #: The smallest alphas_cumprod that is used: a schedule of zero terminal SNR would have an infinite sigma.
 SMALLEST_ALPHA_CUMPROD = 2.0**-24
@@ -119,8 +120,8 @@ class DiscreteSigmas:
     is_flow = False
 
     def __post_init__(self) -> None:
-        if self.prediction not in ("epsilon", "v_prediction", "sample"):
-            raise ValueError(f"prediction {self.prediction!r} is not known: epsilon, v_prediction and sample are.")
+        if self.prediction not in get_args(Prediction):
+            raise ValueError(f"prediction {self.prediction!r} is not known: {', '.join(get_args(Prediction))} are.")
 
     @classmethod
     def from_alphas_cumprod(cls, alphas_cumprod: Tensor, prediction: Prediction = "epsilon") -> DiscreteSigmas:
@@ -198,7 +199,7 @@ class DiscreteSigmas:
             return Preconditioning(c_in, 1.0, -sigma, timestep)
         if self.prediction == "v_prediction":
             return Preconditioning(c_in, 1 / variance, -sigma * c_in, timestep)
-        return Preconditioning(c_in, 0.0, 1.0, timestep)
+        return Preconditioning(1.0 if self.prediction == "direct" else c_in, 0.0, 1.0, timestep)
 
 
 @dataclass(frozen=True)

@@ -271,6 +271,16 @@ def SamplerError(folder: Path) -> None:
     assert NamedSampler("dreamy").function
 
 
+@example
+def SamplingChangeError(folder: Path) -> None:
+    from mezzotint.nodes.model_sampling import ModelSampling
+    from mezzotint.nodes.sampling_change import ShiftChange
+    from mezzotint.nodes.schedules import DiscreteSigmas
+
+    discrete = ModelSampling(DiscreteSigmas.from_config(), "epsilon", 4, 8, 1.0, 0.0, {})
+    ShiftChange(3.0, "ModelSamplingSD3").applied(discrete)
+
+
 def with_model(node_type: str, output: int, name: str, **inputs: Any) -> GraphBuilder:
     """A graph of a node that takes an output of the embedded model's loader, and an output node."""
     graph = shown(node_type, **inputs)
