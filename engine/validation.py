@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import MezzotintError
 from .input_spec import InputError, InputSpec
 from .link_graph import LinkGraph
+from .missing_type import missing_types
 from .node import NodeSpec
 from .port import ANY
 from .problem import Complaint, Problem, ProblemCode
@@ -140,25 +141,9 @@ class _Validator:
         return closest(given, names)
 
     def find_unknown_types(self) -> None:
-        for sentence in self.workflow.problems:
+        for missing in missing_types(self.workflow, self.registry, self.near):
             self.is_rejected = True
-            self.report(None, "missing_node_type", sentence.rstrip("."))
-        unknown = {node.class_type for node in self.workflow.nodes.values()}.difference(self.registry.names)
-        for node_id, node in self.workflow.nodes.items() if unknown else ():
-            if node.class_type in unknown:
-                self.is_rejected = True
-                hint = self.who_provides(node)
-                reason = f"there is no node type '{node.class_type}'; {hint}"
-                self.report(node_id, "missing_node_type", reason, given=node.class_type)
-
-    def who_provides(self, node: WorkflowNode) -> str:
-        """What helps when a node type is not there."""
-        packs = (node.meta.get(key) for key in ("plugin", "cnr_id", "aux_id"))
-        noted = next((pack for pack in packs if isinstance(pack, str) and pack), None)
-        otherwise = f"the workflow says that '{noted}' provides it: install that" if noted else None
-        known = self.registry.find_provider(node.class_type) or otherwise
-        near = None if known else self.near(node.class_type, self.registry.names)
-        return known or suggestion(near, "install the plugin that provides it")
+            self.report(missing.node_id, "missing_node_type", missing.reason, given=missing.node_type or None)
 
     def wanted(self, targets: Iterable[str] | None) -> list[str]:
         if targets is not None:

@@ -69,6 +69,28 @@ def load_checkpoint(ckpt_name: Annotated[str, model_files(KIND)] = EMBEDDED_CHEC
     return _checkpoint(KIND, ckpt_name, ctx)
 
 
+def configured_identity(config_name: str | None, ckpt_name: str | None, folders: Folders) -> Any:
+    """Of a checkpoint, what `model_identity` says; the configuration is not read."""
+    return model_identity(KIND, ckpt_name, folders=folders)
+
+
+@node(
+    "CheckpointLoader",
+    title="Load Checkpoint With Config (DEPRECATED)",
+    category="advanced/loaders",
+    fingerprint=configured_identity,
+)
+def load_configured_checkpoint(
+    config_name: Annotated[str, model_files("configs")], ckpt_name: Annotated[str, model_files(KIND)], *, ctx: Context
+) -> Checkpoint:
+    """Open a checkpoint as CheckpointLoaderSimple does.
+
+    Args:
+        config_name: not read, since a checkpoint's tensors say what it is.
+    """
+    return _checkpoint(KIND, ckpt_name, ctx)
+
+
 def diffusers_identity(model_path: str | None, folders: Folders) -> Any:
     """Of a diffusers folder, what `model_identity` says."""
     return model_identity("diffusers", model_path, folders=folders)

@@ -57,7 +57,8 @@ class ControlNetFile:
             raise ModelFileError(
                 f"'{self.path.with_name(CONFIG_NAME)}' cannot be read ({error}); fetch it again"
             ) from None
-        return given if given.get("_class_name") == self.layout.class_name else self.layout.config
+        is_ours = isinstance(given, dict) and given.get("_class_name") == self.layout.class_name
+        return given if is_ours else self.layout.config
 
     def build(self) -> Any:
         """The network, with whatever weights. Raises TypeError, ValueError: the configuration is of another class."""

@@ -26,6 +26,8 @@ CONCAT = "concat"
 CONCAT_LATENT, CONCAT_MASK = "concat_latent_image", "concat_mask"
 MASKED_CHANNELS = 5
 """That models for inpainting take beside those of x: a mask, and a latent of four."""
+PICTURE_NUMBERS = (5, 6)
+"""How many numbers SDXL's refiner and SDXL are told of a picture."""
 AESTHETIC_SCORES = 6.0, 2.5
 """How well made a picture is to look, for a positive and for a negative prompt that do not say."""
 
@@ -106,7 +108,12 @@ class UNetCall:
         made = {}
         if self.embedding_width:
             pooled = _pooled(options)
-            count = (self.embedding_width - pooled.shape[-1]) // self.number_width
+            count, rest = divmod(self.embedding_width - pooled.shape[-1], self.number_width)
+            if rest or count not in PICTURE_NUMBERS:
+                raise ConditioningError(
+                    f"a conditioning has a pooled output of {pooled.shape[-1]} numbers, which does not fit the model: "
+                    f"it comes from another text encoder; encode the text with the CLIP of the model's own checkpoint"
+                )
             numbers = picture_numbers(options, target, count)
             made = {"text_embeds": pooled, "time_ids": torch.tensor([numbers], dtype=torch.float32)}
         if self.further_channels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +50,19 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         ) from None
     content = content if isinstance(content, Mapping) else {}
     found = next((content[name] for name in STATE_DICTS if isinstance(content.get(name), Mapping)), content)
-    tensors = {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
+    tensors = {name: value.detach() for name, value in _flat(found) if isinstance(value, torch.Tensor)}
     if not tensors:
         raise ModelFileError(f"'{path}' holds no weights: no tensors by name; use the model's .safetensors file")
     return tensors
+
+
+def _flat(content: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """Entries by name, those of an inner table as `outer.inner`: embeddings and IP-Adapters have such."""
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", each) for inner, each in value.items())
+        else:
+            yield str(name), value
 
 
 def _load(path: Path) -> Any:

@@ -36,6 +36,13 @@ V_PREDICTION_MARKS = {
     DIFFUSERS: "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias",
 }
 """The biases of this norm deviate by more where Stable Diffusion 2 predicts v, and nothing in its file says so."""
+OTHER_FAMILIES = {
+    "edm_mean": "Playground 2.5",
+    "edm_vpred.sigma_max": "CosXL",
+    "noise_augmentor.": "unCLIP",
+    "conditioner.embedders.3.encoder.": "Stable Video Diffusion",
+}
+"""Tensors (or what their names begin with) of families whose networks look like those that are known."""
 IN_WORDS = {"unet": "diffusion model", "vae": "VAE", "text_encoder": "text encoder", "text_encoder_2": "text encoder"}
 LOADERS = {"unet": "UNETLoader", "vae": "VAELoader", "text_encoder": "CLIPLoader", "text_encoder_2": "CLIPLoader"}
 """The nodes that load a component by itself."""
@@ -78,7 +85,13 @@ class SingleFile:
         return self.parts[component].reading
 
     def check(self) -> None:
-        """See that what is there is whole. Raises ModelFileError: it isn't."""
+        """See that what is there is whole, and of a family that is known. Raises ModelFileError: it isn't."""
+        for mark, family in OTHER_FAMILIES.items():
+            if any(name.startswith(mark) for name in self.header.tensors):
+                raise ModelFileError(
+                    f"'{self.name}' is a model of {family}, going by its tensor '{mark}', and models of that kind "
+                    f"cannot be used yet; known are Stable Diffusion 1, 2 and XL"
+                )
         for component in self.parts:
             self.config(component)
 

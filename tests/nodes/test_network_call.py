@@ -47,6 +47,8 @@ def test_the_refiner_is_told_a_score_in_place_of_the_size_wanted(column: int, sc
 def test_a_conditioning_of_another_text_encoder_is_refused() -> None:
     with pytest.raises(ConditioningError, match="no pooled output"):
         SDXL.inputs({}, target())
+    with pytest.raises(ConditioningError, match="a pooled output of 768 numbers, which does not fit the model"):
+        SDXL.inputs({"pooled_output": torch.ones(1, 768)}, target())
 
 
 def concat(call: UNetCall, **options: Any) -> Tensor:

@@ -196,6 +196,8 @@ def test_a_checkpoint_without_a_text_encoder(sd1: single_files.Family, tmp_path:
 @pytest.mark.parametrize(
     ("function", "inputs"),
     [
+        (checkpoints.load_configured_checkpoint, ["config_name", "ckpt_name"]),
+        (checkpoints.load_diffusers, ["model_path"]),
         (checkpoints.load_diffusion_model, ["unet_name", "weight_dtype"]),
         (vae_loader.load_vae, ["vae_name"]),
         (checkpoints.load_clip, ["clip_name", "type", "device"]),

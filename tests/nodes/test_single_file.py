@@ -240,3 +240,37 @@ def test_a_tensor_that_is_missing_is_named(bench: Bench, missing: str, tmp_path:
         context.models.borrow(load_checkpoint("torn.safetensors", ctx=context).MODEL).__enter__()
     assert "torn.safetensors" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("mark", "family"), [("edm_mean", "Playground 2.5"), ("noise_augmentor.betas", "unCLIP")])
+def test_a_family_that_only_looks_like_a_known_one_is_refused(
+    bench: Bench, mark: str, family: str, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    bench.family("sdxl")
+    tensors = {**load_file(bench.folder / "sdxl.safetensors"), mark: torch.ones(4)}
+    (tmp_path / "checkpoints").mkdir()
+    save_file(tensors, tmp_path / "checkpoints" / "other.safetensors")
+    context = Context(folders=Folders(tmp_path / "home", models=[tmp_path]))
+    with pytest.raises(ModelFileError, match=f"'other.safetensors' is a model of {family}, going by its tensor"):
+        load_checkpoint("other.safetensors", ctx=context)
+
+
+def test_a_checkpoint_says_itself_that_it_predicts_v(bench: Bench, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    bench.family("sdxl")
+    tensors = load_file(bench.folder / "sdxl.safetensors")
+    (tmp_path / "checkpoints").mkdir()
+    folders = Folders(tmp_path / "home", models=[tmp_path])
+    context = Context(folders=folders, models=Residency("cpu", folders=folders))
+    marked = {**tensors, "v_pred": torch.ones(1), "ztsnr": torch.ones(1)}
+    save_file(marked, tmp_path / "checkpoints" / "marked.safetensors")
+    save_file(tensors, tmp_path / "checkpoints" / "said.safetensors", {"modelspec.prediction_type": "v"})
+    sampled = [
+        model_sampling(load_checkpoint(f"{name}.safetensors", ctx=context).MODEL, context)
+        for name in ("marked", "said")
+    ]
+    assert [each.prediction_type for each in sampled] == ["v_prediction"] * 2
+    assert sampled[0].sigmas.sigma_max > 1000 > sampled[1].sigmas.sigma_max

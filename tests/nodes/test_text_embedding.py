@@ -20,6 +20,7 @@ from mezzotint.engine.residency import Residency
 from mezzotint.nodes.checkpoints import Checkpoint, load_checkpoint
 from mezzotint.nodes.conditioning import encode_text, text_identity
 from mezzotint.nodes.dual_text_encoder import DualTextEncoder
+from mezzotint.nodes.pickle_file import PickleSwitch
 from mezzotint.nodes.text_embedding import EmbeddingError, TextEmbedding, with_embeddings
 
 WIDTH, LENGTH = 128, 20
@@ -184,6 +185,17 @@ def test_files_that_hold_none(save: Save, checkpoint: Checkpoint, context: Conte
     path.with_name("old.pt").write_bytes(b"\x80\x02")
     with pytest.raises(ModelFileError, match=r"old\.pt' is a pickle"):
         encoded("embedding:old", checkpoint, context)
+
+
+def test_a_pickle_is_read_where_pickles_are_allowed(
+    checkpoint: Checkpoint, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PickleSwitch, "is_on", True)
+    path = context.folders.model_folders("embeddings")[0] / "old.pt"
+    vectors = torch.nn.Parameter(random(2))
+    torch.save({"string_to_token": {"*": 265}, "string_to_param": {"*": vectors}, "name": "old", "step": 100}, path)
+    wanted = reference(checkpoint, context, ["a", random(2)])
+    torch.testing.assert_close(encoded("a embedding:old", checkpoint, context), wanted, rtol=1e-4, atol=1e-5)
 
 
 # what the value depends on

@@ -121,6 +121,8 @@ def test_a_file_that_an_editor_s_document_names_is_run_once_it_is_allowed(
     unknown = host.load(saved)
     assert f"'{named}' was not run, since nobody allowed it; read it" in unknown.warnings[-1]
     assert "there is no node type 'Beside'" in unknown.problems[0]
+    (problem,) = host.engine.validate(unknown).problems  # one sentence for each node, the one that knows most
+    assert f"plugin 'adding' ({named}) declares it, and is not allowed" in str(problem)
     Consents(tmp_path / "home").allow(named)
     workflow = host.load(saved)
     assert (workflow.warnings, workflow.problems) == ([], [])
