@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from mezzotint.engine.request import Requests
 from mezzotint.engine.value_type import value_type
@@ -36,6 +36,14 @@ class GuiderValue(Protocol):
 
     def predict(self, x: Tensor, sigma: float) -> Requests[Tensor]:
         """The prediction of x0 for x [B, C, h, w] at a noise level; a new tensor, like x."""
+
+
+@runtime_checkable
+class PairGuider(Protocol):
+    """A guider that can also say what it goes away from, as samplers of `sampler_names.SEES_UNCONDITIONAL` want."""
+
+    def predict_pair(self, x: Tensor, sigma: float) -> Requests[tuple[Tensor, Tensor]]:
+        """What `predict` gives, and the prediction for the negative conditioning."""
 
 
 class Guided(NamedTuple):
@@ -115,10 +123,20 @@ class CFGGuider:
 
     def predict(self, x: Tensor, sigma: float) -> Requests[Tensor]:
         conditional, *others = yield Denoise(self.model, x, sigma, self.prompts)
-        prediction: Tensor = guided(conditional, others[0], self.cfg) if others else conditional
+        return self._combined(conditional, others[0] if others else None, x, sigma)
+
+    @cached_property
+    def _pair(self) -> Prompts:
+        return Prompts((self.positive, self.negative))
+
+    def predict_pair(self, x: Tensor, sigma: float) -> Requests[tuple[Tensor, Tensor]]:
+        conditional, negative = yield Denoise(self.model, x, sigma, self._pair)
+        return self._combined(conditional, negative, x, sigma), negative
+
+    def _combined(self, conditional: Tensor, negative: Tensor | None, x: Tensor, sigma: float) -> Tensor:
+        prediction = conditional if negative is None else guided(conditional, negative, self.cfg)
         if not self.adjustments:
             return prediction
-        negative = others[0] if others else None
         found = Guided(prediction, conditional, negative, x, sigma, self.cfg, self.positive, self.negative)
         return adjusted(found, self.adjustments)
 
@@ -146,6 +164,10 @@ class BasicGuider:
         if adjustments := adjustments_of(self.model):
             return adjusted(Guided(result, result, None, x, sigma, 1.0, self.conditioning, []), adjustments)
         return result
+
+    def predict_pair(self, x: Tensor, sigma: float) -> Requests[tuple[Tensor, Tensor]]:
+        prediction = yield from self.predict(x, sigma)
+        return prediction, prediction
 
 
 def showing(guider: GuiderValue, latent: Latent) -> GuiderValue:

@@ -23,7 +23,7 @@ def level_at(half_log_snr: float, scaling: NoiseScaling) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Down:
+class AncestralStep:
     """An ancestral step: x moves by a prediction, then gets noise. Song et al. 2021 (DDIM), equation 16, of x / alpha.
 
     Attributes:
@@ -37,7 +37,7 @@ class _Down:
     alpha: float
 
     @classmethod
-    def between(cls, sigma: float, sigma_next: float, eta: float, scaling: NoiseScaling) -> _Down:
+    def between(cls, sigma: float, sigma_next: float, eta: float, scaling: NoiseScaling) -> AncestralStep:
         ratio, ratio_next = (math.exp(-scaling.half_log_snr(level)) for level in (sigma, sigma_next))
         up = min(ratio_next, eta * ratio_next * math.sqrt(max(1 - (ratio_next / ratio) ** 2, 0.0)))
         down = math.sqrt(ratio_next**2 - up**2)
@@ -47,6 +47,14 @@ class _Down:
     def moved(self, x: Tensor, denoised: Tensor) -> Tensor:
         """x at the level down, seen at the scale of the level of arrival."""
         return x * self.shrink - denoised * (self.alpha * math.expm1(-self.h))
+
+    def moved_by_two(self, x: Tensor, denoised: Tensor, before: tuple[float, Tensor] | None) -> Tensor:
+        """`moved` along the line through two predictions; `before`: how far off (below 0, in lambda), and the other."""
+        if before is None:
+            return self.moved(x, denoised)
+        phi_1 = -math.expm1(-self.h) / self.h
+        share = (1 - phi_1) / before[0]
+        return x * self.shrink + (denoised * (phi_1 - share) + before[1] * share) * (self.alpha * self.h)
 
 
 def dpmpp_2s_ancestral(
@@ -59,9 +67,9 @@ def dpmpp_2s_ancestral(
             return denoised
         if sigma_next == sigma:
             continue
-        step = _Down.between(sigma, sigma_next, eta, scaling)
+        step = AncestralStep.between(sigma, sigma_next, eta, scaling)
         middle = level_at(scaling.half_log_snr(sigma) + step.h / 2, scaling)
-        x_middle = _Down.between(sigma, middle, 0.0, scaling).moved(x, denoised)
+        x_middle = AncestralStep.between(sigma, middle, 0.0, scaling).moved(x, denoised)
         x = step.moved(x, (yield x_middle, middle))
         if eta > 0:
             x = x + step_noise.fresh() * (step.noise * s_noise)
@@ -84,7 +92,7 @@ def dpmpp_sde(
     The noise is a Brownian path's, drawn on the CPU unless `noise_on_device`. Lu et al. 2022b, section 4.
     """
 
-    def noised(x: Tensor, step: _Down, sigma: float, sigma_next: float) -> Tensor:
+    def noised(x: Tensor, step: AncestralStep, sigma: float, sigma_next: float) -> Tensor:
         if eta == 0 or s_noise == 0:
             return x
         noise = step_noise.between(sigma, sigma_next, on_device=noise_on_device)
@@ -98,11 +106,11 @@ def dpmpp_sde(
             continue
         here, there = scaling.half_log_snr(sigma), scaling.half_log_snr(sigma_next)
         middle = level_at(here + r * (there - here), scaling)
-        first = _Down.between(sigma, middle, eta, scaling)
+        first = AncestralStep.between(sigma, middle, eta, scaling)
         x_middle = noised(first.moved(x, denoised), first, sigma, middle)
         share = 1 / (2 * r)
         denoised = denoised * (1 - share) + (yield x_middle, middle) * share
-        step = _Down.between(sigma, sigma_next, eta, scaling)
+        step = AncestralStep.between(sigma, sigma_next, eta, scaling)
         x = noised(step.moved(x, denoised), step, sigma, sigma_next)
     return x
 
@@ -160,12 +168,8 @@ def res_multistep_ancestral(
             return denoised
         if sigma_next == sigma:
             continue
-        here, step = scaling.half_log_snr(sigma), _Down.between(sigma, sigma_next, eta, scaling)
-        phi_1 = -math.expm1(-step.h) / step.h
-        share = 0.0 if before is None else (1 - phi_1) / step.h / ((before[0] - here) / step.h)
-        x = x * step.shrink + denoised * (step.alpha * step.h * (phi_1 - share))
-        if before is not None:
-            x = x + before[1] * (step.alpha * step.h * share)
+        here, step = scaling.half_log_snr(sigma), AncestralStep.between(sigma, sigma_next, eta, scaling)
+        x = step.moved_by_two(x, denoised, before and (before[0] - here, before[1]))
         if eta > 0:
             x = x + step_noise.fresh() * (step.noise * s_noise)
         before = here, denoised

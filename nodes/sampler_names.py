@@ -12,6 +12,8 @@ TAKES_SINGLE_STEPS = "takes_single_steps"
 """Needs one prediction a step and remembers nothing, so that its steps can be taken outside its loop."""
 RENOISES_MASK_AFRESH = "renoises_mask_afresh"
 """The kept (unmasked) region is noised with noise of the next seed, instead of the initial noise."""
+SEES_UNCONDITIONAL = "sees_unconditional"
+"""Is sent the guided prediction and the one for the negative conditioning: a `cfg_plus_plus_samplers.GuidedPair`."""
 DISCARDS_PENULTIMATE = "discards_penultimate"
 """Is given one step more, without the least noise level before 0."""
 
@@ -41,8 +43,12 @@ def register_samplers(register: Register) -> None:
     at = "mezzotint.nodes."
     single = {TAKES_SINGLE_STEPS}
     twice = {DISCARDS_PENULTIMATE}
+    pair = {SEES_UNCONDITIONAL}
+    plus = f"{at}cfg_plus_plus_samplers:"
     register("euler", f"{at}samplers:euler", traits=single)
+    register("euler_cfg_pp", f"{plus}euler_cfg_pp", traits=pair)
     register("euler_ancestral", f"{at}samplers:euler_ancestral", traits=single)
+    register("euler_ancestral_cfg_pp", f"{plus}euler_ancestral_cfg_pp", traits=pair)
     register("heun", f"{at}samplers:heun")
     register("heunpp2", f"{at}runge_kutta_samplers:heunpp2")
     register("dpm_2", f"{at}runge_kutta_samplers:dpm_2", traits=twice)
@@ -52,6 +58,7 @@ def register_samplers(register: Register) -> None:
     register("dpmpp_sde", f"{at}log_snr_samplers:dpmpp_sde")
     register("dpmpp_sde_gpu", f"{at}log_snr_samplers:dpmpp_sde", noise_on_device=True)
     register("dpmpp_2m", f"{at}samplers:dpmpp_2m")
+    register("dpmpp_2m_cfg_pp", f"{plus}dpmpp_2m_cfg_pp", traits=pair)
     register("dpmpp_2m_sde", f"{at}samplers:dpmpp_2m_sde")
     register("dpmpp_2m_sde_gpu", f"{at}samplers:dpmpp_2m_sde", noise_on_device=True)
     register("dpmpp_2m_sde_heun", f"{at}samplers:dpmpp_2m_sde", solver_type="heun")
@@ -64,8 +71,11 @@ def register_samplers(register: Register) -> None:
     register("ipndm_v", f"{at}multistep_samplers:ipndm_v")
     register("deis", f"{at}multistep_samplers:deis")
     register("res_multistep", f"{at}log_snr_samplers:res_multistep")
+    register("res_multistep_cfg_pp", f"{plus}res_multistep_cfg_pp", traits=pair)
     register("res_multistep_ancestral", f"{at}log_snr_samplers:res_multistep_ancestral")
+    register("res_multistep_ancestral_cfg_pp", f"{plus}res_multistep_ancestral_cfg_pp", traits=pair)
     register("gradient_estimation", f"{at}multistep_samplers:gradient_estimation")
+    register("gradient_estimation_cfg_pp", f"{plus}gradient_estimation_cfg_pp", traits=pair)
     register("er_sde", f"{at}log_snr_samplers:er_sde")
     register("seeds_2", f"{at}log_snr_samplers:seeds_2")
     register("seeds_3", f"{at}log_snr_samplers:seeds_3")
@@ -91,7 +101,7 @@ def register_guiders(register: Register) -> None:
 
 
 SAMPLERS = catalogue("sampler").describe(
-    {TAKES_SINGLE_STEPS, RENOISES_MASK_AFRESH, DISCARDS_PENULTIMATE}, register_samplers
+    {TAKES_SINGLE_STEPS, RENOISES_MASK_AFRESH, SEES_UNCONDITIONAL, DISCARDS_PENULTIMATE}, register_samplers
 )
 """Name → `samplers.SamplerFunction`."""
 SCHEDULES = catalogue("schedule").describe((), register_schedules)

@@ -19,12 +19,13 @@ from mezzotint.engine.errors import MezzotintError, OutOfMemoryError
 from mezzotint.engine.request import Requests
 
 from .denoise import what_is_sampled
-from .guidance import showing
+from .guidance import PairGuider, showing
 from .latent_preview import LatentColours, latent_colours
 from .noise import DifferentialMasking, Masking, SeededStepNoise, fit_mask, mask_noise
 from .prompts import NEGLIGIBLE_NBYTES
 from .recipe import DIFFERENTIAL
 from .sample_result import SampleResult
+from .sampler_names import SAMPLERS, SEES_UNCONDITIONAL
 from .samplers import Denoising
 
 if TYPE_CHECKING:
@@ -82,7 +83,10 @@ def sample(
         masking = _masking(masking, guider.model, levels, sampling.sigmas)
     steps = sampler.begin(start.x, sigmas, SeededStepNoise(start.x, sigmas, noise.seed), sampling)
     progress = _Progress(ctx, levels, latent_colours(guider.model), sampling)
-    x, denoised = yield from _drive(steps, guider, masking, progress)
+    if SAMPLERS.has_trait(sampler.name, SEES_UNCONDITIONAL):
+        x, denoised = yield from _drive_by_pairs(steps, _pair_guider(guider, sampler), masking, progress)
+    else:
+        x, denoised = yield from _drive(steps, guider, masking, progress)
     return SampleResult(
         {**latent, "samples": finished(x, levels[-1], sampling)},
         {**latent, "samples": finished(denoised, 0.0, sampling)},
@@ -110,6 +114,35 @@ def _drive(
                 denoised = masking.after((yield from guider.predict(masking.before(x, sigma), sigma)), sigma)
             progress.predicted(sigma, denoised)
             x, sigma = steps.send(denoised)
+    except StopIteration as end:
+        progress.finish()
+        return end.value, end.value if denoised is None else denoised
+
+
+def _pair_guider(guider: GuiderValue, sampler: SamplerValue) -> PairGuider:
+    if isinstance(guider, PairGuider):
+        return guider
+    raise SamplingError(
+        f"the sampler '{sampler.name}' needs the prediction for the negative prompt, which this guider does not give; "
+        f"use a CFGGuider, or a sampler whose name does not end in _cfg_pp"
+    )
+
+
+def _drive_by_pairs(
+    steps: Any, guider: PairGuider, masking: Masking | None, progress: _Progress
+) -> Requests[tuple[Tensor, Tensor]]:
+    """`_drive` for samplers that are sent two predictions."""
+    denoised: Any = None
+    try:
+        x, sigma = next(steps)
+        while True:
+            if masking is None:
+                denoised, unconditional = yield from guider.predict_pair(x, sigma)
+            else:
+                pair = yield from guider.predict_pair(masking.before(x, sigma), sigma)
+                denoised, unconditional = (masking.after(one, sigma) for one in pair)
+            progress.predicted(sigma, denoised)
+            x, sigma = steps.send((denoised, unconditional))
     except StopIteration as end:
         progress.finish()
         return end.value, end.value if denoised is None else denoised

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.nodes.noise import SeededStepNoise, initial_noise
-from mezzotint.nodes.sampler_names import SAMPLERS, single_step_names
+from mezzotint.nodes.sampler_names import SAMPLERS, SEES_UNCONDITIONAL, single_step_names
 from mezzotint.nodes.samplers import (
     Denoising,
     ancestral_sigmas,
@@ -70,7 +70,14 @@ def never_asked(x: Tensor, sigma: float) -> Tensor:
 def sample(
     name: str, model: ModelSigmas, sigmas: Tensor, x: Tensor, denoiser: Denoiser, seed: int = 0, **options: Any
 ) -> Tensor:
-    return drive(SAMPLERS[name](x, sigmas, SeededStepNoise(x, sigmas, seed), model, **options), denoiser)
+    """Samplers that see the unconditional prediction, too, are sent the same for it."""
+
+    def pair(x: Tensor, sigma: float) -> Any:
+        denoised = denoiser(x, sigma)
+        return denoised, denoised
+
+    steps = SAMPLERS[name](x, sigmas, SeededStepNoise(x, sigmas, seed), model, **options)
+    return drive(steps, pair if SAMPLERS.has_trait(name, SEES_UNCONDITIONAL) else denoiser)
 
 
 def geometric(first: float, last: float, steps: int) -> Tensor:
@@ -185,6 +192,27 @@ def test_an_ancestral_step_arrives_at_the_next_noise_level(model: ModelSigmas, e
     kept = sigma_down * model.alpha(sigma_next) / model.alpha(sigma_down)
     assert math.hypot(kept, sigma_up) == pytest.approx(sigma_next)
     assert (sigma_up == pytest.approx(0, abs=1e-7)) == (eta == 0)
+
+
+@FAMILIES
+@pytest.mark.parametrize("name", SAMPLERS.having(SEES_UNCONDITIONAL))
+def test_without_guidance_cfg_plus_plus_is_the_sampler_it_is_made_of(model: ModelSigmas, name: str) -> None:
+    data, x, sigmas = Gaussian(model), initial_noise((1, 4, 8, 8), 0), schedule_sigmas(model, "simple", 12)
+    expected = sample(name.removesuffix("_cfg_pp"), model, sigmas, x, data.denoised)
+    torch.testing.assert_close(sample(name, model, sigmas, x, data.denoised), expected, rtol=1e-4, atol=1e-4)
+
+
+@FAMILIES
+@pytest.mark.parametrize("name", sorted({*SAMPLERS.having(SEES_UNCONDITIONAL)} - {"res_multistep_ancestral_cfg_pp"}))
+def test_cfg_plus_plus_goes_to_the_guided_prediction_along_the_unconditional_noise(
+    model: ModelSigmas, name: str
+) -> None:
+    x, sigmas = torch.full((1, 4, 2, 2), 0.4), torch.tensor([0.8, 0.5])
+    steps = SAMPLERS[name](x, sigmas, SeededStepNoise(x, sigmas, 0), model, **({"eta": 0.0} if "anc" in name else {}))
+    denoised, unconditional = torch.full_like(x, 0.3), torch.full_like(x, -0.2)
+    reached = drive(steps, lambda x, sigma: (denoised, unconditional))  # type: ignore[arg-type, return-value]
+    noise = (x - model.alpha(0.8) * unconditional) / 0.8
+    torch.testing.assert_close(reached, model.alpha(0.5) * denoised + 0.5 * noise, rtol=1e-4, atol=1e-4)
 
 
 def test_lcm_takes_the_prediction_and_noises_it_to_the_next_level() -> None:
@@ -324,7 +352,9 @@ def wavy(x: Tensor, sigma: float) -> Tensor:
 
 GOLDEN_SUMS = {
     "euler": (21.32695, 424.00934),
+    "euler_cfg_pp": (21.32695, 424.00934),
     "euler_ancestral": (-14.89330, 496.17087),
+    "euler_ancestral_cfg_pp": (-14.89330, 496.17087),
     "heun": (29.01585, 776.88220),
     "heunpp2": (21.95930, 435.66278),
     "dpm_2": (27.43047, 672.62061),
@@ -334,6 +364,7 @@ GOLDEN_SUMS = {
     "dpmpp_sde": (1.18790, 784.88727),
     "dpmpp_sde_gpu": (1.18790, 784.88727),
     "dpmpp_2m": (27.53469, 568.08704),
+    "dpmpp_2m_cfg_pp": (27.53469, 568.08704),
     "dpmpp_2m_sde": (13.85215, 759.34888),
     "dpmpp_2m_sde_gpu": (13.85215, 759.34888),
     "dpmpp_2m_sde_heun": (16.64653, 886.14386),
@@ -345,9 +376,12 @@ GOLDEN_SUMS = {
     "ipndm": (27.20720, 606.93292),
     "ipndm_v": (23.78402, 484.19730),
     "deis": (25.05118, 502.75772),
-    "res_multistep": (29.09604, 602.58124),
-    "res_multistep_ancestral": (-82.68999, 1687.18042),
+    "res_multistep": (29.09604, 602.58118),
+    "res_multistep_cfg_pp": (29.09604, 602.58118),
+    "res_multistep_ancestral": (-82.68996, 1687.18042),
+    "res_multistep_ancestral_cfg_pp": (-82.68996, 1687.18042),
     "gradient_estimation": (28.37420, 608.08337),
+    "gradient_estimation_cfg_pp": (28.37420, 608.08337),
     "er_sde": (3.87047, 505.49380),
     "seeds_2": (0.46016, 782.62653),
     "seeds_3": (-2.87598, 1019.31818),
