@@ -31,6 +31,9 @@ class Listener(Protocol):
     def progressed(self, node_id: str, value: float, total: float, preview: Any, text: str = "") -> None:
         """A step got as far as `value` of `total`."""
 
+    def said(self, node_id: str, call: Callable[[], object]) -> bool:
+        """Have `call` made on the loop after what was told of a step so far; False when the run is over."""
+
 
 class Place(NamedTuple):
     """Where a step stands: the step that expanded into it, the node that shows it, the node it stems from."""
@@ -201,6 +204,14 @@ class Context:
             if self._listener.is_cancelled:
                 raise Cancelled
             self._listener.progressed(self.node_id, value, total, preview, text)
+
+    def in_order(self, call: Callable[[], object]) -> bool:
+        """Have `call` made on the event loop, after all that was told of this step so far, its beginning included.
+
+        Returns:
+            False when nobody hears of the step, or its run is over; `call` is then not made.
+        """
+        return self._listener is not None and self._listener.said(self.node_id, call)
 
     def show(self, **lists: list[Any]) -> None:
         """Report what an output node made: `ctx.show(images=[{"filename": ..., "subfolder": ..., "type": ...}])`."""

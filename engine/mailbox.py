@@ -38,14 +38,15 @@ class Mailbox:
         if self._timer is not None:
             self._timer.cancel()
 
-    def put(self, item: Any, is_urgent: bool = True) -> None:
-        """Leave an item; one that is not urgent waits for the next that is, or for the next look."""
+    def put(self, item: Any, is_urgent: bool = True) -> bool:
+        """Leave an item; one that is not urgent waits for the next that is, or for a look. False when it is closed."""
         if self._is_closed:
-            return
+            return False
         self._items.append(item)
         if is_urgent and not self._is_waking:
             self._is_waking = True
             self._loop.call_soon_threadsafe(self._wake)
+        return True
 
     def _wake(self) -> None:
         self._is_waking = False

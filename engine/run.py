@@ -144,6 +144,10 @@ class Run:
         tell = partial(self.events.emit_step, events.StepProgressed, self.plan.steps[node_id], **facts)
         self._mailbox.put(tell, is_urgent=False)
 
+    def said(self, node_id: str, call: Callable[[], object]) -> bool:
+        self._mailbox.put(partial(self.events.started, self.plan.steps[node_id]), is_urgent=False)
+        return self._mailbox.put(call)
+
     # what they told, on the loop's thread
 
     def _hear(self, item: Any) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
 
 from mezzotint.plugins.compat.shims.prompt_server import PromptServer
+from mezzotint.plugins.compat.surroundings import context
 
 from .app_key import CLIENTS, EVENTS, QUEUE
 from .frame import Message, encoded
@@ -57,8 +59,12 @@ class PackLink:
         self._send(content, sid)
 
     def _send(self, payload: str | bytes, sid: str | None) -> None:
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.app[EVENTS].pass_on, Message(payload), sid)
+        loop, here = self._loop, context()
+        if loop is None:
+            return
+        pass_on = partial(self.app[EVENTS].pass_on, Message(payload), sid)
+        if here is None or not here.in_order(pass_on):
+            loop.call_soon_threadsafe(pass_on)
 
 
 def link_packs(app: web.Application) -> None:
