@@ -8,6 +8,7 @@ from typing import Any
 
 from mezzotint.engine.context import Context
 from mezzotint.engine.engine import Engine
+from mezzotint.engine.event import Event, StepStarted
 from mezzotint.engine.expansion import GraphBuilder
 from mezzotint.engine.node import node
 from mezzotint.engine.workflow import Workflow
@@ -28,19 +29,17 @@ def test_a_word_comes_after_the_beginning_of_its_step_and_before_that_of_the_nex
     def end(value: int) -> None:
         """An end."""
 
+    def hear(event: Event) -> None:
+        if isinstance(event, StepStarted):
+            heard.append((event.node_type, event.node_id))
+
     engine = make_engine(say, end)
     for turn in range(6):  # the first runs find out that the node is quick
         graph = GraphBuilder()
         first = graph.node("Say", value=turn * 100)
         graph.node("End", value=graph.node("Say", value=first.out(0)))
         heard.clear()
-        told = {"step_started": lambda event: heard.append((event.node_type, event.node_id))}
-        asyncio.run(
-            engine.run(
-                Workflow.from_api(graph.finalize()),
-                on_event=lambda event: told.get(event.kind, lambda _: None)(event),
-            )
-        )
+        asyncio.run(engine.run(Workflow.from_api(graph.finalize()), on_event=hear))
         kinds = [what for what, _ in heard]
         assert kinds == ["Say", "said", "Say", "said", "End"]
 
