@@ -12,7 +12,7 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .errors import OutOfMemoryError
 from .free_memory import free_nbytes
@@ -77,6 +77,14 @@ class _Entry:
     is_settled: threading.Event = field(default_factory=threading.Event)
 
 
+class _Latest(NamedTuple):
+    """What was borrowed last, and what it was configured to. To hash a recipe takes long after a forward."""
+
+    recipe: Any
+    entry: _Entry
+    configured: Any
+
+
 class Loan:
     """What `Residency.borrow` gives. A class and not a generator, since samplers borrow at every step."""
 
@@ -86,13 +94,19 @@ class Loan:
         self._residency, self._recipe = residency, recipe
 
     def __enter__(self) -> Any:
+        again = self._residency._acquire_again(self._recipe)
+        if again is not None:
+            self._entry = again.entry
+            return again.configured
         self._entry = self._residency._acquire(self._recipe.weights)
         assert self._entry.loaded is not None
         try:
-            return self._recipe.configure(self._entry.loaded.object)
+            configured = self._recipe.configure(self._entry.loaded.object)
         except BaseException:
             self._residency._give_back(self._entry)
             raise
+        self._residency._latest = _Latest(self._recipe, self._entry, configured)
+        return configured
 
     def __exit__(self, *_: object) -> None:
         self._residency._give_back(self._entry)
@@ -116,6 +130,7 @@ class Residency:
         self._folders = folders
         self._loaders: dict[str, Loader] = {}
         self._entries: dict[Any, _Entry] = {}
+        self._latest: _Latest | None = None
         self._uses = itertools.count(1)
         self._lock = threading.RLock()
 
@@ -161,6 +176,17 @@ class Residency:
     def _give_back(self, entry: _Entry) -> None:
         with self._lock:
             entry.borrowers -= 1
+
+    def _acquire_again(self, recipe: Loadable) -> _Latest | None:
+        """What was borrowed last, if it was by this very object and is still here."""
+        with self._lock:
+            latest = self._latest
+            if latest is None or latest.recipe is not recipe:
+                return None
+            latest.entry.borrowers += 1
+            for used in (latest.entry, *latest.entry.parts):
+                used.last_use = next(self._uses)
+            return latest
 
     def _acquire(self, weights: Any) -> _Entry:
         while True:
@@ -265,6 +291,7 @@ class Residency:
         return dropped > 0
 
     def _drop(self, weights: Any) -> None:
+        self._latest = None
         for part in self._entries.pop(weights).parts:
             part.borrowers -= 1
 

@@ -327,3 +327,25 @@ def test_without_a_containers_limit_there_is_none(tmp_path: Path, limit: str | N
     if limit:
         (tmp_path / "memory.max").write_text(limit)
     assert cgroup_free_nbytes(tmp_path) is None
+
+
+def test_what_the_same_recipe_borrows_again_is_the_same_until_it_is_let_go() -> None:
+    models, recipe = residency(), Toy("a", options=("x",))
+    with models.borrow(recipe) as first, models.borrow(recipe) as again:
+        assert again is first
+        assert [resident.is_borrowed for resident in models.residents()] == [True]
+    assert [resident.is_borrowed for resident in models.residents()] == [False]
+    with models.borrow(Toy("b")), models.borrow(recipe) as again:
+        assert again == first
+    models.clear()
+    assert names(models) == []
+    with models.borrow(recipe) as anew:
+        assert anew[0] is not first[0]
+
+
+def test_what_is_borrowed_again_counts_as_used() -> None:
+    models, first, second = residency(25), Toy("a"), Toy("b")
+    use(models, second, first, first)
+    with models.borrow(first):
+        use(models, Toy("c"))
+    assert names(models) == ["a", "c"]
