@@ -121,9 +121,9 @@ def sampler_custom_advanced(
 
 
 def _sigmas(model: Model, ctx: Context, scheduler: str, steps: int, denoise: float, sampler_name: str) -> Tensor:
-    from .model_sampling import model_sampling
-
-    return _remembered_sigmas(model_sampling(model, ctx).sigmas, scheduler, steps, denoise, sampler_name).clone()
+    with ctx.models.borrow(model) as denoiser:  # which is needed next; to look at its files would take longer
+        levels: Any = denoiser.sampling.sigmas
+    return _remembered_sigmas(levels, scheduler, steps, denoise, sampler_name).clone()
 
 
 @lru_cache(maxsize=64)
