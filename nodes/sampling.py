@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mezzotint import Conditioning, Context, Guider, Latent, Model, Noise, Requests, Sampler, Sigmas, node
 
