@@ -270,12 +270,13 @@ class _Progress:
 
     def _preview(self, denoised: Tensor) -> Any:
         """A picture of the prediction; None when nobody would see it, or one was made a moment ago."""
-        now = time.monotonic()
-        is_useful = now >= self._next_preview or self.done == self.total
-        if self.colours is None or not is_useful or not self.ctx.wants_previews:
+        if self.colours is None:
             return None
-        self._next_preview = now + PREVIEW_SECONDS
-        return self.colours.picture(self.sampling.to_latent(denoised[:1]))
+        now = time.monotonic()
+        if now < self._next_preview and self.done < self.total:
+            return None
+        self._next_preview = now + PREVIEW_SECONDS  # also before anybody is asked: that takes long after a forward
+        return self.colours.picture(self.sampling.to_latent(denoised[:1])) if self.ctx.wants_previews else None
 
     def finish(self) -> None:
         """The sampler is at its end, maybe by fewer predictions than steps."""
