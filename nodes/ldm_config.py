@@ -51,13 +51,29 @@ def unet_config(shapes: Shapes) -> dict[str, Any]:
             depths[-1] = max(depths[-1], count(shapes, f"{prefix}.1.transformer_blocks."))
             layers += 1
     middle = count(shapes, "middle_block.1.transformer_blocks.")
+    layers_per_block = layers // len(widths)
+    ends = ("input_blocks.0.0.weight", "out.2.weight", "label_emb.0.0.weight")
+    return described_unet(shapes, ends, widths, layers_per_block, [*depths, middle])
+
+
+def described_unet(
+    shapes: Shapes, ends: tuple[str, str, str], widths: list[int], layers_per_block: int, depths: list[int]
+) -> dict[str, Any]:
+    """Of diffusers' `UNet2DConditionModel`, whatever its tensors are named; attention is named alike everywhere.
+
+    Args:
+        ends: the weights that x comes in by, that it leaves by, and that a picture's size comes in by.
+        depths: transformer blocks of each level, and of the middle.
+    """
+    first, last, size = ends
+    *depths, middle = depths
     attention = next(name.removesuffix("proj_in.weight") for name in shapes if name.endswith("proj_in.weight"))
     is_linear = len(shapes[f"{attention}proj_in.weight"]) == 2
     config = {
-        "in_channels": shapes["input_blocks.0.0.weight"][1],
-        "out_channels": shapes["out.2.weight"][0],
+        "in_channels": shapes[first][1],
+        "out_channels": shapes[last][0],
         "block_out_channels": widths,
-        "layers_per_block": layers // len(widths),
+        "layers_per_block": layers_per_block,
         "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
         "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(depths)],
         "transformer_layers_per_block": [*(depth or 1 for depth in depths[:-1]), depths[-1] or middle],
@@ -65,11 +81,11 @@ def unet_config(shapes: Shapes) -> dict[str, Any]:
         "use_linear_projection": is_linear,
         "attention_head_dim": [max(width // HEAD_WIDTH, 1) for width in widths] if is_linear else HEADS,
     }
-    if "label_emb.0.0.weight" in shapes:
+    if size in shapes:
         config |= {
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": NUMBER_WIDTH,
-            "projection_class_embeddings_input_dim": shapes["label_emb.0.0.weight"][1],
+            "projection_class_embeddings_input_dim": shapes[size][1],
         }
     return config
 
