@@ -16,7 +16,7 @@ from .networks import part_of
 from .picture_set import PictureSet
 from .samples import drawing
 from .state import TrainingError, TrainingState
-from .step import autocast, draw_pictures, optimise
+from .step import computing, draw_pictures, optimise
 from .step_settings import AutoencoderSettings
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def autoencoder_step(
 def reconstruct(state: TrainingState, pictures: Tensor) -> Reconstruction:
     """Encode pictures [B, 3, H, W] in -1..1, draw a latent for each, decode; with gradients."""
     network = part_of(state.networks, "vae", "training an autoencoder")
-    with autocast(state):
+    with computing(state):
         posterior = network.encode(pictures).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=state.generator).to(state.device)
         decoded = network.decode(posterior.mean + posterior.std * noise, return_dict=False)[0]

@@ -29,11 +29,11 @@ def weighted_loss(
 def diffusion_step(state: TrainingState, data: LatentSet, settings: DiffusionSettings) -> float:
     """Train with one batch. Draws and computes what the nodes of the loop do, in their order. Gives the loss."""
     process = process_of(state)
-    latents, captions = draw_latents(state, data, settings.batch_size)
+    latents, captions, labels, concatenated = draw_latents(state, data, settings.batch_size)
     timesteps = draw_timesteps(state, process.steps, len(latents), settings.timesteps)
     noise = draw_noise(state, latents, settings.noise_offset)
     x0 = process.to_model(latents)
-    output = predict(state, process.add_noise(x0, noise, timesteps), timesteps, captions)
+    output = predict(state, process.add_noise(x0, noise, timesteps), timesteps, captions, concatenated, labels)
     target = process.target(x0, noise, timesteps)
     loss = weighted_loss(output, target, timesteps, process, settings.loss, settings.snr_gamma, settings.huber_c)
     return optimise(state, loss, settings.on_nan)

@@ -16,7 +16,7 @@ from .autoencoder_nodes import Gradient, LowPass, Perceptual, Weight
 from .loop_nodes import BatchSize, Gamma, HuberC, NoiseOffset, OnNanChoice, Seed
 from .ports import Latents, Pictures, Training
 from .sample_plan import SamplePlan
-from .state import TrainingState
+from .state import TrainingError, TrainingState
 from .step_settings import AutoencoderSettings, DiffusionSettings, LossKind, TimestepChoice
 
 if TYPE_CHECKING:
@@ -69,10 +69,25 @@ def training_samples(
     steps: Annotated[int, Field(ge=1, le=1000)] = 20,
     cfg: Annotated[float, Field(ge=0, le=100), Widget(step=0.1)] = 4.0,
     every: Annotated[int, Field(ge=1, le=1_000_000, description="Optimiser steps between two sheets.")] = 500,
+    class_labels: Annotated[
+        str,
+        Field(
+            pattern=r"^\s*(\d{1,6}(\s*,\s*\d{1,6})*)?\s*$",
+            description="Of a model conditioned by class: a class for each prompt, by commas; or one for all.",
+        ),
+    ] = "",
 ) -> Samples:
-    """Say what is drawn now and then while training, always from the same noise: a picture of each line."""
-    lines = tuple(line.strip() for line in prompts.splitlines() if line.strip())
-    return SamplePlan(lines or ("",), seed, steps, cfg, every)
+    """Say what is drawn now and then while training, always from the same noise: a picture of each line.
+
+    Raises:
+        TrainingError: there are not as many classes as prompts.
+    """
+    lines = tuple(line.strip() for line in prompts.splitlines() if line.strip()) or ("",)
+    labels = [int(label) for label in class_labels.split(",") if label.strip()]
+    labels = labels * len(lines) if len(labels) == 1 else labels
+    if labels and len(labels) != len(lines):
+        raise TrainingError(f"there are {len(lines)} prompts and {len(labels)} class_labels; give one for each")
+    return SamplePlan(lines, seed, steps, cfg, every, tuple(labels))
 
 
 @node("TrainSteps", title="Train Steps", category="training", lane="device", autograd=True)

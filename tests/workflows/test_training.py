@@ -128,7 +128,7 @@ def psnr_of_learnt(host: Host, tmp_path: Path, count: int, steps: int, size: dic
         n1={"caption_dropout": 0.0},
         n5=size,
         n6={"steps": steps, "learning_rate": 2e-3, "warmup_steps": 20, "ema_decay": 0.98},
-        n7={"precision": "float32"},
+        n7={"precision": "bfloat16"},
         n8={"prompts": "\n".join(captions), "cfg": 1.0, "steps": 25, "every": 10**6},
         n9={"steps": steps, "batch_size": max(count, 8), "checkpoint_every": 0},
     )
