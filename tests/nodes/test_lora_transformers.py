@@ -54,7 +54,7 @@ def error(actual: Tensor, expected: Tensor) -> float:
 
 
 def predicted(recipe: Any, checkpoint: Checkpoint, context: Context) -> Tensor:
-    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         prompt = encode_text("a cat", checkpoint.CLIP, ctx=context)
         (answer,) = Denoise.answer([Denoise(recipe, x, 0.7, (prompt,))], context)
