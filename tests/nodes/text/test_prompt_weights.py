@@ -80,5 +80,5 @@ def test_nesting_deeper_than_the_stack_of_python_is_no_problem() -> None:
 def test_parsing_does_not_import_torch() -> None:
     import subprocess
 
-    code = "import sys, mezzotint.nodes.prompt_weights; sys.exit('torch' in sys.modules)"
+    code = "import sys, mezzotint.nodes.text.prompt_weights; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
