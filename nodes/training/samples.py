@@ -12,15 +12,15 @@ from torch import Tensor
 
 from mezzotint.engine.context import Context
 
-from ..image_layout import GREY
+from ..images.image_layout import GREY
 from .networks import part_of
 from .sample_plan import SamplePlan
 from .state import TrainingState
 from .step import class_inputs, encode_captions, process_of
 
 if TYPE_CHECKING:
-    from ..autoencoder import Autoencoder
-    from ..schedules import DiscreteSigmas
+    from ..autoencoders.autoencoder import Autoencoder
+    from ..samplers.schedules import DiscreteSigmas
     from .noise_process import NoiseProcess
 
 GAP = 2
@@ -36,8 +36,8 @@ def draw_samples(state: TrainingState, plan: SamplePlan, side: int, ctx: Context
     Raises:
         TrainingError: the plan names a class that the network has not.
     """
-    from ..samplers import euler_step
-    from ..schedules import DiscreteSigmas, schedule_sigmas
+    from ..samplers.basic_samplers import euler_step
+    from ..samplers.schedules import DiscreteSigmas, schedule_sigmas
 
     sigmas = DiscreteSigmas.from_config(state.scheduler_config)
     unet, vae = part_of(state.networks, "unet", "drawing"), autoencoder_of(state)
@@ -127,7 +127,7 @@ def weights_for_use(state: TrainingState, averaged: bool = True) -> Iterator[Non
 
 def autoencoder_of(state: TrainingState) -> Autoencoder:
     """The VAE of a training, to encode and decode with."""
-    from ..autoencoder import Autoencoder
+    from ..autoencoders.autoencoder import Autoencoder
 
     network = part_of(state.networks, "vae", "making pictures")
     widths = network.config.block_out_channels

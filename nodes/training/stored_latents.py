@@ -11,11 +11,11 @@ from torch.nn.functional import interpolate
 
 from mezzotint.engine.context import Context
 
-from ..image_layout import GREY
+from ..images.image_layout import GREY
 from .picture_set import LatentSet, PictureSet
 
 if TYPE_CHECKING:
-    from ..autoencoder import Autoencoder
+    from ..autoencoders.autoencoder import Autoencoder
 
 AT_ONCE = 16
 WHOLE_SHARE = 0.25
