@@ -15,7 +15,7 @@ from mezzotint.engine.context import Context
 from mezzotint.engine.errors import Cancelled, OutputError
 
 from .checkpoint import load_checkpoint, save_checkpoint
-from .loss_plot import loss_plot, running_mean
+from .loss_plot import loss_plot, running_mean, sparkline
 from .state import TrainingState
 from .step import NotANumberError, told_out_of_memory
 
@@ -48,6 +48,7 @@ class LongRun:
     samples: Callable[[], Tensor] | None = None
     _saved: int = -1
     _next_preview: float = field(default=0.0)
+    _curve: str = field(default="")
 
     def run(self, state: TrainingState, batch: Callable[[], Any], resume: bool) -> None:
         """Train with batch after batch. Where it is cancelled, or has its steps done, a checkpoint is written.
@@ -84,8 +85,9 @@ class LongRun:
 
     def _after_step(self, state: TrainingState) -> None:
         recent = state.losses[-RECENT:]
-        text = f"loss {sum(recent) / len(recent):.4g}"
-        self.ctx.progress(state.step, self.steps, self._preview(state), text)
+        preview = self._preview(state)
+        text = f"loss {sum(recent) / len(recent):.4g} {self._curve}".rstrip()
+        self.ctx.progress(state.step, self.steps, preview, text)
         if self.samples is not None and self.samples_every and state.step % self.samples_every == 0:
             drawn = self.samples()
             self._write(f"samples_{state.step:08d}.png", drawn)
@@ -95,12 +97,12 @@ class LongRun:
             self._save(state)
 
     def _preview(self, state: TrainingState) -> Any:
-        """The curve so far; None when nobody would see it, or one was made a moment ago."""
+        """The curve so far, as a picture; None when nobody would see it, or one was made a moment ago."""
         now = time.monotonic()
-        if now < self._next_preview or not self.ctx.wants_previews:
+        if now < self._next_preview:
             return None
-        self._next_preview = now + PREVIEW_SECONDS
-        return loss_plot(state.losses)
+        self._next_preview, self._curve = now + PREVIEW_SECONDS, sparkline(state.losses)
+        return loss_plot(state.losses) if self.ctx.wants_previews else None
 
     def _save(self, state: TrainingState) -> None:
         if self.folder is not None and state.step != self._saved and not state.pending:

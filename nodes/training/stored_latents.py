@@ -37,7 +37,7 @@ def encode_pictures(
         ctx.progress(start, total)
         indices = range(start, min(start + AT_ONCE, total))
         batch = torch.stack([pictures.picture(index // views, generator) for index in indices])
-        pixels = batch.movedim(1, -1).float() / 255
+        pixels = batch.movedim(1, -1).contiguous().float() / 255  # laid out as pictures are: norms of flat areas differ
         encoded.append(autoencoder.encode(pixels))
         if masks:
             selected = torch.stack([random_mask(pictures.size, chance) for _ in indices])
