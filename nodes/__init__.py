@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MODULES = (
     "checkpoints",
     "lora",
+    "model_merging",
     "control_net",
     "clip_vision",
     "ip_adapter",
@@ -65,6 +66,7 @@ MODULES = (
 VALUE_MODULES = (
     "recipe",
     "lora_patch",
+    "merge",
     "control_net_recipe",
     "upscale_model",
     "control_chain",
