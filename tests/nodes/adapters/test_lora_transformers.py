@@ -54,7 +54,7 @@ def error(actual: Tensor, expected: Tensor) -> float:
 
 
 def predicted(recipe: Any, checkpoint: Checkpoint, context: Context) -> Tensor:
-    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         prompt = encode_text("a cat", checkpoint.CLIP, ctx=context)
         (answer,) = Denoise.answer([Denoise(recipe, x, 0.7, (prompt,))], context)
@@ -106,7 +106,7 @@ def test_names_of_kohya_whose_layers_are_several_of_diffusers(checkpoint: Checkp
         network = denoiser.network
     expected = predicted_by(merged(network, (lora, 1.0)), checkpoint, context)
     assert error(predicted(model, checkpoint, context), expected) < 1e-5
-    assert error(predicted(checkpoint.MODEL, checkpoint, context), expected) > 0.01
+    assert error(predicted(checkpoint.MODEL, checkpoint, context), expected) > 0.001
 
 
 def test_its_text_encoders(checkpoint: Checkpoint, context: Context) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import shutil
 from pathlib import Path
@@ -10,37 +9,23 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from mezzotint import Context
 from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.folders import Folders
-from mezzotint.engine.request import drive
 from mezzotint.engine.residency import Residency
 from mezzotint.nodes.conditioning.conditioning import ConditioningMismatchError, encode_text, flux_guidance
 from mezzotint.nodes.conditioning.transformer_prompts import encode_flux, encode_sd3
 from mezzotint.nodes.families import diffusers_networks
 from mezzotint.nodes.models import weight_casting
 from mezzotint.nodes.models.checkpoints import Checkpoint, load_checkpoint
-from mezzotint.nodes.sampling import sampling_nodes
 from mezzotint.nodes.sampling.denoise import Denoise
 from mezzotint.nodes.sampling.model_sampling import model_sampling
 from mezzotint.nodes.sampling.network_call import ConditioningError
-from mezzotint.nodes.sampling.noise import initial_noise
-from mezzotint.nodes.sampling.noise_levels import basic_scheduler
 
 from .. import tiny_pipelines
 
-SEED, STEPS, SIDE, CHANNELS = 7, 4, 32, 4
-PROMPT, NEGATIVE = "a photo of a cat", "blurry"
-GUIDED = {
-    "sd3": (3.0, {"guidance_scale": 3.0}),
-    "flux": (1.0, {"guidance_scale": 3.5}),  # told to the network
-    "pixart": (3.0, {"guidance_scale": 3.0}),
-    "z-image": (3.0, {"guidance_scale": 2.0}),  # counted from 0
-    "qwen-image": (1.0, {"true_cfg_scale": 1.0}),  # its own guidance has a rule of its own
-}
-"""Our guidance scale, and what to tell the pipeline for the same."""
+PROMPT = "a photo of a cat"
 
 
 class Bench:
@@ -55,12 +40,8 @@ class Bench:
     def pipeline(self, name: str) -> Any:
         if name not in self.pipelines:
             torch.manual_seed(0)
-            made = tiny_pipelines.PIPELINES[name]()
-            for parameter in made.transformer.parameters():  # some start with zeros, and would give nothing
-                torch.nn.init.normal_(parameter, std=0.2)
-            made.save_pretrained(self.folder / name)
-            made.set_progress_bar_config(disable=True)
-            self.pipelines[name] = made
+            self.pipelines[name] = tiny_pipelines.drawn(name)
+            self.pipelines[name].save_pretrained(self.folder / name)
         return self.pipelines[name]
 
     def checkpoint(self, name: str) -> Checkpoint:
@@ -78,94 +59,14 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def error(actual: Tensor, expected: Tensor) -> float:
-    return float((actual - expected).norm() / expected.norm())
-
-
-def test_text_to_image_is_that_of_the_pipeline(bench: Bench, name: str) -> None:
-    pipeline, context = bench.pipeline(name), bench.context
-    model, clip, _ = bench.checkpoint(name)
-    sampled = model_sampling(model, context)
-    cfg, guided = GUIDED[name]
-    positive, negative = (encode_text(text, clip, ctx=context) for text in (PROMPT, NEGATIVE))
-    latent = {"samples": torch.zeros(1, CHANNELS, SIDE // sampled.downscale, SIDE // sampled.downscale)}
-    body = sampling_nodes.ksampler(
-        model, seed=SEED, steps=STEPS, cfg=cfg, sampler_name="euler", scheduler="simple", positive=positive,
-        negative=negative, latent_image=latent, ctx=context,
-    )  # fmt: skip
-    ours = drive(body, context)["samples"]
-    theirs = drawn(pipeline, initial_noise(tuple(latent["samples"].shape), SEED), sampled, guided, bench, model)
-    assert error(sampled.to_model(ours), theirs) < 1e-4
-
-
-@pytest.mark.parametrize("name", ["sd3", "flux"])
-def test_image_to_image_is_that_of_the_pipeline(bench: Bench, name: str) -> None:
-    import diffusers
-
-    pipeline, context = bench.pipeline(name), bench.context
-    model, clip, _ = bench.checkpoint(name)
-    sampled, (cfg, guided) = model_sampling(model, context), GUIDED[name]
-    positive, negative = (encode_text(text, clip, ctx=context) for text in (PROMPT, NEGATIVE))
-    kept = torch.randn(1, CHANNELS, 16, 16, generator=torch.Generator().manual_seed(1))
-    body = sampling_nodes.ksampler(
-        model, seed=SEED, steps=STEPS, cfg=cfg, sampler_name="euler", scheduler="simple", positive=positive,
-        negative=negative, latent_image={"samples": sampled.to_latent(kept)}, denoise=0.5, ctx=context,
-    )  # fmt: skip
-    ours = sampled.to_model(drive(body, context)["samples"])
-    class_name = {"sd3": "StableDiffusion3Img2ImgPipeline", "flux": "FluxImg2ImgPipeline"}[name]
-    parts = {
-        key: value
-        for key, value in pipeline.components.items()
-        if key in inspect.signature(getattr(diffusers, class_name).__init__).parameters
-    }
-    other = getattr(diffusers, class_name)(
-        **{**parts, "scheduler": diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0)}
-    )
-    other.set_progress_bar_config(disable=True)
-    levels = basic_scheduler(model, "simple", 2 * STEPS, 1.0, ctx=context)[:-1].tolist()
-    told = {"negative_prompt": NEGATIVE} if name == "sd3" else {}
-    theirs = other(
-        PROMPT, image=kept, strength=0.5, num_inference_steps=2 * STEPS, sigmas=levels, output_type="latent",
-        height=SIDE, width=SIDE, generator=torch.Generator().manual_seed(SEED), **guided, **told,
-    ).images  # fmt: skip
-    if name == "flux":
-        theirs = other._unpack_latents(theirs, SIDE, SIDE, other.vae_scale_factor)
-    assert error(ours, theirs) < 1e-4
-
-
-def drawn(pipeline: Any, noise: Tensor, sampled: Any, guided: dict[str, Any], bench: Bench, model: Any) -> Tensor:
-    """The pipeline's latents from the same noise, at the same noise levels, as [B, C, h, w]."""
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
-    told: dict[str, Any] = {"num_inference_steps": STEPS}
-    width = 1.0
-    if sampled.sigmas.is_flow:
-        pipeline.scheduler = FlowMatchEulerDiscreteScheduler(
-            shift=1.0
-        )  # the levels that it is told are shifted already
-        told["sigmas"] = basic_scheduler(model, "simple", STEPS, 1.0, ctx=bench.context)[:-1].tolist()
-    else:
-        width = (1 + sampled.sigmas.sigma_max**2) ** 0.5 / sampled.sigmas.sigma_max
-    packs = hasattr(pipeline, "_pack_latents")
-    latents = pipeline._pack_latents(noise, *noise.shape) if packs else noise
-    known = inspect.signature(pipeline.__call__).parameters
-    if next(iter(guided.values())) > 1 and "guidance_embeds" not in pipeline.transformer.config:
-        told["negative_prompt"] = NEGATIVE
-    if "use_resolution_binning" in known:
-        told["use_resolution_binning"] = False
-    given = {"height": SIDE, "width": SIDE, "output_type": "latent", "latents": latents * width}
-    result: Tensor = pipeline(PROMPT, **given, **told, **guided).images
-    return (
-        pipeline._unpack_latents(result, SIDE, SIDE, pipeline.vae_scale_factor).reshape(noise.shape)
-        if packs
-        else result
-    )
+def channels(bench: Bench, name: str) -> int:
+    return model_sampling(bench.checkpoint(name).MODEL, bench.context).latent_channels
 
 
 def test_a_batch_is_predicted_as_each_alone(bench: Bench, name: str) -> None:
     model, clip, _ = bench.checkpoint(name)
     positive = encode_text(PROMPT, clip, ctx=bench.context)
-    x = torch.randn(2, CHANNELS, 8, 8)
+    x = torch.randn(2, channels(bench, name), 8, 8)
     with torch.inference_mode():
         (together,) = Denoise.answer([Denoise(model, x, 0.7, (positive,))], bench.context)
         alone = [
@@ -214,7 +115,7 @@ def test_each_text_encoder_may_have_its_own_text(bench: Bench, name: str) -> Non
 def test_the_network_is_told_how_strong_guidance_is(bench: Bench) -> None:
     model, clip, _ = bench.checkpoint("flux")
     plain = encode_text(PROMPT, clip, ctx=bench.context)
-    x = torch.randn(1, CHANNELS, 8, 8)
+    x = torch.randn(1, channels(bench, "flux"), 8, 8)
     with torch.inference_mode():
         both = (flux_guidance(plain, 3.5), flux_guidance(plain, 9.0))
         usual, strong = Denoise.answer([Denoise(model, x, 0.7, both)], bench.context)[0]
@@ -253,7 +154,7 @@ def test_a_size_that_the_pipeline_refuses(bench: Bench) -> None:
     model, clip, _ = bench.checkpoint("z-image")
     positive = encode_text(PROMPT, clip, ctx=bench.context)
     with pytest.raises(ConditioningError, match=r"ZImagePipeline\) refuses a picture of 14×16 .* divisible by"):
-        Denoise.answer([Denoise(model, torch.randn(1, CHANNELS, 8, 7), 0.7, (positive,))], bench.context)
+        Denoise.answer([Denoise(model, torch.randn(1, 4, 8, 7), 0.7, (positive,))], bench.context)
 
 
 def test_prompts_of_another_form(bench: Bench, tmp_path: Path) -> None:
@@ -298,7 +199,7 @@ def test_transformers_in_half_precision_are_kept_so_and_compute_the_same(
     positive = encode_text(PROMPT, clip, ctx=bench.context)
     torch.manual_seed(0)
     tiny_pipelines.PIPELINES[name]().to(torch.bfloat16).save_pretrained(tmp_path / "checkpoints" / "half")
-    folders, x = Folders(tmp_path / "home", models=[tmp_path]), torch.randn(1, CHANNELS, 8, 8)
+    folders, x = Folders(tmp_path / "home", models=[tmp_path]), torch.randn(1, channels(bench, name), 8, 8)
     answers = []
     for limit in (0, 1 << 30):
         monkeypatch.setattr(diffusers_networks, "SMALL_NBYTES", limit)
