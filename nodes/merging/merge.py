@@ -65,14 +65,15 @@ def merge(first: Recipe, second: Recipe, *factors: Factors) -> Recipe:
     pairs = {each.pair for each in factors}
     if pairs == {KEPT}:
         return first
-    other = replace(second, options=(), patches=_of_weights(second))
-    patch = Merge(other, tuple((each.prefix, *each.pair) for each in factors))
+    patch = Merge(weights_alone(second), tuple((each.prefix, *each.pair) for each in factors))
     others = tuple(each for each in first.patches if not isinstance(each, WEIGHT_PATCHES))
-    return replace(first, patches=(*_of_weights(first), patch, *others))
+    return replace(first, patches=(*weights_alone(first).patches, patch, *others))
 
 
-def _of_weights(recipe: Recipe) -> tuple[Any, ...]:
-    return tuple(each for each in recipe.patches if isinstance(each, WEIGHT_PATCHES))
+def weights_alone(recipe: Recipe) -> Recipe:
+    """The recipe without what changes no weights."""
+    patches = tuple(each for each in recipe.patches if isinstance(each, WEIGHT_PATCHES))
+    return replace(recipe, options=(), patches=patches)
 
 
 @dataclass(frozen=True, slots=True)

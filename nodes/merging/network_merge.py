@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from mezzotint.engine.residency import Loaded
 
 from ..adapters.patched_layer import own_parameters
+from ..families.published_names import published_names
 from ..models.network_overlay import with_parameters
 from .merge import KEPT, TAKEN, Factors, MergeError
-from .published_names import published_names
 
 if TYPE_CHECKING:
     from mezzotint.engine.residency import Residency

@@ -54,14 +54,14 @@ def unet_prefixes(unet: Any) -> dict[str, str]:
 
 
 def _unet_name(name: str, prefixes: Mapping[str, str]) -> str:
-    block, rest = _parted(name, prefixes)
+    block, rest = parted(name, prefixes)
     if ".resnets." in block and rest:
-        part, rest = _parted(rest[1:], RESNET)
+        part, rest = parted(rest[1:], RESNET)
         rest = f".{RESNET.get(part, '')}{rest}"
     return prefixes.get(block, block) + rest
 
 
-def _parted(name: str, prefixes: Mapping[str, str]) -> tuple[str, str]:
+def parted(name: str, prefixes: Mapping[str, str]) -> tuple[str, str]:
     """The longest beginning of a name, of whole words between dots, that is known, and the rest."""
     known = name
     while known and known not in prefixes:
