@@ -28,7 +28,7 @@ from mezzotint.engine.run_result import RunResult
 from mezzotint.engine.upgrade import upgraded
 from mezzotint.engine.workflow import Workflow
 from mezzotint.engine.workflow_file import load_workflow
-from mezzotint.nodes.pickle_file import PickleSwitch
+from mezzotint.nodes.models.pickle_file import PickleSwitch
 
 from .consent import Consents
 from .manager import Plugins

@@ -20,7 +20,7 @@ from .step import autocast, draw_pictures, optimise
 from .step_settings import AutoencoderSettings
 
 if TYPE_CHECKING:
-    from ..recipe import Recipe
+    from ..models.recipe import Recipe
 
 SHOWN = 8
 """Pictures whose reconstructions are shown."""

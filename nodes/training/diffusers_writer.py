@@ -16,7 +16,7 @@ from torch import nn
 from mezzotint.engine.atomic_file import write_atomically
 from mezzotint.engine.errors import OutputError
 
-from ..component_weights import LAST_LAYER
+from ..models.component_weights import LAST_LAYER
 from .networks import ADAPTER
 from .state import TrainingError, TrainingState
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mezzotint.engine.value_type import value_type
 
 if TYPE_CHECKING:
-    from ..recipe import Recipe
+    from ..models.recipe import Recipe
 
 Part = Literal["unet", "text_encoder", "vae"]
 PARTS: tuple[Part, ...] = ("unet", "text_encoder", "vae")

@@ -12,14 +12,14 @@ from torch import nn
 
 from mezzotint.engine.context import Context
 
-from ..autoencoder import Autoencoder
-from ..denoiser import Denoiser
-from ..text_encoder import TextEncoder
+from ..autoencoders.autoencoder import Autoencoder
+from ..sampling.denoiser import Denoiser
+from ..text.text_encoder import TextEncoder
 from .network_plan import LoraPlan, NetworkPlan, NewNetworks, Part
 from .state import TrainingError
 
 if TYPE_CHECKING:
-    from ..recipe import Recipe
+    from ..models.recipe import Recipe
 
 ADAPTER = "default"
 """peft's name of the low-rank weights."""
@@ -127,7 +127,7 @@ def _new_network(part: Part, config: dict[str, Any]) -> nn.Module:
 def _encoder(tokenizer: str, network: Any, device: torch.device) -> TextEncoder:
     from tokenizers import Tokenizer
 
-    from ..prompt_chunks import ChunkLayout
+    from ..text.prompt_chunks import ChunkLayout
 
     config = network.config
     layout = ChunkLayout(config.bos_token_id, config.eos_token_id, config.pad_token_id, config.max_position_embeddings)

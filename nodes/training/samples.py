@@ -18,8 +18,8 @@ from .state import TrainingState
 from .step import encode_captions, process_of
 
 if TYPE_CHECKING:
-    from ..autoencoder import Autoencoder
-    from ..schedules import DiscreteSigmas
+    from ..autoencoders.autoencoder import Autoencoder
+    from ..samplers.schedules import DiscreteSigmas
 
 GAP = 2
 """Pixels between the pictures of a sheet."""
@@ -31,7 +31,7 @@ def draw_samples(state: TrainingState, plan: SamplePlan, side: int, ctx: Context
     Args:
         side: of the pictures, in pixels.
     """
-    from ..samplers import euler_step
+    from ..samplers.basic_samplers import euler_step
 
     sigmas = _sigmas(state)
     unet, vae = part_of(state.networks, "unet", "drawing"), autoencoder_of(state)
@@ -56,14 +56,14 @@ def draw_samples(state: TrainingState, plan: SamplePlan, side: int, ctx: Context
 
 
 def _levels(sigmas: DiscreteSigmas, steps: int) -> list[float]:
-    from ..schedules import schedule_sigmas
+    from ..samplers.schedules import schedule_sigmas
 
     levels: list[float] = schedule_sigmas(sigmas, "normal", steps).tolist()
     return levels
 
 
 def _sigmas(state: TrainingState) -> DiscreteSigmas:
-    from ..schedules import DiscreteSigmas
+    from ..samplers.schedules import DiscreteSigmas
 
     return DiscreteSigmas.from_config(state.scheduler_config)
 
@@ -108,7 +108,7 @@ def weights_for_use(state: TrainingState, averaged: bool = True) -> Iterator[Non
 
 def autoencoder_of(state: TrainingState) -> Autoencoder:
     """The VAE of a training, to encode and decode with."""
-    from ..autoencoder import Autoencoder
+    from ..autoencoders.autoencoder import Autoencoder
 
     network = part_of(state.networks, "vae", "making pictures")
     widths = network.config.block_out_channels

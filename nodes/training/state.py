@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn, optim
 
-    from ..text_encoder import TextEncoder
+    from ..text.text_encoder import TextEncoder
     from .network_plan import NetworkPlan, Part
     from .noise_process import NoiseProcess
     from .optimiser_plan import OptimiserPlan

@@ -24,7 +24,7 @@ from .state import TrainingError, TrainingState
 from .step_settings import OnNan, TimestepChoice
 
 if TYPE_CHECKING:
-    from ..text_encoder import TextEncoder
+    from ..text.text_encoder import TextEncoder
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -122,7 +122,7 @@ def encode_captions(state: TrainingState, captions: Sequence[str]) -> Tensor:
 
 def _tokens_of(encoder: TextEncoder, caption: str) -> list[int]:
     """The tokens of a caption as prompts have them, without the syntax of weights, cut to one chunk."""
-    from ..prompt_chunks import Word, lay_out
+    from ..text.prompt_chunks import Word, lay_out
 
     encoded = encoder.tokenizer.encode_batch(caption.split(), add_special_tokens=False)
     return lay_out((Word(list(word.ids), 1.0) for word in encoded), encoder.layout)[0].tokens

@@ -20,7 +20,7 @@ from mezzotint.engine.registry import Registry
 from mezzotint.engine.run_result import RunResult
 from mezzotint.engine.validation import validate
 from mezzotint.engine.workflow import Workflow
-from mezzotint.nodes import logic, primitive
+from mezzotint.nodes.basics import logic, primitive
 
 Run = Callable[..., RunResult]
 ran: list[str] = []

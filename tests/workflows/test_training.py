@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 from mezzotint import Context
 from mezzotint.engine.run_result import RunResult
-from mezzotint.nodes.checkpoints import load_checkpoint
+from mezzotint.nodes.autoencoders.vae_loader import load_vae
+from mezzotint.nodes.models.checkpoints import load_checkpoint
 from mezzotint.nodes.training.shapes import drawn_shapes
-from mezzotint.nodes.vae_loader import load_vae
 from mezzotint.plugins.host import Host, Settings
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"

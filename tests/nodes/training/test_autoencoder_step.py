@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from mezzotint import Context
-from mezzotint.nodes.checkpoints import Checkpoint
+from mezzotint.nodes.models.checkpoints import Checkpoint
 from mezzotint.nodes.training.autoencoder_nodes import whiten_latents
 from mezzotint.nodes.training.autoencoder_step import autoencoder_step, feature_network, reconstructions
 from mezzotint.nodes.training.picture_nodes import training_shapes

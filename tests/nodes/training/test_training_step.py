@@ -21,7 +21,7 @@ from mezzotint.engine.expansion import GraphBuilder
 from mezzotint.engine.node import node, nodes_in
 from mezzotint.engine.run_result import RunResult
 from mezzotint.engine.workflow import Workflow
-from mezzotint.nodes import logic, primitive
+from mezzotint.nodes.basics import logic, primitive
 from mezzotint.nodes.inference import inference_scope
 from mezzotint.nodes.training import autoencoder_nodes, loop_nodes, noise_nodes, picture_nodes, train_nodes
 from mezzotint.nodes.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
