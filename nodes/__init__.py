@@ -21,6 +21,7 @@ MODULES = (
     "adapters.control_net",
     "adapters.clip_vision",
     "adapters.ip_adapter",
+    "merging.merge_nodes",
     "conditioning.conditioning",
     "conditioning.sdxl_prompts",
     "conditioning.transformer_prompts",
@@ -66,6 +67,7 @@ MODULES = (
 VALUE_MODULES = (
     "models.recipe",
     "adapters.lora_patch",
+    "merging.merge",
     "adapters.control_net_recipe",
     "images.upscale_model",
     "adapters.control_chain",
