@@ -35,7 +35,7 @@ class PictureSet:
 
     Attributes:
         captions: of each picture. size: its side when ready, in pixels. folder, names: the files, if `pixels` is None.
-        places: where in other files the pictures are ; None for a file, empty where all are.
+        places: of each picture that is inside another file where it is there; None for a file of its own.
         image_column: of parquet files. pixels: the pictures themselves, uint8 [N, size, size, 3].
         crop: which square of a longer picture. flip: whether half of them, by chance, are mirrored.
         dropout: the share of captions, and of the classes with them, that training leaves out.
@@ -105,7 +105,7 @@ def read_ready(
 
     try:
         content = io.BytesIO(picture_bytes(folder, where, image_column))
-    except (OSError, ValueError, IndexError, TrainingDataError) as error:
+    except (OSError, ValueError, LookupError, NotImplementedError, TrainingDataError) as error:
         raise _unreadable(name, error) from None
     return ready_pixels(content, size, place, name)
 

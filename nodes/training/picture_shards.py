@@ -18,7 +18,7 @@ from .picture_set import TrainingDataError, Where
 PARQUET, SHARD = ".parquet", ".tar"
 PACKED_SHARDS = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
 CAPTION_MEMBERS = ("txt", "caption", "text")
-GROUPS_KEPT = 4
+GROUPS_KEPT = 2
 """Row groups of parquet files that stay in memory."""
 
 
@@ -121,7 +121,7 @@ def _read_parquet(path: Path, name: str, columns: Columns) -> Shard:
                     label = class_of(listed[columns.label][row]) if columns.label else None
                     found.append(Captioned(f"{name}, row {len(found)}", text, label, (name, group, row)))
             return Shard(found, _class_names(schema.metadata, columns.label))
-    except (OSError, ValueError) as error:  # pyarrow's errors are these
+    except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's errors are these
         raise TrainingDataError(f"'{name}' cannot be read as parquet ({error}); fetch it again") from None
 
 
@@ -187,8 +187,8 @@ def _read_tar(path: Path, name: str, columns: Columns) -> Shard:
                     key, _, ending = last.partition(".")
                     if member.isreg() and key and ending:
                         samples.setdefault(f"{folder}/{key}".lstrip("/"), {})[ending.lower()] = member
-                if archive.offset + tarfile.BLOCKSIZE > path.stat().st_size:
-                    raise tarfile.ReadError("it ends before its end")
+                if 0 < path.stat().st_size - archive.offset < tarfile.BLOCKSIZE:
+                    raise tarfile.ReadError("it ends within a header")
             except tarfile.TarError as error:
                 damage = f"'{name}' is cut short ({error}); fetch it again"
             found = [
