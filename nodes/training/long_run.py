@@ -13,6 +13,7 @@ import torch
 from mezzotint.engine.atomic_file import write_atomically
 from mezzotint.engine.context import Context
 from mezzotint.engine.errors import Cancelled, OutputError
+from mezzotint.engine.failure import is_out_of_memory
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .loss_plot import loss_plot, running_mean, sparkline
@@ -79,8 +80,10 @@ class LongRun:
                         f"the losses of {MAX_SKIPPED_TOGETHER} batches in a row are no numbers: the weights are lost. "
                         f"Go back to an earlier checkpoint with a lower learning rate"
                     )
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise told_out_of_memory(error, self.batch_size) from error
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise told_out_of_memory(error, self.batch_size) from error
+            raise
         return state.step > before
 
     def _after_step(self, state: TrainingState) -> None:

@@ -292,10 +292,12 @@ def test_skipping_ends_where_nothing_but_skipping_is_left(begin: Begin, context:
         LongRun(context, 5, 3).run(state, nan, resume=False)
 
 
-def test_running_out_of_memory_is_a_sentence(begin: Begin, context: Context) -> None:
-    def fail() -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def fail_on_cuda() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
 
+
+@pytest.mark.parametrize("fail", [fail_on_cuda, lambda: torch.empty(1 << 60, dtype=torch.uint8)])
+def test_running_out_of_memory_is_a_sentence(begin: Begin, context: Context, fail: Any) -> None:
     with pytest.raises(OutOfMemoryError, match="in a training step of 3 pictures; lower the batch size"):
         LongRun(context, 5, 3).run(begin(), fail, resume=False)
 
