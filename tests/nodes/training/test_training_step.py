@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,28 @@ class Stopped:
     def progress(self, value: float, total: float, preview: Any = None, text: str = "") -> None:
         if value == self.at and value < total:
             raise Cancelled
+
+
+def test_the_curve_is_shown_while_it_runs(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mezzotint.nodes.training.long_run.PREVIEW_SECONDS", 0.0)
+    state, told = begin(), Heard()
+    LongRun(told, 4, 3).run(state, lambda: diffusion_step(state, random_latents(), SETTINGS), resume=False)  # type: ignore[arg-type]
+    assert [value for value, _, _ in told.calls] == [1, 2, 3, 4]
+    assert {preview.size for _, preview, _ in told.calls} == {(640, 360)}
+    assert told.calls[0][2] == f"loss {state.losses[0]:.4g}"
+    assert re.fullmatch(r"loss [\d.e-]+ [▁▂▃▄▅▆▇█]{4}", told.calls[3][2])
+
+
+class Heard:
+    """A context that somebody watches."""
+
+    wants_previews = True
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[float, Any, str]] = []
+
+    def progress(self, value: float, total: float, preview: Any = None, text: str = "") -> None:
+        self.calls.append((value, preview, text))
 
 
 def test_another_learning_rate_holds_from_the_checkpoint_on(begin: Begin, tmp_path: Path) -> None:
