@@ -51,12 +51,19 @@ def drawn_by_ddim(model: Any, given: list[Any], context: Context, cfg: float = C
     return samples
 
 
-def pipeline(class_name: str, path: Path, scheduler: str = "EulerDiscreteScheduler", **given: Any) -> Any:
-    """A pipeline of diffusers with the embedded model."""
+def pipeline(
+    class_name: str, path: Path, scheduler: str = "EulerDiscreteScheduler", prediction_type: str = "", **given: Any
+) -> Any:
+    """A pipeline of diffusers with the embedded model.
+
+    Args:
+        prediction_type: what its network is taken to predict, if not what it does. given: further components.
+    """
     import diffusers
 
     base = diffusers.StableDiffusionPipeline.from_pretrained(path, local_files_only=True, low_cpu_mem_usage=False)
-    levels = getattr(diffusers, scheduler).from_config(base.scheduler.config, timestep_spacing="trailing")
+    changes = {"prediction_type": prediction_type} if prediction_type else {}
+    levels = getattr(diffusers, scheduler).from_config(base.scheduler.config, timestep_spacing="trailing", **changes)
     made = getattr(diffusers, class_name)(
         **{**base.components, "scheduler": levels}, requires_safety_checker=False, **given
     )
