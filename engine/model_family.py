@@ -31,7 +31,7 @@ class ModelFamily(Protocol):
         """
 
     def sampling(self, path: Path, name: str, digest: str) -> Any:
-        """How the diffusion model is sampled: a `nodes.model_sampling.ModelSampling`. Reads no weights.
+        """How the diffusion model is sampled: a `nodes.sampling.model_sampling.ModelSampling`. Reads no weights.
 
         Raises:
             ModelFileError: its configuration cannot be used.
@@ -40,8 +40,8 @@ class ModelFamily(Protocol):
     def load(self, recipe: Any, path: Path, residency: Residency) -> Loaded:
         """Materialise a recipe of kind `"model"`, `"clip"` or `"vae"` on the device of `residency`.
 
-        What is made offers what `nodes.denoiser.Denoiser`, `nodes.text_encoder.TextEncoder` and
-        `nodes.autoencoder.Autoencoder` offer; `networks` and `with_networks` only if LoRAs are to fit it.
+        What is made offers what `nodes.sampling.denoiser.Denoiser`, `nodes.text.text_encoder.TextEncoder` and
+        `nodes.autoencoders.autoencoder.Autoencoder` offer; `networks` and `with_networks` only if LoRAs are to fit it.
 
         Raises:
             ModelFileError: the files are damaged, or hold no such part. OutOfMemoryError: it does not fit.

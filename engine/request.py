@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Request:
     """Base of requests that the lane itself answers, alone or merged with equal ones of other prompts.
 
-    A subclass is the extension point for anything that lanes should batch: `nodes.denoise.Denoise` is one.
+    A subclass is the extension point for anything that lanes should batch: `nodes.sampling.denoise.Denoise` is one.
     """
 
     __slots__ = ()

@@ -16,86 +16,90 @@ if TYPE_CHECKING:
     from mezzotint.engine.residency import Residency
 
 MODULES = (
-    "checkpoints",
-    "lora",
-    "control_net",
-    "clip_vision",
-    "ip_adapter",
-    "conditioning",
-    "sdxl_prompts",
-    "transformer_prompts",
-    "conditioning_scope",
-    "inpainting",
-    "sampling",
-    "sampler_parts",
-    "dual_guidance",
-    "noise_levels",
-    "sampling_change",
-    "rescaled_guidance",
-    "frame_guidance",
-    "free_u",
-    "deep_shrink",
-    "hyper_tile",
-    "token_merging",
-    "perturbed_attention",
-    "self_attention_guidance",
-    "skip_layer_guidance",
-    "denoise_step",
-    "vae",
-    "vae_loader",
-    "latent",
-    "latent_file",
-    "latent_transform",
-    "latent_arithmetic",
-    "batch",
-    "image",
-    "image_layout",
-    "image_upscale",
-    "image_filter",
-    "image_edges",
-    "image_file",
-    "animation",
-    "composite",
-    "mask",
-    "mask_edit",
-    "alpha",
-    "primitive",
-    "maths",
-    "logic",
+    "models.checkpoints",
+    "adapters.lora",
+    "adapters.control_net",
+    "adapters.clip_vision",
+    "adapters.ip_adapter",
+    "merging.merge_nodes",
+    "conditioning.conditioning",
+    "conditioning.sdxl_prompts",
+    "conditioning.transformer_prompts",
+    "conditioning.conditioning_scope",
+    "conditioning.inpainting",
+    "sampling.sampling_nodes",
+    "sampling.sampler_parts",
+    "sampling.dual_guidance",
+    "sampling.noise_levels",
+    "sampling.sampling_change",
+    "sampling.rescaled_guidance",
+    "sampling.frame_guidance",
+    "patches.free_u",
+    "patches.deep_shrink",
+    "patches.hyper_tile",
+    "patches.token_merging",
+    "patches.perturbed_attention",
+    "patches.self_attention_guidance",
+    "patches.skip_layer_guidance",
+    "sampling.denoise_step",
+    "autoencoders.vae",
+    "autoencoders.vae_loader",
+    "latents.latent",
+    "latents.latent_file",
+    "latents.latent_transform",
+    "latents.latent_arithmetic",
+    "images.batch",
+    "images.image",
+    "images.image_layout",
+    "images.image_upscale",
+    "images.image_filter",
+    "images.image_edges",
+    "images.image_file",
+    "images.animation",
+    "images.composite",
+    "images.mask",
+    "images.mask_edit",
+    "images.alpha",
+    "basics.primitive",
+    "basics.maths",
+    "basics.logic",
     "training.picture_nodes",
     "training.noise_nodes",
     "training.network_nodes",
     "training.loop_nodes",
+    "training.perceptual_nodes",
     "training.autoencoder_nodes",
     "training.train_nodes",
     "training.save_nodes",
 )
 """The modules that hold nodes, in the order of the menu."""
 VALUE_MODULES = (
-    "recipe",
-    "lora_patch",
-    "control_net_recipe",
-    "upscale_model",
-    "control_chain",
-    "clip_vision_recipe",
-    "ip_adapter_patch",
+    "models.recipe",
+    "adapters.lora_patch",
+    "merging.merge",
+    "adapters.control_net_recipe",
+    "images.upscale_model",
+    "adapters.control_chain",
+    "adapters.clip_vision_recipe",
+    "adapters.ip_adapter_patch",
     "tensor_value",
-    "sampler_value",
-    "noise_value",
-    "guidance",
-    "dual_guidance",
-    "sampling_change",
-    "rescaled_guidance",
-    "frame_guidance",
-    "free_u",
-    "deep_shrink",
-    "hyper_tile",
-    "token_merging",
-    "perturbed_attention",
-    "self_attention_guidance",
-    "skip_layer_guidance",
-    "vae_recipe",
+    "sampling.sampler_value",
+    "sampling.noise_value",
+    "sampling.guidance",
+    "sampling.dual_guidance",
+    "sampling.sampling_change",
+    "sampling.rescaled_guidance",
+    "sampling.frame_guidance",
+    "patches.free_u",
+    "patches.deep_shrink",
+    "patches.hyper_tile",
+    "patches.token_merging",
+    "patches.perturbed_attention",
+    "patches.self_attention_guidance",
+    "patches.skip_layer_guidance",
+    "autoencoders.vae_recipe",
     "training.picture_set",
+    "training.perceptual_recipe",
     "training.noise_process",
     "training.network_plan",
     "training.optimiser_plan",
@@ -112,28 +116,28 @@ def register_value_types() -> None:
 
 @hookimpl
 def register_samplers(register: Register) -> None:
-    from . import sampler_names
+    from .samplers import sampler_names
 
     sampler_names.register_samplers(register)
 
 
 @hookimpl
 def register_schedules(register: Register) -> None:
-    from . import sampler_names
+    from .samplers import sampler_names
 
     sampler_names.register_schedules(register)
 
 
 @hookimpl
 def register_guiders(register: Register) -> None:
-    from . import sampler_names
+    from .samplers import sampler_names
 
     sampler_names.register_guiders(register)
 
 
 @hookimpl
 def register_model_families(register: Register) -> None:
-    from . import model_source
+    from .models import model_source
 
     model_source.register_model_families(register)
 
@@ -147,7 +151,7 @@ def register_nodes(register: Callable[[Callable[..., Any]], NodeSpec]) -> None:
 
 @hookimpl
 def register_models(models: Residency) -> None:
-    from .model_source import register_loaders
+    from .models.model_source import register_loaders
 
     register_loaders(models)
 

@@ -18,7 +18,7 @@ from mezzotint.engine.port import Port
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .recipe import Recipe
+    from .models.recipe import Recipe
 
     Image = Annotated[Tensor, Port("IMAGE")]
     Mask = Annotated[Tensor, Port("MASK")]

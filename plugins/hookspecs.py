@@ -47,23 +47,26 @@ def register_nodes(register: Callable[[Callable[..., Any] | NodeSpec], NodeSpec]
 
 @hookspec
 def register_samplers(register: Register) -> None:
-    """Call `register(name, sampler)` with each sampler, a generator function as `nodes.samplers` says. Return nothing.
+    """Call `register(name, sampler)` with each sampler, a generator function. Return nothing.
 
-    Further keyword arguments are handed to the sampler. Traits, which `nodes.sampler_names` explains:
-    "takes_single_steps", "renoises_mask_afresh", "discards_penultimate".
+    `nodes.samplers.sampler` says what a sampler is. Further keyword arguments are handed to it. Traits, which
+    `nodes.samplers.sampler_names` explains: "takes_single_steps", "renoises_mask_afresh", "discards_penultimate".
     """
 
 
 @hookspec
 def register_schedules(register: Register) -> None:
-    """Call `register(name, schedule)` with each schedule, a `nodes.schedules.ScheduleFunction`. Return nothing."""
+    """Call `register(name, schedule)` with each schedule. Return nothing.
+
+    It is a `nodes.samplers.schedules.ScheduleFunction`.
+    """
 
 
 @hookspec
 def register_guiders(register: Register) -> None:
     """Call `register(name, make_guider)` with each guider. Return nothing.
 
-    `make_guider(model, positive, negative, cfg)` returns a `nodes.guidance.GuiderValue`.
+    `make_guider(model, positive, negative, cfg)` returns a `nodes.sampling.guidance.GuiderValue`.
     """
 
 

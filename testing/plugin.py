@@ -78,7 +78,7 @@ def mezzotint_server(mezzotint_host: Host) -> Iterator[ServerUnderTest]:
 @pytest.fixture
 def tiny_model() -> str:
     """The name of a checkpoint that is always there, and draws in a second: the one in the package."""
-    from mezzotint.nodes.embedded_model import EMBEDDED_CHECKPOINT
+    from mezzotint.nodes.models.embedded_model import EMBEDDED_CHECKPOINT
 
     return EMBEDDED_CHECKPOINT
 

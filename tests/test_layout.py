@@ -31,6 +31,12 @@ ALLOWED = {
 # A plugin says so by the hook marker and the specifications alone, wherever it lives.
 ALSO_ALLOWED = {"nodes": {"mezzotint.plugins.hookspecs", "mezzotint.plugins.hookimpl"}}
 
+# The folders of nodes/, each of which may import those before it. docs/architecture.md says what they hold.
+NODE_FOLDERS = (
+    "basics", "models", "samplers", "latents", "images", "autoencoders", "text", "sampling", "conditioning", "patches",
+    "families", "adapters", "merging", "training",
+)  # fmt: skip
+
 HEAVY = ("torch", "diffusers", "transformers", "PIL", "scipy", "aiohttp")
 MAX_LINES, MAX_TEST_LINES = 400, 700
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "base", "misc"}
@@ -49,9 +55,13 @@ def package_of(path: Path) -> list[str]:
     return ["mezzotint", *path.relative_to(ROOT).parent.parts]
 
 
-def imported(path: Path) -> Iterator[tuple[int, str]]:
-    """Every first-party module that a file imports, with its line; those in functions and for type checkers too."""
-    for statement in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imported(path: Path, *, for_checkers: bool = True) -> Iterator[tuple[int, str]]:
+    """Every first-party module that a file imports, with its line; those in functions too, and for type checkers."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    left_out = set() if for_checkers else {*only_for_checkers(tree)}
+    for statement in ast.walk(tree):
+        if statement in left_out:
+            continue
         if isinstance(statement, ast.Import):
             modules = [alias.name for alias in statement.names]
         elif isinstance(statement, ast.ImportFrom):
@@ -59,6 +69,12 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
         else:
             continue
         yield from ((statement.lineno, module) for module in modules if module.split(".")[0] in {"mezzotint", *FOLDERS})
+
+
+def only_for_checkers(tree: ast.Module) -> Iterator[ast.AST]:
+    for statement in tree.body:
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
+            yield from ast.walk(statement)
 
 
 def from_modules(statement: ast.ImportFrom, package: list[str]) -> list[str]:
@@ -83,6 +99,19 @@ def test_imports_point_downwards_only(folder: str) -> None:
         for path in python_files(ROOT / folder)
         for line, module in imported(path)
         if not may_import(folder, module)
+    ]
+    assert wrong == []
+
+
+def test_folders_of_nodes_import_those_before_them_only() -> None:
+    assert {path.parent.name for path in (ROOT / "nodes").glob("*/__init__.py")} == {*NODE_FOLDERS}
+    later = {folder: NODE_FOLDERS[place + 1 :] for place, folder in enumerate(NODE_FOLDERS)}
+    wrong = [
+        f"{label(path)}:{line} imports {module}"
+        for folder in NODE_FOLDERS
+        for path in python_files(ROOT / "nodes" / folder)
+        for line, module in imported(path, for_checkers=False)
+        if module.startswith("mezzotint.nodes.") and module.split(".")[2] in later[folder]
     ]
     assert wrong == []
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from mezzotint.engine.catalogue import Register
     from mezzotint.engine.residency import Residency
-    from mezzotint.nodes.model_sampling import ModelSampling
-    from mezzotint.nodes.recipe import Recipe
+    from mezzotint.nodes.models.recipe import Recipe
+    from mezzotint.nodes.sampling.model_sampling import ModelSampling
 
 LONGEST_HEADER = 1 << 16
 """A file of this family says what it holds in fewer bytes; larger headers are not read."""
@@ -51,8 +51,8 @@ class GaussianFamily:
             raise ModelFileError(f"'{name}' wants the tensors mean [C, h, w] and spread [1]; write it again")
 
     def sampling(self, path: Path, name: str, digest: str) -> ModelSampling:
-        from mezzotint.nodes.model_sampling import ModelSampling
-        from mezzotint.nodes.schedules import DiscreteSigmas
+        from mezzotint.nodes.samplers.schedules import DiscreteSigmas
+        from mezzotint.nodes.sampling.model_sampling import ModelSampling
 
         levels = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
         return ModelSampling(
@@ -77,7 +77,7 @@ class GaussianFamily:
 
 
 class GaussianDenoiser:
-    """What `mezzotint.nodes.denoiser.Denoiser` offers, in closed form."""
+    """What `mezzotint.nodes.sampling.denoiser.Denoiser` offers, in closed form."""
 
     conditioning_width = None  # it draws one thing only, whatever it is told
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mezzotint.engine.catalogue import Register
-    from mezzotint.nodes.samplers import Denoising, NoiseScaling, StepNoise
+    from mezzotint.nodes.samplers.sampler import Denoising, NoiseScaling, StepNoise
 
 
 @hookimpl

@@ -50,7 +50,7 @@ def model_noise_process(model: Model, *, ctx: Context) -> Process:
     Raises:
         NoiseProcessError: it is a flow model. MissingModelError, ModelFileError: its files cannot be read.
     """
-    from ..model_sampling import model_sampling
+    from ..sampling.model_sampling import model_sampling
 
     sampling = model_sampling(model, ctx)
     return NoiseProcess.from_config(sampling.scheduler_config, sampling.scaling_factor, sampling.shift_factor)

@@ -52,7 +52,7 @@ class NoiseProcess:
         Raises:
             NoiseProcessError: it is of a flow model, or names a schedule or prediction that is not known.
         """
-        from ..schedules import betas_from_config
+        from ..samplers.schedules import betas_from_config
 
         prediction = config.get("prediction_type", "epsilon")
         if "FlowMatch" in str(config.get("_class_name")) or prediction not in PREDICTIONS:
@@ -135,7 +135,7 @@ class NoiseProcess:
 def _alphas_cumprod(process: NoiseProcess) -> Tensor:
     import torch
 
-    from ..schedules import betas_from_config, rescale_to_zero_terminal_snr
+    from ..samplers.schedules import betas_from_config, rescale_to_zero_terminal_snr
 
     with torch.inference_mode(False):
         config = dict(process.config)

@@ -14,8 +14,8 @@ from mezzotint.nodes.inference import settle_threads
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mezzotint.nodes.model_sampling import ModelSampling
-    from mezzotint.nodes.samplers import Denoising, StepNoise
+    from mezzotint.nodes.samplers.sampler import Denoising, StepNoise
+    from mezzotint.nodes.sampling.model_sampling import ModelSampling
 
 
 class _Abandoned(BaseException):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mezzotint.nodes.guidance import Guided
+from mezzotint.nodes.sampling.guidance import Guided
 
 if TYPE_CHECKING:
     from torch import Tensor

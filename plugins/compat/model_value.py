@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mezzotint.nodes.guidance import Adjustment, adjustments_of
-from mezzotint.nodes.model_sampling import ModelSampling, model_sampling
-from mezzotint.nodes.recipe import GUIDANCE
+from mezzotint.nodes.models.recipe import GUIDANCE
+from mezzotint.nodes.sampling.guidance import Adjustment, adjustments_of
+from mezzotint.nodes.sampling.model_sampling import ModelSampling, model_sampling
 
 from . import surroundings
 from .guidance_patch import AfterGuidance, ScaleFunction
@@ -58,7 +58,7 @@ class ModelValue(PackValue):
 
     @property
     def sampling(self) -> ModelSampling:
-        """How it is sampled; see `nodes.model_sampling`."""
+        """How it is sampled; see `nodes.sampling.model_sampling`."""
         return model_sampling(self.plain, surroundings.context() or surroundings.context_outside_a_call())
 
     def get_model_object(self, name: str) -> Any:

@@ -11,7 +11,7 @@ from mezzotint.engine.node import NodeSpec
 from mezzotint.engine.port import ANY
 from mezzotint.engine.request import Requests, drive
 from mezzotint.engine.value_type import is_torch_tensor
-from mezzotint.nodes.recipe import Recipe
+from mezzotint.nodes.models.recipe import Recipe
 
 from . import surroundings
 from .coroutine import finished

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mezzotint.nodes.guidance import CFGGuider, GuiderValue
-from mezzotint.nodes.noise_value import NoiseValue, NoNoise, SeededNoise
-from mezzotint.nodes.sampler_value import SamplerValue
-from mezzotint.nodes.sampling_driver import sample
-from mezzotint.nodes.schedules import schedule_sigmas, slice_sigmas
+from mezzotint.nodes.samplers.schedules import schedule_sigmas, slice_sigmas
+from mezzotint.nodes.sampling.guidance import CFGGuider, GuiderValue
+from mezzotint.nodes.sampling.noise_value import NoiseValue, NoNoise, SeededNoise
+from mezzotint.nodes.sampling.sampler_value import SamplerValue
+from mezzotint.nodes.sampling.sampling_driver import sample
 
 from . import surroundings
 from .model_value import ModelValue
@@ -19,8 +19,8 @@ from .native_call import run_requests
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mezzotint.nodes.model_sampling import ModelSampling
-    from mezzotint.nodes.samplers import Denoising, StepNoise
+    from mezzotint.nodes.samplers.sampler import Denoising, StepNoise
+    from mezzotint.nodes.sampling.model_sampling import ModelSampling
 
 Callback = Callable[[int, Any, Any, int], None]
 """Told after each prediction: the step from 0, the predicted latent as the model sees it, x, and how many steps."""
@@ -79,7 +79,7 @@ def sampled(
     latent: dict[str, Any],
     callback: Callback | None = None,
 ) -> dict[str, Any]:
-    """A latent, sampled now. See `nodes.sampling_driver.sample`."""
+    """A latent, sampled now. See `nodes.sampling.sampling_driver.sample`."""
     ctx = surroundings.context() or surroundings.context_outside_a_call()
     told = sampler if callback is None else ToldSampler(sampler, callback)
     result: Any = run_requests(sample(ctx, guider, told, sigmas.cpu(), noise, latent))

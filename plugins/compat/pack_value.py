@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any, Self
 
-from mezzotint.nodes.recipe import Recipe
+from mezzotint.nodes.models.recipe import Recipe
 
 from .refusal import refusal
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mezzotint.nodes.prompt_chunks import Chunk
-from mezzotint.nodes.text_encoder import STOP_OPTION
+from mezzotint.nodes.text.prompt_chunks import Chunk
+from mezzotint.nodes.text.text_encoder import STOP_OPTION
 
 from . import surroundings
 from .native_call import call_native

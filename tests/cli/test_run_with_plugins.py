@@ -85,7 +85,7 @@ class OneMore:
     evaluations = 1
 
     def predict(self, x, sigma):
-        from mezzotint.nodes.guidance import BasicGuider
+        from mezzotint.nodes.sampling.guidance import BasicGuider
 
         return (yield from BasicGuider(self.model, self.conditioning).predict(x, sigma)) + 1
 

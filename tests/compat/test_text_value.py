@@ -13,8 +13,8 @@ import torch
 from mezzotint.engine.context import Context
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.residency import Residency
-from mezzotint.nodes.checkpoints import load_checkpoint
-from mezzotint.nodes.dual_text_encoder import DualTextEncoder
+from mezzotint.nodes.models.checkpoints import load_checkpoint
+from mezzotint.nodes.text.dual_text_encoder import DualTextEncoder
 from mezzotint.plugins.compat import surroundings
 from mezzotint.plugins.compat.pack_value import as_pack_value
 from mezzotint.plugins.compat.text_value import ClipValue

@@ -259,26 +259,36 @@ async def ConditioningMismatchError(folder: Path) -> BaseException:
 
 @example
 def ConditioningError(folder: Path) -> None:
-    from mezzotint.nodes.region import box_of
+    from mezzotint.nodes.sampling.region import box_of
 
     box_of({"area": (8, 8, 0, 80)}, (1, 4, 64, 64))
 
 
 @example
 def SamplerError(folder: Path) -> None:
-    from mezzotint.nodes.sampler_value import NamedSampler
+    from mezzotint.nodes.sampling.sampler_value import NamedSampler
 
     assert NamedSampler("dreamy").function
 
 
 @example
 def SamplingChangeError(folder: Path) -> None:
-    from mezzotint.nodes.model_sampling import ModelSampling
-    from mezzotint.nodes.sampling_change import ShiftChange
-    from mezzotint.nodes.schedules import DiscreteSigmas
+    from mezzotint.nodes.samplers.schedules import DiscreteSigmas
+    from mezzotint.nodes.sampling.model_sampling import ModelSampling
+    from mezzotint.nodes.sampling.sampling_change import ShiftChange
 
     discrete = ModelSampling(DiscreteSigmas.from_config(), "epsilon", 4, 8, 1.0, 0.0, {})
     ShiftChange(3.0, "ModelSamplingSD3").applied(discrete)
+
+
+@example
+def MergeError(folder: Path) -> None:
+    from torch import nn
+
+    from mezzotint.nodes.merging.network_merge import _require_alike
+
+    unet = type("UNet2DConditionModel", (nn.Module,), {})()
+    _require_alike(unet, nn.Linear(1, 1), ("dreamy", "tiny"), "denoiser")
 
 
 def with_model(node_type: str, output: int, name: str, **inputs: Any) -> GraphBuilder:

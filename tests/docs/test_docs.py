@@ -391,7 +391,7 @@ def test_everything_that_a_client_offers_is_documented() -> None:
 
 
 def test_every_option_of_a_conditioning_is_documented() -> None:
-    from mezzotint.nodes.prompts import FOR_NETWORKS, WEIGHING
+    from mezzotint.nodes.sampling.prompts import FOR_NETWORKS, WEIGHING
 
     page = text_of(NODES)
     assert [name for name in sorted(FOR_NETWORKS | WEIGHING) if f"`{name}`" not in page] == []

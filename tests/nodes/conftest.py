@@ -13,8 +13,8 @@ import pytest
 from mezzotint import Context
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.residency import Residency
-from mezzotint.nodes.checkpoints import Checkpoint, load_checkpoint
-from mezzotint.nodes.embedded_model import embedded_checkpoint_path
+from mezzotint.nodes.models.checkpoints import Checkpoint, load_checkpoint
+from mezzotint.nodes.models.embedded_model import embedded_checkpoint_path
 
 Change = dict[str, Any]
 

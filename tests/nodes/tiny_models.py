@@ -68,7 +68,7 @@ def clip_tokenizer(padding: str = "<|endoftext|>") -> Any:
     """transformers' own tokenizer over the vocabulary that comes with the package."""
     from transformers import CLIPTokenizer
 
-    from mezzotint.nodes import clip_vocabulary
+    from mezzotint.nodes.text import clip_vocabulary
 
     merges = clip_vocabulary._merges()
     vocabulary = {token: i for i, token in enumerate(clip_vocabulary._tokens(merges))}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
+
+import torch
+from torch.nn.functional import interpolate
 
 from . import tiny_models as tiny
 
@@ -48,12 +52,12 @@ def sd3() -> Any:
     from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 
     transformer = SD3Transformer2DModel(
-        sample_size=32, patch_size=1, in_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=4,
-        caption_projection_dim=32, joint_attention_dim=32, pooled_projection_dim=64, out_channels=4,
+        sample_size=32, patch_size=1, in_channels=16, num_layers=2, attention_head_dim=8, num_attention_heads=4,
+        caption_projection_dim=32, joint_attention_dim=32, pooled_projection_dim=64, out_channels=16,
     )  # fmt: skip
     encoder, tokenizer = t5()
     return StableDiffusion3Pipeline(
-        transformer=transformer.eval(), scheduler=flow(), vae=vae(4), text_encoder=clip(32), text_encoder_2=clip(32),
+        transformer=transformer.eval(), scheduler=flow(), vae=vae(16), text_encoder=clip(32), text_encoder_2=clip(32),
         text_encoder_3=encoder, tokenizer=tiny.clip_tokenizer(), tokenizer_2=tiny.clip_tokenizer(),
         tokenizer_3=tokenizer,
     )  # fmt: skip
@@ -63,12 +67,12 @@ def flux() -> Any:
     from diffusers import FluxPipeline, FluxTransformer2DModel
 
     transformer = FluxTransformer2DModel(
-        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        patch_size=1, in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
         joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=[4, 4, 8], guidance_embeds=True,
     )  # fmt: skip
     encoder, tokenizer = t5()
     return FluxPipeline(
-        transformer=transformer.eval(), scheduler=flow(), vae=vae(4), text_encoder=clip(), text_encoder_2=encoder,
+        transformer=transformer.eval(), scheduler=flow(), vae=vae(16), text_encoder=clip(), text_encoder_2=encoder,
         tokenizer=tiny.clip_tokenizer(), tokenizer_2=tokenizer,
     )  # fmt: skip
 
@@ -134,3 +138,26 @@ def qwen_image() -> Any:
 
 
 PIPELINES = {"sd3": sd3, "flux": flux, "pixart": pixart, "z-image": z_image, "qwen-image": qwen_image}
+
+
+def drawn(name: str) -> Any:
+    """One with random weights throughout: some start with zeros, and would give nothing."""
+    made = PIPELINES[name]()
+    for parameter in made.transformer.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def other(pipeline: Any, class_name: str, is_flow: bool) -> Any:
+    """A pipeline of another class with the same components; of flows, one that is told its noise levels as they are."""
+    import diffusers
+
+    class_ = getattr(diffusers, class_name)
+    parts = {key: pipeline.components.get(key) for key in inspect.signature(class_.__init__).parameters}
+    parts = {key: part for key, part in parts.items() if part is not None}
+    made = class_(**{**parts, **({"scheduler": flow(1.0)} if is_flow else {})})
+    made.set_progress_bar_config(disable=True)
+    if class_name == "ZImageInpaintPipeline":  # it would encode latents once more, and uses nothing but the mask
+        made.prepare_mask_latents = lambda mask, shown, *_: (interpolate(mask, scale_factor=1 / 2), shown)
+    return made

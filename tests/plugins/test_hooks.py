@@ -74,7 +74,7 @@ class Samplers:
     @hookimpl
     def register_samplers(self, register: Any) -> None:
         register("downwards", downwards, traits={"takes_single_steps"}, by=1.0)
-        register("imported", "mezzotint.nodes.samplers:heun")
+        register("imported", "mezzotint.nodes.samplers.basic_samplers:heun")
 
 
 def choices(host: Any, node_type: str, name: str) -> list[str]:
@@ -87,7 +87,7 @@ def test_hook_register_samplers(open_host: OpenHost) -> None:
     host = open_host(Samplers(), built_in=True)
     assert choices(host, "KSampler", "sampler_name")[-2:] == ["downwards", "imported"]
     assert choices(host, "SchedulerStep", "sampler_name")[-1] == "downwards"
-    from mezzotint.nodes.sampler_value import NamedSampler
+    from mezzotint.nodes.sampling.sampler_value import NamedSampler
 
     steps = NamedSampler("downwards").function(5.0, FakeSigmas([2.0, 0.0]), None, None)
     assert next(steps) == (5.0, 2.0)
@@ -140,7 +140,7 @@ def halves(model: Any, steps: int) -> Any:
 def test_hook_register_schedules(open_host: OpenHost) -> None:
     host = open_host(Schedules(), built_in=True)
     assert choices(host, "KSampler", "scheduler")[-1] == "halves"
-    from mezzotint.nodes.schedules import FlowSigmas, schedule_sigmas
+    from mezzotint.nodes.samplers.schedules import FlowSigmas, schedule_sigmas
 
     assert schedule_sigmas(FlowSigmas(shift=1.0), "halves", 3).tolist() == [1.0, 0.5, 0.25, 0.0]
 
@@ -245,7 +245,7 @@ def test_hook_register_value_types(open_host: OpenHost) -> None:
     again = unpack(pack([Palette(["red", "blue"])]))
     assert again[0].names == ["red", "blue"]
     assert [*canonical(Palette(["a", "b"]))] == [*canonical(Palette(["b", "a"]))] != [*canonical(Palette(["b"]))]
-    from mezzotint.nodes.primitive import as_text
+    from mezzotint.nodes.basics.primitive import as_text
 
     assert as_text(Palette(["red", "blue"])) == "red and blue"
 

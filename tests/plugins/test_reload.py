@@ -39,7 +39,7 @@ def value(host: Host) -> Any:
 
 
 def sampler(name: str) -> Any:
-    from mezzotint.nodes.sampler_names import SAMPLERS
+    from mezzotint.nodes.samplers.sampler_names import SAMPLERS
 
     return SAMPLERS[name]()
 

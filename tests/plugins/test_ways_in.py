@@ -149,7 +149,9 @@ def inner(a: int) -> int:
 
 
 def test_the_nodes_that_a_folder_imports_from_its_own_modules_are_its_nodes(open_host: OpenHost, write: Write) -> None:
-    folder = write("whole/__init__.py", "from mezzotint.nodes.maths import math_int\nfrom .parts import inner\n").parent
+    folder = write(
+        "whole/__init__.py", "from mezzotint.nodes.basics.maths import math_int\nfrom .parts import inner\n"
+    ).parent
     write("whole/parts.py", INNER)
     host = open_host(folder)
     assert [plugin.nodes for plugin in host.plugins.loaded] == [["Inner"]]  # and not those of others

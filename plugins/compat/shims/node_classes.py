@@ -35,7 +35,7 @@ def common_ksampler(
     last_step: int | None = None, force_full_denoise: bool = False,
 ) -> tuple[dict[str, Any]]:  # fmt: skip
     """A latent, sampled as the node KSampler does it; between two steps as KSamplerAdvanced."""
-    from mezzotint.nodes.sampler_value import NamedSampler
+    from mezzotint.nodes.sampling.sampler_value import NamedSampler
     from mezzotint.plugins.compat.pack_sampling import guided_by, noise_of, sampled, steps_of
 
     sigmas = steps_of(model, sampler_name, scheduler, steps, denoise, start_step, last_step,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mezzotint.nodes.latent_preview import latent_colours
+from mezzotint.nodes.sampling.latent_preview import latent_colours
 from mezzotint.plugins.compat import surroundings
 
 from .tensors import ProgressBar

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.catalogue import catalogue
 from mezzotint.engine.request import Requests
-from mezzotint.nodes.denoise import Denoise
-from mezzotint.nodes.guidance import CFGGuider as _NativeGuider
-from mezzotint.nodes.sampler_names import DISCARDS_PENULTIMATE
-from mezzotint.nodes.sampler_value import NamedSampler
+from mezzotint.nodes.samplers.sampler_names import DISCARDS_PENULTIMATE
+from mezzotint.nodes.sampling.denoise import Denoise
+from mezzotint.nodes.sampling.guidance import CFGGuider as _NativeGuider
+from mezzotint.nodes.sampling.sampler_value import NamedSampler
 from mezzotint.plugins.compat.function_sampler import FunctionSampler as _FunctionSampler
 from mezzotint.plugins.compat.native_call import run_requests
 from mezzotint.plugins.compat.pack_sampling import Callback, latent_of, noise_of, sampled, steps_of
@@ -20,7 +20,7 @@ from . import sampling
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mezzotint.nodes.recipe import Recipe
+    from mezzotint.nodes.models.recipe import Recipe
 
 KSAMPLER = _FunctionSampler
 SAMPLER_NAMES = KSAMPLER_NAMES = [*catalogue("sampler").names]
@@ -101,7 +101,7 @@ class CFGGuider:
         samples: Tensor = latent["samples"]
         return samples
 
-    # what our own driver asks of it, see `nodes.guidance.GuiderValue`
+    # what our own driver asks of it, see `nodes.sampling.guidance.GuiderValue`
 
     @property
     def model(self) -> Recipe:
@@ -156,7 +156,7 @@ def ksampler(sampler_name: str, extra_options: Mapping[str, Any] = {}, inpaint_o
 
 def calculate_sigmas(model_sampling: Any, scheduler_name: str, steps: int) -> Tensor:
     """The noise levels of a schedule, float32 [steps + 1]."""
-    from mezzotint.nodes.schedules import schedule_sigmas
+    from mezzotint.nodes.samplers.schedules import schedule_sigmas
 
     return schedule_sigmas(model_sampling.levels, scheduler_name, steps)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mezzotint.nodes.noise import initial_noise
-from mezzotint.nodes.sampler_value import NamedSampler
+from mezzotint.nodes.sampling.noise import initial_noise
+from mezzotint.nodes.sampling.sampler_value import NamedSampler
 from mezzotint.plugins.compat.pack_sampling import guided_by, latent_of, noise_of, sampled, steps_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.context import Context
 from mezzotint.engine.output_file import output_series, preview_prefix, workflow_texts
-from mezzotint.nodes.mask import mask_to_image
+from mezzotint.nodes.images.mask import mask_to_image
 from mezzotint.nodes.png import encode_png, to_uint8
 from mezzotint.plugins.compat import surroundings
 

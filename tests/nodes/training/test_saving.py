@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from mezzotint import Context
 from mezzotint.engine.errors import OutputError
-from mezzotint.nodes.checkpoints import load_checkpoint
-from mezzotint.nodes.conditioning import set_last_layer
-from mezzotint.nodes.lora import load_lora
+from mezzotint.nodes.adapters.lora import load_lora
+from mezzotint.nodes.conditioning.conditioning import set_last_layer
+from mezzotint.nodes.models.checkpoints import load_checkpoint
 from mezzotint.nodes.training.diffusion_loss import diffusion_step
 from mezzotint.nodes.training.network_nodes import checkpoint_networks, lora_networks
 from mezzotint.nodes.training.save_nodes import save_trained_checkpoint, save_trained_lora, save_trained_vae

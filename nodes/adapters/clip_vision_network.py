@@ -1,0 +1,122 @@
+"""CLIP's network for pictures on its device."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mezzotint.engine.errors import ModelFileError
+from mezzotint.engine.residency import Loaded, Residency
+
+from ..models.network_file import LoadedNetwork, load_network
+from ..models.weights_file import read_header
+from ..models.weights_source import weights_path
+from ..resize import Crop, center_cut
+from .clip_vision_recipe import ClipVisionOutput
+
+if TYPE_CHECKING:
+    from ..models.recipe import Source
+
+BESIDE = ("config.json",)
+"""A file of transformers that belongs to the weights which it lies beside."""
+MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Of the colours that CLIP was trained with."""
+PREFIX = "vision_model."
+WIDEST_OF_OPENAI, HEADS, HEAD_WIDTH = 1024, 16, 64
+"""Wider ones are of OpenCLIP: they have 16 heads of whatever width, and the exact activation."""
+
+
+class ClipVision:
+    """A `CLIPVisionModelWithProjection` of transformers."""
+
+    def __init__(self, loaded: LoadedNetwork) -> None:
+        self.network, self.device, self.dtype = loaded.network, loaded.device, loaded.dtype
+        self.side = int(self.network.config.image_size)
+
+    def encode(self, image: Tensor, crop: Crop) -> ClipVisionOutput:
+        """Read pictures, float32 [B, H, W, C] in 0..1: their middle, or squeezed where `crop` is disabled."""
+        pixels = torch.cat([self._pixels(image, crop), torch.zeros(1, 3, self.side, self.side)])
+        output = self.network(pixels.to(self.device, self.dtype), output_hidden_states=True)
+        last, before = (output.last_hidden_state.float().cpu(), output.hidden_states[-2].float().cpu())
+        return ClipVisionOutput(output.image_embeds.float().cpu()[:-1], last[:-1], before[:-1], before[-1:])
+
+    def _pixels(self, image: Tensor, crop: Crop) -> Tensor:
+        pixels = image[..., :3].movedim(-1, 1).float().cpu()
+        if crop == "center":
+            pixels = center_cut(pixels, self.side, self.side)
+        if pixels.shape[-2:] != (self.side, self.side):
+            size = (self.side, self.side)
+            pixels = torch.nn.functional.interpolate(pixels, size, mode="bicubic", antialias=True)
+        in_steps = (pixels.clamp(0, 1) * 255).round() / 255  # as of a picture file, which CLIP was trained with
+        mean, deviation = (torch.tensor(numbers).view(1, 3, 1, 1) for numbers in (MEAN, DEVIATION))
+        return (in_steps - mean) / deviation
+
+
+def load_clip_vision(source: Source, residency: Residency) -> Loaded:
+    """A `ClipVision`. Raises what `ClipVisionRecipe.load` says."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    path = weights_path(source, residency.folders, BESIDE)
+    config = CLIPVisionConfig.from_dict(read_config(path, source.name))
+    names = read_header(path).shapes
+    loaded = load_network(
+        path,
+        f"the CLIP vision model '{source.name}'",
+        lambda: CLIPVisionModelWithProjection(config),
+        lambda network: {name: _in_file(name, names) for name in network.state_dict()},
+        residency,
+    )
+    for module in loaded.network.modules():
+        if isinstance(getattr(module, "position_ids", None), Tensor):  # no file holds them
+            module.position_ids = torch.arange(module.position_ids.shape[-1], device=loaded.device)[None]
+    return Loaded(ClipVision(loaded), loaded.nbytes)
+
+
+def _in_file(name: str, names: Mapping[str, Any]) -> str:
+    """transformers 4 and 5 differ in a prefix."""
+    return next((other for other in (name, PREFIX + name, name.removeprefix(PREFIX)) if other in names), name)
+
+
+def read_config(path: Path, name: str) -> dict[str, Any]:
+    """What `config.json` beside the file says, else what the shapes of its tensors tell.
+
+    Raises:
+        ModelFileError: it is damaged, or no CLIP vision model of transformers.
+    """
+    shapes = read_header(path).shapes
+    try:
+        config = json.loads(path.with_name(BESIDE[0]).read_bytes())
+        if "hidden_size" in config and "patch_size" in config:
+            return dict(config)
+    except (OSError, ValueError, TypeError):
+        pass  # there is none, or it is of something else
+    try:
+        return _config(shapes)
+    except KeyError as error:
+        raise ModelFileError(
+            f"'{name}' is no CLIP vision model in the layout of transformers: it lacks {error}; use one with the names "
+            f"of transformers, such as image_encoder/model.safetensors of IP-Adapter"
+        ) from None
+
+
+def _config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    width, _, patch, _ = shapes[f"{PREFIX}embeddings.patch_embedding.weight"]
+    positions = shapes[f"{PREFIX}embeddings.position_embedding.weight"][0]
+    is_of_openai = width <= WIDEST_OF_OPENAI
+    layers = {name.split(".")[3] for name in shapes if name.startswith(f"{PREFIX}encoder.layers.")}
+    return {
+        "hidden_size": width,
+        "patch_size": patch,
+        "image_size": patch * math.isqrt(positions - 1),
+        "intermediate_size": shapes[f"{PREFIX}encoder.layers.0.mlp.fc1.weight"][0],
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": max(width // HEAD_WIDTH, 1) if is_of_openai else HEADS,
+        "hidden_act": "quick_gelu" if is_of_openai else "gelu",
+        "projection_dim": shapes["visual_projection.weight"][0],
+    }

@@ -1,0 +1,120 @@
+"""Nodes that steer sampling with a picture: ControlNets and T2I-Adapters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
+
+from pydantic import Field
+
+from mezzotint import Conditioning, Context, Image, Port, Vae, Widget, model_files, node
+from mezzotint.engine.folders import Folders
+
+from ..conditioning.conditioning_scope import RunShare
+from ..models.weights_source import weights_identity, weights_source
+from ..tensor_value import tensor_value
+from .control_chain import AppliedControl, ControlChain
+from .control_net_recipe import ControlNetRecipe
+
+KIND = "controlnet"
+BESIDE = ("config.json",)
+"""Files of diffusers that belong to the weights which they lie beside."""
+
+if TYPE_CHECKING:
+    ControlNet = Annotated[ControlNetRecipe, Port("CONTROL_NET")]
+else:
+    ControlNet = Annotated[Any, Port("CONTROL_NET")]
+ControlStrength = Annotated[float, Field(ge=0, le=10, description="1 is as it was trained."), Widget(step=0.01)]
+UnionType = Literal[
+    "auto",
+    "openpose",
+    "depth",
+    "hed/pidi/scribble/ted",
+    "canny/lineart/anime_lineart/mlsd",
+    "normal",
+    "segment",
+    "tile",
+    "repaint",
+]
+UNION_TYPES = get_args(UnionType)
+"""In the order in which unions were trained, behind "auto"."""
+
+
+class Steered(NamedTuple):
+    positive: Conditioning
+    negative: Conditioning
+
+
+def control_net_identity(control_net_name: str | None, folders: Folders) -> Any:
+    """What changes when the file is written or replaced."""
+    return weights_identity(KIND, control_net_name, folders, BESIDE)
+
+
+@node(
+    "ControlNetLoader",
+    title="Load ControlNet Model",
+    category="loaders",
+    fingerprint=control_net_identity,
+    quick_fingerprint=True,
+)
+def load_control_net(control_net_name: Annotated[str, model_files(KIND)], *, ctx: Context) -> ControlNet:
+    """Open a ControlNet or a T2I-Adapter for Stable Diffusion 1, 2 or XL.
+
+    Raises:
+        MissingModelError: the file is missing. ModelFileError: it is damaged, or of no known layout.
+    """
+    from .control_net_file import ControlNetFile
+
+    path = ctx.folders.require(KIND, control_net_name)
+    ControlNetFile(path, control_net_name).check()
+    return ControlNetRecipe(weights_source(KIND, control_net_name, ctx, BESIDE))
+
+
+@node("SetUnionControlNetType", category="conditioning/controlnet")
+def set_union_type(control_net: ControlNet, type: UnionType = "auto") -> ControlNet:
+    """Say what kind of picture a union of ControlNets is going to be steered by. Others take no notice."""
+    return control_net.with_type(UNION_TYPES.index(type) - 1)
+
+
+@node("ControlNetApply", title="Apply ControlNet (OLD)", category="conditioning/controlnet")
+def apply_control_net(
+    conditioning: Conditioning, control_net: ControlNet, image: Image, strength: ControlStrength = 1.0
+) -> Conditioning:
+    """Steer with a picture what a prompt draws, and what is guided away from, too."""
+    if strength == 0:
+        return conditioning
+    link = AppliedControl(control_net, tensor_value(image), strength)
+    return _steered(conditioning, link, control_apply_to_uncond=True)
+
+
+@node("ControlNetApplyAdvanced", title="Apply ControlNet", category="conditioning/controlnet")
+def apply_control_net_advanced(
+    positive: Conditioning,
+    negative: Conditioning,
+    control_net: ControlNet,
+    image: Image,
+    strength: ControlStrength = 1.0,
+    start_percent: RunShare = 0.0,
+    end_percent: RunShare = 1.0,
+    vae: Vae | None = None,
+) -> Steered:
+    """Steer with a picture, in a part of sampling, what two prompts draw. Several one after another add up.
+
+    Args:
+        image: its middle is cut out in the proportions of the latent. vae: of networks that are shown latents; none of
+            those that can be loaded is.
+    """
+    if strength == 0:
+        return Steered(positive, negative)
+    link = AppliedControl(control_net, tensor_value(image), strength, start_percent, end_percent)
+    return Steered(*(_steered(given, link, control_apply_to_uncond=False) for given in (positive, negative)))
+
+
+def _steered(conditioning: Conditioning, link: AppliedControl, **options: Any) -> Conditioning:
+    """The same items, each with one more link in its chain."""
+    return [
+        [tokens, {**given, "control": _longer(given.get("control"), link), **options}] for tokens, given in conditioning
+    ]
+
+
+def _longer(chain: ControlChain | None, link: AppliedControl) -> ControlChain:
+    return ControlChain((*(chain.links if chain else ()), link))

@@ -1,0 +1,103 @@
+"""A file of a ControlNet or T2I-Adapter, and the network that it becomes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mezzotint.engine.errors import ModelFileError
+from mezzotint.engine.residency import Loaded, Residency
+
+from ..models.weights_file import WeightsHeader, read_header
+from .control_net_layout import ADAPTER, CONTROL_NET, UNION, ControlNetLayout, read_layout
+
+if TYPE_CHECKING:
+    from ..models.recipe import Source
+
+CONFIG_NAME = "config.json"
+POOLING_NAMES = ("_shuffle", "_shuffle_fp16")
+"""How files of ControlNets end that add the same everywhere; nothing else in them says so."""
+
+
+@dataclass(frozen=True)
+class ControlNetFile:
+    """A file.
+
+    Attributes:
+        path: where it lies. name: what the user calls it, for messages.
+    """
+
+    path: Path
+    name: str
+
+    @cached_property
+    def header(self) -> WeightsHeader:
+        """Raises ModelFileError: it is damaged, or a pickle."""
+        return read_header(self.path)
+
+    @cached_property
+    def layout(self) -> ControlNetLayout:
+        """Raises ModelFileError: it is damaged, or of no known layout."""
+        return read_layout(self.header.shapes, self.name)
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """Of the network's class: what `config.json` beside the file says, else what the shapes tell."""
+        try:
+            given = json.loads(self.path.with_name(CONFIG_NAME).read_bytes())
+        except FileNotFoundError:
+            is_pooling = self.path.stem.endswith(POOLING_NAMES) and self.layout.class_name == CONTROL_NET
+            return {**self.layout.config, "global_pool_conditions": True} if is_pooling else self.layout.config
+        except (OSError, ValueError) as error:
+            raise ModelFileError(
+                f"'{self.path.with_name(CONFIG_NAME)}' cannot be read ({error}); fetch it again"
+            ) from None
+        is_ours = isinstance(given, dict) and given.get("_class_name") == self.layout.class_name
+        return given if is_ours else self.layout.config
+
+    def build(self) -> Any:
+        """The network, with whatever weights. Raises TypeError, ValueError: the configuration is of another class."""
+        network_class = _class(self.layout.class_name)
+        accepted = inspect.signature(network_class.__init__).parameters
+        return network_class(**{name: value for name, value in self.config.items() if name in accepted})
+
+    def check(self) -> None:
+        """See that it can be used, without its weights. Raises ModelFileError."""
+        _ = self.config
+
+
+def load_control_net(source: Source, residency: Residency) -> Loaded:
+    """A `ControlNetwork` or an `AdapterNetwork`.
+
+    Raises:
+        MissingModelError: the file is gone. ModelFileError: it has changed, is damaged or of no known layout.
+        OutOfMemoryError: it does not fit.
+    """
+    from ..models.network_file import load_network
+    from ..models.weights_source import weights_path
+    from .control_network import AdapterNetwork, ControlNetwork, UnionNetwork
+
+    file = ControlNetFile(weights_path(source, residency.folders, (CONFIG_NAME,)), source.name)
+    layout, what = file.layout, f"the ControlNet '{file.name}'"
+    loaded = load_network(file.path, what, file.build, lambda network: layout.names, residency)
+    made = {CONTROL_NET: ControlNetwork, UNION: UnionNetwork, ADAPTER: AdapterNetwork}[layout.class_name]
+    return Loaded(made(loaded.network, file.name, loaded.device, loaded.dtype), loaded.nbytes)
+
+
+def _class(name: str) -> Any:
+    if name == ADAPTER:
+        from diffusers.models.adapter import T2IAdapter
+
+        return T2IAdapter
+    if name == UNION:
+        from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
+
+        return ControlNetUnionModel
+    from diffusers.models.controlnets.controlnet import ControlNetModel
+
+    return ControlNetModel

@@ -1,0 +1,49 @@
+"""What travels on CONTROL_NET links: which file, not its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mezzotint import value_type
+
+from ..models.recipe import Source
+
+if TYPE_CHECKING:
+    from mezzotint.engine.residency import Loaded, Residency
+
+
+@value_type("mezzotint.ControlNetRecipe")
+@dataclass(frozen=True, slots=True)
+class ControlNetRecipe:
+    """A ControlNet or T2I-Adapter.
+
+    Attributes:
+        control_type: what kind of picture steers it, for networks that take several kinds; -1 where they find out.
+    """
+
+    source: Source
+    control_type: int = -1
+    kind: ClassVar[str] = "control_net"
+
+    def with_type(self, control_type: int) -> ControlNetRecipe:
+        """A copy for one kind of picture."""
+        return replace(self, control_type=control_type)
+
+    @property
+    def weights(self) -> ControlNetRecipe:
+        return replace(self, control_type=-1)
+
+    def configure(self, loaded: Any) -> Any:
+        return loaded.with_type(self.control_type)
+
+    def load(self, residency: Residency) -> Loaded:
+        """A `ControlNetwork` or an `AdapterNetwork`.
+
+        Raises:
+            MissingModelError: the file is gone. ModelFileError: it has changed, is damaged or of no known layout.
+            OutOfMemoryError: it does not fit.
+        """
+        from .control_net_file import load_control_net
+
+        return load_control_net(self.source, residency)

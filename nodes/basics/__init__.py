@@ -1,0 +1,1 @@
+"""Numbers, text, arithmetic, choices and loops: what has nothing to do with pictures."""

@@ -1,0 +1,1 @@
+"""The nodes that make conditionings, and say where and how strongly they count."""

@@ -1,0 +1,100 @@
+"""Which networks a weights file holds, and under what names: seen from the names and shapes of its tensors.
+
+| layout | of | names of tensors, after a prefix |
+|---|---|---|
+| `LDM` | U-Net, VAE | `input_blocks.0.0.weight`, `decoder.up.0.block.0.conv1.weight`: as first published |
+| `DIFFUSERS` | U-Net, VAE | `down_blocks.0.resnets.0.conv1.weight`, `decoder.up_blocks.0.resnets.0.conv1.weight` |
+| `CLIP` | text encoder | `text_model.encoder.layers.0.mlp.fc1.weight`: transformers' |
+| `OPEN_CLIP` | text encoder | `transformer.resblocks.0.mlp.c_fc.weight` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..models.component_weights import LAST_LAYER, SDXL_READING, TextReading
+from .ldm_config import Shapes
+
+LDM, DIFFUSERS, CLIP, OPEN_CLIP = "ldm", "diffusers", "clip", "open_clip"
+UNET_PREFIXES = ("model.diffusion_model.", "")
+VAE_PREFIXES = ("first_stage_model.", "vae.", "")
+TEXT_PREFIXES = {
+    "cond_stage_model.transformer.": CLIP,  # Stable Diffusion 1
+    "cond_stage_model.model.": OPEN_CLIP,  # Stable Diffusion 2
+    "conditioner.embedders.0.transformer.": CLIP,  # SDXL
+    "conditioner.embedders.0.model.": OPEN_CLIP,  # its refiner
+    "conditioner.embedders.1.model.": OPEN_CLIP,
+}
+SECOND_READING = TextReading(-2, True)
+"""Of Stable Diffusion 2, whose text encoder was used without its last layer."""
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+WIDTH_OF_SECOND, WIDTH_OF_SDXL = 1024, 1280
+"""Of the text encoders of OpenCLIP that Stable Diffusion 2 and SDXL use."""
+
+
+class Part(NamedTuple):
+    """A network in a file.
+
+    Attributes:
+        prefix: of its tensors' names. layout: the names after it. reading: of a text encoder, what of it is used.
+    """
+
+    prefix: str
+    layout: str
+    reading: TextReading = LAST_LAYER
+
+
+def find_parts(shapes: Shapes) -> dict[str, Part]:
+    """The networks in a file by the names that diffusers' pipelines have for them."""
+    found = {"unet": _unet(shapes), "vae": _vae(shapes), **_text_encoders(shapes)}
+    return {name: part for name, part in found.items() if part is not None}
+
+
+def _unet(shapes: Shapes) -> Part | None:
+    for prefix in UNET_PREFIXES:
+        if f"{prefix}input_blocks.0.0.weight" in shapes and f"{prefix}out.2.weight" in shapes:
+            return Part(prefix, LDM)
+    # A ControlNet has no last convolution.
+    if {"time_embedding.linear_1.weight", "conv_in.weight", "conv_out.weight"} <= shapes.keys():
+        return Part("", DIFFUSERS)
+    return None
+
+
+def _vae(shapes: Shapes) -> Part | None:
+    for prefix in VAE_PREFIXES:
+        if f"{prefix}decoder.conv_in.weight" in shapes and f"{prefix}encoder.conv_in.weight" in shapes:
+            return Part(prefix, LDM if f"{prefix}decoder.mid.block_1.conv1.weight" in shapes else DIFFUSERS)
+    return None
+
+
+def _text_encoders(shapes: Shapes) -> dict[str, Part]:
+    found = [
+        Part(prefix, layout, _reading(prefix, layout, width))
+        for prefix, layout in TEXT_PREFIXES.items()
+        if (width := _text_width(shapes, prefix))
+    ]
+    if not found and (width := _text_width(shapes, "")):  # in a file of its own
+        layout = OPEN_CLIP if "positional_embedding" in shapes else CLIP
+        found = [Part("", layout, _reading("", layout, width))]
+    return dict(zip(TEXT_ENCODERS, found, strict=False))
+
+
+def _text_width(shapes: Shapes, prefix: str) -> int | None:
+    for name in ("text_model.embeddings.position_embedding.weight", "positional_embedding"):
+        if f"{prefix}{name}" in shapes:
+            return shapes[f"{prefix}{name}"][1]
+    return None
+
+
+def _reading(prefix: str, layout: str, width: int) -> TextReading:
+    if prefix.startswith("conditioner.") or (not prefix and width >= WIDTH_OF_SDXL):
+        return SDXL_READING
+    if layout == OPEN_CLIP or (not prefix and width >= WIDTH_OF_SECOND):
+        return SECOND_READING
+    return LAST_LAYER
+
+
+def plain_shapes(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:
+    """Those of one network, by name without its prefix."""
+    return {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}

@@ -1,0 +1,154 @@
+"""Networks called through their pipeline: what diffusers' own code does in one step, without the step.
+
+A pipeline's `__call__` is run for one timestep, with a scheduler that takes what it is given and ends the run. So
+whatever a family does around its network (packing latents, places of tokens, signs, embedded guidance) is done by the
+code that was written for it, and none of it is written here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..models.component_weights import one_line
+from ..sampling.network_call import POOLED, ConditioningError, NamedTensors, Target, for_each
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROMPT_INPUTS = "prompt_inputs"
+"""The option of a conditioning with what `encode_prompt` gave beside tokens and pooled output, by its names."""
+TOKENS, POOLED_TOKENS = "prompt_embeds", "pooled_prompt_embeds"
+GUIDANCE = "guidance"
+USUAL_GUIDANCE = 3.5
+"""Of networks that were trained to be told how strong guidance is, and are not."""
+TURNED_OFF = {
+    "num_inference_steps": 1, "output_type": "latent", "return_dict": False, "use_resolution_binning": False,
+    "true_cfg_scale": 1.0, "guidance_scale": 0.0,
+}  # fmt: skip
+"""What is said to a pipeline that takes it. Guidance is ours, and most pipelines have none at 1, some at 0 only."""
+
+
+class _Reached(Exception):  # noqa: N818  # no error: it carries what was waited for
+    """The network has answered."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+
+class OneStep:
+    """Stands for a pipeline's scheduler: has one timestep, and ends the run when the network has answered.
+
+    Args:
+        config: of the scheduler that it stands for.
+    """
+
+    order, init_noise_sigma = 1, 1.0
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        from diffusers.configuration_utils import FrozenDict
+
+        self.config = FrozenDict(config)
+        self.timesteps = self.sigmas = torch.zeros(1)
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        sigmas: Any = None,
+        timesteps: Any = None,
+        mu: float | None = None,
+    ) -> None:
+        """Nothing: the timestep is set already."""
+
+    def set_begin_index(self, begin_index: int = 0) -> None:
+        """Nothing: there is one step."""
+
+    def scale_model_input(self, sample: Tensor, timestep: Any = None) -> Tensor:
+        """The sample: it is scaled already."""
+        return sample
+
+    def step(self, model_output: Tensor, *_: Any, **__: Any) -> Any:
+        """Ends the run."""
+        raise _Reached(model_output)
+
+
+class PipelineCall:
+    """The `NetworkCall` of a pipeline's transformer.
+
+    Args:
+        pipeline: without text encoders, with a `OneStep` as its scheduler. takes_list: whether prompts are given as a
+            list of texts [T, D]. takes_guidance: whether the network is told how strong guidance is.
+    """
+
+    def __init__(self, pipeline: Any, takes_list: bool, takes_guidance: bool) -> None:
+        self.pipeline, self.takes_list, self.takes_guidance = pipeline, takes_list, takes_guidance
+        self.parameters = inspect.signature(type(pipeline).__call__).parameters
+        self.packs = hasattr(pipeline, "_pack_latents") and hasattr(pipeline, "_unpack_latents")
+
+    def inputs(self, options: Mapping[str, Any], target: Target) -> dict[str, Tensor]:
+        made = dict(options.get(PROMPT_INPUTS, {}))
+        if POOLED_TOKENS in self.parameters:
+            if options.get(POOLED) is None:
+                raise ConditioningError(
+                    "a conditioning has no pooled output, which the model wants beside the tokens: encode the text "
+                    "with the CLIP of the model's own checkpoint"
+                )
+            made[POOLED_TOKENS] = options[POOLED]
+        if self.takes_guidance:
+            made[GUIDANCE] = torch.tensor([float(options.get(GUIDANCE, USUAL_GUIDANCE))])
+        return {name: for_each(tensor.to(target.device), target.shape[0]) for name, tensor in made.items()}
+
+    def forward(
+        self,
+        network: nn.Module,
+        x: Tensor,
+        timestep: Tensor,
+        tokens: Tensor,
+        inputs: NamedTensors,
+        options: Mapping[str, Any],
+    ) -> Tensor:
+        self.pipeline.transformer = network
+        given = dict(inputs)
+        guidance = given.pop(GUIDANCE).tolist() if GUIDANCE in given else [None] * len(x)
+        times = timestep.tolist() * (len(x) if len(timestep) == 1 else 1)
+        outputs = torch.empty_like(x)
+        for time, strength in dict.fromkeys(zip(times, guidance, strict=True)):
+            rows = [i for i, pair in enumerate(zip(times, guidance, strict=True)) if pair == (time, strength)]
+            some = {name: tensor[rows] for name, tensor in given.items()}
+            outputs[rows] = self._output(x[rows], time, tokens[rows], some, strength)
+        return outputs
+
+    def _output(
+        self, x: Tensor, timestep: float, tokens: Tensor, inputs: dict[str, Tensor], guidance: float | None
+    ) -> Tensor:
+        """What the network gives for one timestep, like x."""
+        scale = self.pipeline.vae_scale_factor
+        height, width = (side * scale for side in x.shape[-2:])
+        scheduler = self.pipeline.scheduler
+        scheduler.timesteps = torch.tensor([timestep], device=x.device)
+        scheduler.sigmas = scheduler.timesteps / 1000
+        said = {name: value for name, value in TURNED_OFF.items() if name in self.parameters}
+        if guidance is not None:
+            said["guidance_scale"] = guidance
+        elif self.parameters["guidance_scale"].default is None:
+            del said["guidance_scale"]
+        prompts: Tensor | Sequence[Tensor] = [*tokens] if self.takes_list else tokens
+        latents = self.pipeline._pack_latents(x, *x.shape) if self.packs else x
+        try:
+            self.pipeline(**said, **inputs, prompt_embeds=prompts, latents=latents, height=height, width=width)
+        except _Reached as reached:
+            output = reached.output
+        except (ValueError, TypeError) as error:
+            raise ConditioningError(
+                f"the model's pipeline ({type(self.pipeline).__name__}) refuses a picture of {width}×{height} with "
+                f"this conditioning: {one_line(error)}"
+            ) from error
+        if self.packs:
+            output = self.pipeline._unpack_latents(output, height, width, scale)
+        return output.reshape(x.shape).to(x.dtype)

@@ -1,0 +1,1 @@
+"""Latents: made, changed, put into files."""

@@ -1,0 +1,1 @@
+"""Prompts as text encoders read them: weights, chunks, learned words."""
