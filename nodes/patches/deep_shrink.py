@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from mezzotint import Context, Model, Widget, node, value_type
 
-from ..resize import LatentMethod, resize
+from ..resize import resize
 from ..sampling.network_change import Around, Forward, NetworkChangeError, NoiseRange, with_change
 from .unet_blocks import MIDDLE, InputBlock, input_blocks, output_blocks, require_unet
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NODE = "PatchModelAddDownscale"
 Percent = Annotated[float, Field(ge=0, le=1), Widget(step=0.001)]
+ResizeMethod = Literal["bicubic", "nearest-exact", "bilinear", "area", "bislerp"]
 Size = tuple[int, int]
 
 
@@ -40,8 +41,8 @@ class DeepShrink:
     low: float
     high: float
     keeps_skip: bool
-    shrink: LatentMethod
-    enlarge: LatentMethod
+    shrink: ResizeMethod
+    enlarge: ResizeMethod
 
     def around(self, network: nn.Module) -> Mapping[str, Around]:
         unet = require_unet(network, NODE)
@@ -165,7 +166,7 @@ def _end_of(blocks: Sequence[InputBlock], level: int) -> int:
     return (attended or of_level or [len(blocks) - 1])[-1]
 
 
-def _fitted(x: Tensor, size: Size, method: LatentMethod) -> Tensor:
+def _fitted(x: Tensor, size: Size, method: ResizeMethod) -> Tensor:
     return x if tuple(x.shape[-2:]) == size else resize(x, size[1], size[0], method)
 
 
@@ -182,8 +183,8 @@ def patch_model_add_downscale(
     start_percent: Percent = 0.0,
     end_percent: Percent = 0.35,
     downscale_after_skip: bool = True,
-    downscale_method: LatentMethod = "bicubic",
-    upscale_method: LatentMethod = "bicubic",
+    downscale_method: ResizeMethod = "bicubic",
+    upscale_method: ResizeMethod = "bicubic",
     *,
     ctx: Context,
 ) -> Model:

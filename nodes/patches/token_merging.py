@@ -67,7 +67,7 @@ class Matching(NamedTuple):
         a, b = places[~is_destination], places[is_destination]
         metric = x / x.norm(dim=-1, keepdim=True).clamp(min=1e-12)
         likeness, target = (metric[:, a] @ metric[:, b].transpose(1, 2)).max(-1)
-        order = likeness.argsort(-1, descending=True, stable=True)
+        order = likeness.argsort(dim=-1, descending=True, stable=True)
         merged, alone = order[:, :count], order[:, count:]
         return cls(
             a[alone][..., None],
