@@ -6,6 +6,9 @@
 | `DIFFUSERS` | U-Net, VAE | `down_blocks.0.resnets.0.conv1.weight`, `decoder.up_blocks.0.resnets.0.conv1.weight` |
 | `CLIP` | text encoder | `text_model.encoder.layers.0.mlp.fc1.weight`: transformers' |
 | `OPEN_CLIP` | text encoder | `transformer.resblocks.0.mlp.c_fc.weight` |
+| `T5` | text encoder | `encoder.block.0.layer.0.SelfAttention.q.weight`: transformers' |
+| `FLUX` | transformer | `double_blocks.0.img_attn.qkv.weight`: as first published |
+| `SD3` | transformer | `joint_blocks.0.x_block.attn.qkv.weight`: as first published |
 """
 
 from __future__ import annotations
@@ -16,7 +19,10 @@ from typing import NamedTuple
 from ..models.component_weights import LAST_LAYER, SDXL_READING, TextReading
 from .ldm_config import Shapes
 
-LDM, DIFFUSERS, CLIP, OPEN_CLIP = "ldm", "diffusers", "clip", "open_clip"
+LDM, DIFFUSERS, CLIP, OPEN_CLIP, T5 = "ldm", "diffusers", "clip", "open_clip", "t5"
+FLUX, SD3 = "flux", "sd3"
+TRANSFORMER_MARKS = {FLUX: "double_blocks.0.img_attn.qkv.weight", SD3: "joint_blocks.0.x_block.attn.qkv.weight"}
+T5_MARK = "encoder.block.0.layer.0.SelfAttention.q.weight"
 UNET_PREFIXES = ("model.diffusion_model.", "")
 VAE_PREFIXES = ("first_stage_model.", "vae.", "")
 TEXT_PREFIXES = {
@@ -47,7 +53,8 @@ class Part(NamedTuple):
 
 def find_parts(shapes: Shapes) -> dict[str, Part]:
     """The networks in a file by the names that diffusers' pipelines have for them."""
-    found = {"unet": _unet(shapes), "vae": _vae(shapes), **_text_encoders(shapes)}
+    networks = {"unet": _unet(shapes), "transformer": _transformer(shapes), "vae": _vae(shapes)}
+    found = {**networks, **_text_encoders(shapes)}
     return {name: part for name, part in found.items() if part is not None}
 
 
@@ -58,6 +65,15 @@ def _unet(shapes: Shapes) -> Part | None:
     # A ControlNet has no last convolution.
     if {"time_embedding.linear_1.weight", "conv_in.weight", "conv_out.weight"} <= shapes.keys():
         return Part("", DIFFUSERS)
+    return None
+
+
+def _transformer(shapes: Shapes) -> Part | None:
+    for prefix in UNET_PREFIXES:
+        for layout, mark in TRANSFORMER_MARKS.items():
+            # A ControlNet has no last layer.
+            if prefix + mark in shapes and f"{prefix}final_layer.linear.weight" in shapes:
+                return Part(prefix, layout)
     return None
 
 
@@ -77,6 +93,8 @@ def _text_encoders(shapes: Shapes) -> dict[str, Part]:
     if not found and (width := _text_width(shapes, "")):  # in a file of its own
         layout = OPEN_CLIP if "positional_embedding" in shapes else CLIP
         found = [Part("", layout, _reading("", layout, width))]
+    if not found and T5_MARK in shapes:
+        found = [Part("", T5)]
     return dict(zip(TEXT_ENCODERS, found, strict=False))
 
 

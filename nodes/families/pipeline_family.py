@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..models.recipe import Recipe
     from ..sampling.model_sampling import ModelSampling
+    from .transformer_file import TransformerFile
 
 
 class PipelineFamily:
@@ -45,7 +46,7 @@ class PipelineFamily:
 
 
 @lru_cache(maxsize=64)
-def pipeline_sampling(folder: PipelineFolder, digest: str) -> ModelSampling:
+def pipeline_sampling(folder: PipelineFolder | TransformerFile, digest: str) -> ModelSampling:
     """How the transformer of a pipeline is sampled; one object for each place and content.
 
     Raises:

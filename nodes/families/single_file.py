@@ -15,8 +15,8 @@ from mezzotint.engine.errors import ModelFileError
 from ..models.component_weights import ComponentWeights, TextReading, names_of_today
 from ..models.file_content import file_content
 from ..models.weights_file import PICKLE_SUFFIXES, WeightsHeader, read_header, read_tensors
-from . import diffusers_config, ldm_config
-from .file_parts import CLIP, DIFFUSERS, LDM, OPEN_CLIP, TEXT_ENCODERS, Part, find_parts, plain_shapes
+from . import diffusers_config, ldm_config, transformer_config
+from .file_parts import CLIP, DIFFUSERS, FLUX, LDM, OPEN_CLIP, SD3, T5, TEXT_ENCODERS, Part, find_parts, plain_shapes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -43,17 +43,25 @@ OTHER_FAMILIES = {
     "conditioner.embedders.3.encoder.": "Stable Video Diffusion",
 }
 """Tensors (or what their names begin with) of families whose networks look like those that are known."""
-IN_WORDS = {"unet": "diffusion model", "vae": "VAE", "text_encoder": "text encoder", "text_encoder_2": "text encoder"}
-LOADERS = {"unet": "UNETLoader", "vae": "VAELoader", "text_encoder": "CLIPLoader", "text_encoder_2": "CLIPLoader"}
+IN_WORDS = {"unet": "diffusion model", "transformer": "diffusion model", "vae": "VAE", "text_encoder": "text encoder", "text_encoder_2": "text encoder"}
+LOADERS = {"unet": "UNETLoader", "transformer": "UNETLoader", "vae": "VAELoader", "text_encoder": "CLIPLoader", "text_encoder_2": "CLIPLoader"}
 """The nodes that load a component by itself."""
 CONFIGURATIONS: Mapping[tuple[str, str], Callable[[ldm_config.Shapes], dict[str, Any]]] = {
     ("unet", LDM): ldm_config.unet_config,
     ("unet", DIFFUSERS): diffusers_config.unet_config,
     ("vae", LDM): ldm_config.vae_config,
     ("vae", DIFFUSERS): diffusers_config.vae_config,
+    ("transformer", FLUX): transformer_config.flux_config,
+    ("transformer", SD3): transformer_config.sd3_config,
+    ("text_encoder", T5): transformer_config.t5_config,
     **{(component, CLIP): ldm_config.clip_config for component in TEXT_ENCODERS},
     **{(component, OPEN_CLIP): ldm_config.open_clip_config for component in TEXT_ENCODERS},
 }
+TRANSFORMERS = {
+    FLUX: "convert_flux_transformer_checkpoint_to_diffusers",
+    SD3: "convert_sd3_transformer_checkpoint_to_diffusers",
+}
+"""What of diffusers turns names of transformers into its own."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +197,9 @@ def _converted(
             return unet
         vae: dict[str, Tensor] = published.convert_ldm_vae_checkpoint(weights, config)
         return vae
+    if layout in TRANSFORMERS:
+        transformer: dict[str, Tensor] = getattr(published, TRANSFORMERS[layout])(weights)
+        return transformer
     if layout == OPEN_CLIP:
         weights = published.convert_open_clip_checkpoint(network, weights, prefix="")
     wanted = network.state_dict().keys()
