@@ -109,6 +109,25 @@ def apply_control_net_advanced(
     return Steered(*(_steered(given, link, control_apply_to_uncond=False) for given in (positive, negative)))
 
 
+@node("ControlNetApplySD3", title="Apply Controlnet with VAE", category="conditioning/controlnet", deprecated=True)
+def apply_control_net_with_vae(
+    positive: Conditioning,
+    negative: Conditioning,
+    control_net: ControlNet,
+    vae: Vae,
+    image: Image,
+    strength: ControlStrength = 1.0,
+    start_percent: RunShare = 0.0,
+    end_percent: RunShare = 1.0,
+) -> Steered:
+    """Steer with a picture as ControlNetApplyAdvanced does.
+
+    Args:
+        vae: of networks that are shown latents; none of those that can be loaded is.
+    """
+    return apply_control_net_advanced(positive, negative, control_net, image, strength, start_percent, end_percent, vae)
+
+
 def _steered(conditioning: Conditioning, link: AppliedControl, **options: Any) -> Conditioning:
     """The same items, each with one more link in its chain."""
     return [

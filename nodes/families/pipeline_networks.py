@@ -14,7 +14,7 @@ from ..models.component_weights import one_line
 from ..models.recipe import Recipe
 from ..models.weight_casting import compute_in
 from .diffusers_networks import Loading, from_config, loading_weights
-from .pipeline_call import OneStep, PipelineCall
+from .pipeline_call import OneStep, PipelineCall, bare_pipeline
 from .pipeline_family import pipeline_sampling
 from .pipeline_folder import TRANSFORMER, PipelineFolder
 from .pipeline_text import PipelineTextEncoder, gives_lists
@@ -122,20 +122,6 @@ def _from_files(folder: PipelineFolder, component: str, **options: Any) -> Any:
         raise ModelFileError(
             f"the {component} of the checkpoint '{folder.name}' cannot be read ({one_line(error)}); fetch it again"
         ) from None
-
-
-def bare_pipeline(pipeline_class: Any, device: torch.device, **parts: Any) -> Any:
-    """A pipeline on a device, with these components and without the others."""
-    import inspect
-
-    here = property(lambda _: device)
-    placed = type(pipeline_class.__name__, (pipeline_class,), {"device": here, "_execution_device": here})
-    names = [name for name in inspect.signature(pipeline_class.__init__).parameters if name != "self"]
-    parameters = inspect.signature(pipeline_class.__init__).parameters
-    required = [name for name in names if parameters[name].default is inspect.Parameter.empty]
-    made = placed(**{**dict.fromkeys(required), **parts})
-    made.set_progress_bar_config(disable=True)
-    return made
 
 
 def _shape_of_vae(folder: PipelineFolder | TransformerFile) -> Any:

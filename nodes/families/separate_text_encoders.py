@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,7 @@ from mezzotint.engine.residency import Loaded, Residency
 
 from ..models.component_weights import ComponentWeights, names_of_today, one_line
 from ..models.recipe import Recipe
+from .diffusers_networks import Loading, loading_weights
 from .file_parts import T5, TEXT_ENCODERS
 from .ldm_config import OF_OPENAI
 from .single_file import SingleFile
@@ -62,9 +64,13 @@ class SeparateTextEncoders:
         self.files = {_kind(file): file for file in files}
         lacking = [kind for kind in self.wanted.encoders if kind not in {*self.files, *self.wanted.optional}]
         if lacking or len(self.files) < len(files) or self.files.keys() - {*self.wanted.encoders}:
-            known = ", ".join(f"{kind}{' (optional)' * (kind in self.wanted.optional)}" for kind in self.wanted.encoders)
+            known = ", ".join(
+                f"{kind}{' (optional)' * (kind in self.wanted.optional)}" for kind in self.wanted.encoders
+            )
             found = ", ".join(f"'{file.name}' is {_kind(file)}" for file in files)
-            raise ModelFileError(f"the type '{family}' wants the text encoders {known}, and {found}; choose these files")
+            raise ModelFileError(
+                f"the type '{family}' wants the text encoders {known}, and {found}; choose these files"
+            )
 
     def _file(self, component: str) -> SingleFile:
         return self.files[self.wanted.encoders[_number(component)]]
@@ -83,15 +89,12 @@ class SeparateTextEncoders:
         for number, kind in enumerate(self.wanted.encoders):
             component = "text_encoder" if number == 0 else f"text_encoder_{number + 1}"
             tokenizer = component.replace("text_encoder", "tokenizer")
-            if kind not in self.files:
-                made |= {component: None, tokenizer: None}
-                continue
-            from .diffusers_networks import Loading
-
-            loading = Loading(self, component, recipe, residency)
-            network = loading.network(lambda kind=kind, component=component: self._network(kind, self.config(component)))
-            made |= {component: network, tokenizer: _tokenizer(kind, self.files[kind])}
-            nbytes += loading.nbytes
+            made |= {component: None, tokenizer: None}
+            if kind in self.files:
+                made[tokenizer] = _tokenizer(kind, self.files[kind])
+                loading = Loading(self, component, recipe, residency)
+                made[component] = loading.network(partial(self._network, kind, self.config(component)))
+                nbytes += loading.nbytes
         return made, nbytes
 
     def _network(self, kind: str, config: Mapping[str, Any]) -> Any:
@@ -105,19 +108,17 @@ class SeparateTextEncoders:
         return network_class(CLIPTextConfig.from_dict(dict(config)))
 
 
-def load_separate_text_encoders(
-    family: str, files: list[SingleFile], recipe: Recipe, residency: Residency
-) -> Loaded:
+def load_separate_text_encoders(family: str, files: list[SingleFile], recipe: Recipe, residency: Residency) -> Loaded:
     """The `PipelineTextEncoder` of a family.
 
     Raises:
-        ModelFileError: the files are damaged or others, or T5's tokenizer is not there. OutOfMemoryError: they do not fit.
+        ModelFileError: the files are damaged or others, or T5's tokenizer is not there.
+        OutOfMemoryError: they do not fit.
     """
     import diffusers
     import torch
 
-    from .diffusers_networks import loading_weights
-    from .pipeline_networks import bare_pipeline
+    from .pipeline_call import bare_pipeline
     from .pipeline_text import PipelineTextEncoder
 
     encoders = SeparateTextEncoders(family, files)
@@ -142,7 +143,7 @@ def _kind(file: SingleFile) -> str:
 
 
 def _whole(given: ComponentWeights, tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """With what files may leave out: T5's vectors are there once, and CLIP L may have a projection that changes nothing."""
+    """With what files leave out: T5's vectors a second time, and a projection of CLIP L that changes nothing."""
     import torch
 
     named = names_of_today(given.names_for(tensors, network), network)
@@ -172,10 +173,12 @@ def _t5_tokenizer(folder: Path, name: str) -> Any:
     if not (folder / "tokenizer.json").is_file() and not (folder / "spiece.model").is_file():
         raise ModelFileError(
             f"the text encoder '{name}' is T5, whose tokenizer no file of weights brings: put the files of the folder "
-            f"tokenizer_2 of Flux, or of tokenizer_3 of SD3 (tokenizer.json or spiece.model, and tokenizer_config.json), "
+            f"tokenizer_2 of Flux, or tokenizer_3 of SD3 (tokenizer.json or spiece.model, and tokenizer_config.json), "
             f"into '{folder}'"
         )
     try:
         return T5TokenizerFast.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the tokenizers library raises the bare class for what it cannot read
-        raise ModelFileError(f"T5's tokenizer cannot be read from '{folder}' ({one_line(error)}); fetch it again") from None
+        raise ModelFileError(
+            f"T5's tokenizer cannot be read from '{folder}' ({one_line(error)}); fetch it again"
+        ) from None

@@ -43,8 +43,11 @@ OTHER_FAMILIES = {
     "conditioner.embedders.3.encoder.": "Stable Video Diffusion",
 }
 """Tensors (or what their names begin with) of families whose networks look like those that are known."""
-IN_WORDS = {"unet": "diffusion model", "transformer": "diffusion model", "vae": "VAE", "text_encoder": "text encoder", "text_encoder_2": "text encoder"}
-LOADERS = {"unet": "UNETLoader", "transformer": "UNETLoader", "vae": "VAELoader", "text_encoder": "CLIPLoader", "text_encoder_2": "CLIPLoader"}
+IN_WORDS = {
+    "unet": "diffusion model", "transformer": "diffusion model", "vae": "VAE", "text_encoder": "text encoder",
+    "text_encoder_2": "text encoder",
+}  # fmt: skip
+LOADERS = {"diffusion model": "UNETLoader", "VAE": "VAELoader", "text encoder": "CLIPLoader"}
 """The nodes that load a component by itself."""
 CONFIGURATIONS: Mapping[tuple[str, str], Callable[[ldm_config.Shapes], dict[str, Any]]] = {
     ("unet", LDM): ldm_config.unet_config,
@@ -109,7 +112,7 @@ class SingleFile:
             raise ModelFileError(
                 f"'{self.name}' holds no {IN_WORDS[component]}; going by its tensors it is "
                 f"{file_content(self.header.tensors)}: load the {IN_WORDS[component]} from another file with "
-                f"{LOADERS[component]}"
+                f"{LOADERS[IN_WORDS[component]]}"
             )
         return part
 

@@ -37,9 +37,7 @@ def _vae(scaling_factor: float, shift_factor: float) -> dict[str, Any]:
 
 
 FAMILIES = {
-    SD3: Published(
-        "StableDiffusion3Pipeline", "SD3Transformer2DModel", {**FLOW, "shift": 3.0}, _vae(1.5305, 0.0609)
-    ),
+    SD3: Published("StableDiffusion3Pipeline", "SD3Transformer2DModel", {**FLOW, "shift": 3.0}, _vae(1.5305, 0.0609)),
     FLUX: Published("FluxPipeline", "FluxTransformer2DModel", {**FLOW, "shift": 1.0}, _vae(0.3611, 0.1159)),
 }
 """Esser et al. 2024, and Black Forest Labs 2024."""
