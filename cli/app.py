@@ -17,6 +17,7 @@ from .option import (
     AsJson,
     BlockPlugin,
     CacheDir,
+    ComputedIn,
     CustomNodes,
     Device,
     ExtraModelPaths,
@@ -30,7 +31,11 @@ from .option import (
     Reload,
     ServerToken,
     ServerUrl,
+    TextComputedIn,
+    VaeComputedIn,
+    VramBudget,
     host_options,
+    model_options,
 )
 from .plugin_app import plugin_app
 from .plugin_commands import PluginGroup
@@ -137,6 +142,10 @@ def run(
     reload: Reload = False,
     output_store: OutputStore = "local",
     device: Device = None,
+    dtype: ComputedIn = None,
+    vae_dtype: VaeComputedIn = None,
+    text_encoder_dtype: TextComputedIn = None,
+    vram_budget: VramBudget = None,
     no_metadata: Annotated[
         bool,
         typer.Option("--no-metadata", help="Save pictures without the workflow inside.", rich_help_panel=DISPLAY),
@@ -184,6 +193,7 @@ def run(
         "output_dir": output_dir,
         "cache_dir": cache_dir,
         "device": device,
+        **model_options(dtype, vae_dtype, text_encoder_dtype, vram_budget),
         "save_metadata": not no_metadata,
         "allow_pickles": allow_pickles,
         "reload": reload,

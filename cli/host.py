@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 from mezzotint.engine.folders import Folders
 from mezzotint.plugins.host import Host, Settings
 
+from .size import read_size
 from .terminal import Terminal
 from .usage import UsageError
 
+VRAM_VARIABLE = "MEZZOTINT_VRAM_BUDGET"
 _PATHS = ("input_dir", "output_dir", "models_dir", "extra_model_paths", "cache_dir", "plugins_dir")
 _ELSEWHERE = {
     "plugins": "--plugin",
@@ -20,6 +23,10 @@ _ELSEWHERE = {
     "extra_model_paths": "--extra-model-paths",
     "cache_dir": "--cache-dir",
     "device": "--device",
+    "dtype": "--dtype",
+    "vae_dtype": "--vae-dtype",
+    "text_encoder_dtype": "--text-encoder-dtype",
+    "vram_budget": "--vram-budget",
     "save_metadata": "--no-metadata",
     "allow_pickles": "--allow-pickles",
     "plugins_dir": "--plugins-dir",
@@ -39,9 +46,12 @@ def open_host(
         needs_plugins: whether a plugin named there must load.
 
     Raises:
-        UsageError: a plugin named there cannot be used, or the device is none. FolderError: see `Folders`.
+        UsageError: a plugin named there cannot be used, the device is none, or the budget no size.
+        FolderError: see `Folders`.
     """
     check_device(options.get("device"))
+    if "vram_budget" in options:
+        options["vram_budget_nbytes"] = _vram_budget(options.pop("vram_budget"))
     named = tuple(path.absolute() for path in plugins or ())
     for name in _PATHS:
         if options.get(name) is not None:
@@ -58,6 +68,14 @@ def open_host(
     return host
 
 
+def _vram_budget(given: str | None) -> int | None:
+    """In bytes, of the option or else of the variable; None when neither says anything."""
+    for text, source in ((given, "--vram-budget"), (os.environ.get(VRAM_VARIABLE), VRAM_VARIABLE)):
+        if text:
+            return read_size(text, source, at_least="16M")
+    return None
+
+
 def local_folders(options: dict[str, Any]) -> Folders:
     """The folders of this machine, for a command whose work is done on a server.
 
@@ -65,7 +83,7 @@ def local_folders(options: dict[str, Any]) -> Folders:
         UsageError: an option is given that only means something where the work is done.
     """
     for name, option in _ELSEWHERE.items():
-        if options.get(name) not in (None, [], getattr(Settings(), name)):
+        if options.get(name) not in (None, [], getattr(Settings(), name, None)):
             raise UsageError(
                 f"{option}: a server has settings of its own; start it with that option, or run here without --server "
                 "(and MEZZOTINT_SERVER)"

@@ -12,6 +12,15 @@ from .log_output import LogFormat, LogLevel
 
 FOLDERS, CHANGES, DISPLAY = "Folders", "Changes to the workflow", "What is shown and kept"
 JOBS, OPERATION, PLUGINS, SERVER = "Jobs", "Operation", "Plugins", "Server"
+MODELS = "Models in memory"
+
+
+class Dtype(StrEnum):
+    """What networks compute in."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
 
 
 class PreviewMethod(StrEnum):
@@ -105,6 +114,36 @@ CacheSize = Annotated[
 Device = Annotated[
     str | None,
     typer.Option("--device", metavar="NAME", help="Where models run: cpu, cuda, cuda:1. Default: cuda if any."),
+]
+ComputedIn = Annotated[
+    Dtype | None,
+    typer.Option(
+        "--dtype",
+        help="What diffusion models compute in. Default: by their file and the device.",
+        show_default=False,
+        rich_help_panel=MODELS,
+    ),
+]
+VaeComputedIn = Annotated[
+    Dtype | None,
+    typer.Option("--vae-dtype", help="What VAEs compute in.", show_default=False, rich_help_panel=MODELS),
+]
+TextComputedIn = Annotated[
+    Dtype | None,
+    typer.Option(
+        "--text-encoder-dtype", help="What text encoders compute in.", show_default=False, rich_help_panel=MODELS
+    ),
+]
+VramBudget = Annotated[
+    str | None,
+    typer.Option(
+        "--vram-budget",
+        metavar="SIZE",
+        help="How much of the device's memory models and the work with them may take, as in 6G; else "
+        "MEZZOTINT_VRAM_BUDGET, else 90% of what is free.",
+        show_default=False,
+        rich_help_panel=MODELS,
+    ),
 ]
 PluginFiles = Annotated[
     list[Path] | None,
@@ -221,6 +260,14 @@ PreviewMethodOption = Annotated[
         help="Pictures of what samplers have so far, for jobs that do not say themselves; auto is latent2rgb.",
     ),
 ]
+
+
+def model_options(
+    dtype: Dtype | None, vae_dtype: Dtype | None, text_encoder_dtype: Dtype | None, vram_budget: str | None
+) -> dict[str, Any]:
+    """What these options say, as `open_host` takes it."""
+    named = {"dtype": dtype, "vae_dtype": vae_dtype, "text_encoder_dtype": text_encoder_dtype}
+    return {**{name: given and given.value for name, given in named.items()}, "vram_budget": vram_budget}
 
 
 def host_options(

@@ -13,6 +13,7 @@ from .option import (
     BlockPlugin,
     CacheDir,
     CacheSize,
+    ComputedIn,
     CustomNodes,
     Device,
     ExtraModelPaths,
@@ -28,8 +29,12 @@ from .option import (
     PreviewMethod,
     PreviewMethodOption,
     Reload,
+    TextComputedIn,
     Token,
+    VaeComputedIn,
+    VramBudget,
     host_options,
+    model_options,
 )
 
 
@@ -108,6 +113,10 @@ def serve(
     reload: Reload = False,
     output_store: OutputStore = "local",
     device: Device = None,
+    dtype: ComputedIn = None,
+    vae_dtype: VaeComputedIn = None,
+    text_encoder_dtype: TextComputedIn = None,
+    vram_budget: VramBudget = None,
 ) -> None:
     """Serve editors and scripts over HTTP and a websocket.
 
@@ -124,6 +133,7 @@ def serve(
     options = {
         **host_options((plugin, plugins_dir, block_plugin, custom_nodes), models_dir, extra_model_paths, input_dir),
         **folders,
+        **model_options(dtype, vae_dtype, text_encoder_dtype, vram_budget),
         "reload": reload,
         "allow_pickles": allow_pickles,
     }

@@ -133,7 +133,9 @@ class Engine:
             fingerprints = await self._fingerprints(asked)
             of_packs = {node.node_id: fingerprints[node.node_id] for node in asked if node.spec.invocation is not None}
             place = str(self.folders.output) if self.outputs.name == LOCAL else f"store {self.outputs.name}"
-            plan = Plan(validation, fingerprints, sink_salt=place, quick_fingerprint=self._fingerprint)
+            plan = Plan(
+                validation, fingerprints, sink_salt=place, quick_fingerprint=self._fingerprint, salt=self.models.salt
+            )
             prompt = Prompt(workflow, extra_pnginfo, extra, of_packs)
             hear = self.surroundings.listener(on_event)
             return Run(self, plan, job_id or str(uuid.uuid4()), prompt, hear, wants_previews, record, rank)

@@ -48,7 +48,8 @@ class Plan:
     Args:
         fingerprints: what `NodeSpec.fingerprint` gave, by node id. quick_fingerprint: gives it for a step of an
             expansion, if it is a quick one.
-        sink_salt: enters the keys of output nodes: a run into another folder must write again.
+        sink_salt: enters the keys of output nodes: a run into another folder must write again. salt: those of all
+            steps.
 
     Attributes:
         urgency: which of several ready steps goes first, the lowest: people see its value soonest. 0 for output nodes,
@@ -61,13 +62,14 @@ class Plan:
         fingerprints: Mapping[str, Any] | None = None,
         sink_salt: str = "",
         quick_fingerprint: Callable[[CheckedNode], Any] | None = None,
+        salt: str = "",
     ) -> None:
         self.steps: dict[str, Step] = {}
         self.targets: list[str] = list(validation.outputs)
         self.wanted = frozenset(self.targets)
         self._fingerprints = fingerprints or {}
         self._quick_fingerprint = quick_fingerprint
-        self._sink_salt = sink_salt
+        self._salt, self._sink_salt = salt, f"{salt}{sink_salt}"
         self._make(validation.nodes.values(), None, self.steps)
         self.urgency: dict[str, int] = {}
         self._note_urgency(self.steps)
@@ -154,7 +156,7 @@ class Plan:
                 key_of,
                 fingerprint=self._fingerprints.get(node_id) if parent is None else self._late_fingerprint(node),
                 node_id=node_id,
-                salt=self._sink_salt if spec.is_sink else "",
+                salt=self._sink_salt if spec.is_sink else self._salt,
             )
             parents = _strong_parents(spec, links)
             made[node_id] = Step(

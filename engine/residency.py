@@ -1,87 +1,45 @@
 """The residency manager: materialises recipes on a device, shares what they became, and evicts by a budget.
 
 A recipe is a small immutable description; what it becomes (weights, normally) is made at first need, once however many
-threads ask, and stays while the budget allows. Torch is imported only to find the device or its free memory.
+threads ask, and stays while the budget allows. What is evicted waits in main memory, where there is room for it, if the
+device has memory of its own. Torch is imported only to find the device or its free memory.
 """
 
 from __future__ import annotations
 
 import gc
 import itertools
-import math
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import OutOfMemoryError
 from .free_memory import free_nbytes
+from .resident import Entry, Loadable, Loaded, Resident, Room
 
 if TYPE_CHECKING:
     from .folders import Folders
 
+__all__ = ["Loadable", "Loaded", "Residency", "Resident"]
+
 BUDGET_SHARE = 0.9
 """The default budget, as a share of the memory that is free when the first recipe is materialised."""
+HOST_SHARE = 0.5
+"""How much of the main memory that is free may hold what was evicted from another device."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a loader made: the object and the bytes it holds on the device."""
-
-    object: Any
-    nbytes: int
-
-
-class Loadable(Protocol):
-    """What the manager wants of a recipe, beside that it can be hashed and compared."""
-
-    @property
-    def kind(self) -> str:
-        """Which registered loader it wants, if there is one: `"model"`."""
-
-    @property
-    def weights(self) -> Any:
-        """The recipe without what changes no weights: recipes that agree in this share one object."""
-
-    def load(self, residency: Residency) -> Loaded:
-        """Make the object; how recipes of a kind with no registered loader are materialised.
-
-        What it borrows in there and goes on using must be named by its attribute `parts`, a tuple of `weights` of other
-        recipes (a recipe that stands on nothing needs no such attribute): they stay as long as the object does.
-        """
-
-    def configure(self, loaded: Any) -> Any:
-        """The shared object as this recipe wants it. Must be cheap and must not change the shared one."""
-
+MOVED_NBYTES = 64 << 20
+"""What waits in main memory is brought to the device in no smaller parts, since each time all of it is looked at."""
 
 Loader = Callable[[Any, "Residency"], Loaded]
-
-
-@dataclass(frozen=True, slots=True)
-class Resident:
-    """A recipe that is materialised, for reports."""
-
-    recipe: Any
-    nbytes: int
-    is_borrowed: bool
-
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """One materialised object. borrowers: loans, and the entries that stand on this one, its `parts`."""
-
-    borrowers: int = 0
-    last_use: int = 0
-    loaded: Loaded | None = None
-    parts: tuple[_Entry, ...] = ()
-    is_settled: threading.Event = field(default_factory=threading.Event)
+"""Makes the object of a recipe."""
 
 
 class _Latest(NamedTuple):
     """What was borrowed last, and what it was configured to. To hash a recipe takes long after a forward."""
 
     recipe: Any
-    entry: _Entry
+    entry: Entry
     configured: Any
 
 
@@ -115,22 +73,39 @@ class Loan:
 class Residency:
     """What is materialised on one device. Safe for threads.
 
+    Attributes:
+        salt: what of its settings makes other results; "" when nothing was said.
+
     Args:
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, ...; None decides at first need: CUDA where torch has it.
         budget_nbytes: how much the materialised objects and what is reserved beside them may hold; None for 90% of the
             memory that is free at first need.
         folders: where the files lie; the default ones when None.
+        host_nbytes: how much of what is evicted may wait in main memory; None for half of what is free at first need,
+            and for nothing on the CPU.
+        dtypes: what the user wants networks to compute in, by the kind of their recipes, for loaders that ask.
     """
 
     def __init__(
-        self, device: str | None = None, budget_nbytes: int | None = None, folders: Folders | None = None
+        self,
+        device: str | None = None,
+        budget_nbytes: int | None = None,
+        folders: Folders | None = None,
+        *,
+        host_nbytes: int | None = None,
+        dtypes: Mapping[str, str] | None = None,
     ) -> None:
+        self.dtypes: Mapping[str, str] = dtypes or {}
+        self.salt = ", ".join(f"{kind} in {dtype}" for kind, dtype in sorted(self.dtypes.items()))
         self._device = device
         self._budget_nbytes = budget_nbytes
+        self._host_nbytes = host_nbytes
         self._folders = folders
         self._loaders: dict[str, Loader] = {}
-        self._entries: dict[Any, _Entry] = {}
+        self._entries: dict[Any, Entry] = {}
         self._latest: _Latest | None = None
+        self._rooms: list[int] = []
+        self._loading = threading.local()
         self._uses = itertools.count(1)
         self._lock = threading.RLock()
 
@@ -157,10 +132,22 @@ class Residency:
         return self._budget_nbytes
 
     @property
+    def host_nbytes(self) -> int:
+        """How much of what is evicted may wait in main memory, in bytes."""
+        if self._host_nbytes is None:
+            self._host_nbytes = 0 if self.device == "cpu" else int(free_nbytes("cpu") * HOST_SHARE)
+        return self._host_nbytes
+
+    @property
     def total_nbytes(self) -> int:
-        """How much the materialised objects hold, by their loaders' account."""
+        """How much the materialised objects hold on the device, by their loaders' account; also what is loaded now."""
         with self._lock:
-            return sum(entry.loaded.nbytes for entry in self._entries.values() if entry.loaded)
+            return sum(entry.nbytes for entry in self._entries.values())
+
+    @property
+    def working_nbytes(self) -> int:
+        """How much is kept free for work that is under way. Steps of several runs take turns, so it is the most."""
+        return max(self._rooms, default=0)
 
     def register(self, kind: str, loader: Loader) -> None:
         """Materialise recipes of a kind with this loader in place of their own `load`."""
@@ -173,7 +160,7 @@ class Residency:
         """
         return Loan(self, recipe)
 
-    def _give_back(self, entry: _Entry) -> None:
+    def _give_back(self, entry: Entry) -> None:
         with self._lock:
             entry.borrowers -= 1
 
@@ -188,13 +175,13 @@ class Residency:
                 used.last_use = next(self._uses)
             return latest
 
-    def _acquire(self, weights: Any) -> _Entry:
+    def _acquire(self, weights: Any) -> Entry:
         while True:
             with self._lock:
                 entry = self._entries.get(weights)
                 is_ours = entry is None
                 if entry is None:
-                    entry = self._entries[weights] = _Entry()
+                    entry = self._entries[weights] = Entry()
                 entry.borrowers += 1
                 for used in (entry, *entry.parts):
                     used.last_use = next(self._uses)
@@ -202,19 +189,28 @@ class Residency:
                 self._materialise(weights, entry)
             else:
                 entry.is_settled.wait()
+                if entry.host_nbytes:
+                    self._bring_back(entry)
             if entry.loaded is not None:
                 return entry
             # The thread that was making it failed, and said why to its own caller: try again here.
 
-    def _materialise(self, weights: Any, entry: _Entry) -> None:
+    def _materialise(self, weights: Any, entry: Entry) -> None:
         loader = self._loaders.get(weights.kind)
+        under_way = self._under_way()
         try:
             budget_nbytes = self.budget_nbytes
             for part in getattr(weights, "parts", ()):
                 entry.parts += (self._acquire(part),)
-            entry.loaded = loader(weights, self) if loader else weights.load(self)
+            under_way.append(entry)
+            try:
+                loaded = loader(weights, self) if loader else weights.load(self)
+            finally:
+                under_way.pop()
             with self._lock:
-                self._evict(self.total_nbytes - budget_nbytes)
+                entry.loaded, entry.nbytes = loaded, loaded.nbytes
+                entry.host_nbytes = max((loaded.whole_nbytes or 0) - loaded.nbytes, 0)
+                self._evict(self.total_nbytes + self.working_nbytes - budget_nbytes)
         except BaseException:
             with self._lock:
                 self._drop(weights)
@@ -222,8 +218,36 @@ class Residency:
         finally:
             entry.is_settled.set()
 
-    def reserve(self, nbytes: int, what: str) -> None:
-        """Make sure that so much memory can be had now, evicting what nobody borrows. Nothing is set aside.
+    def _bring_back(self, entry: Entry) -> None:
+        """Move to the device what waits in main memory: all that fits, if nobody but the caller uses the object."""
+        with self._lock:
+            loaded = entry.loaded
+            is_used = entry.borrowers > 1 and not entry.is_parked
+            if loaded is None or loaded.movable is None or not entry.host_nbytes or is_used:
+                return
+            whole_nbytes = loaded.whole_nbytes or loaded.nbytes
+            try:
+                least = max(loaded.movable.least_nbytes - entry.nbytes, 0) if entry.is_parked else 0
+                more = self._make_room(whole_nbytes - entry.nbytes, least, "using a model again", is_loading=True)
+                if more >= min(whole_nbytes - entry.nbytes, MOVED_NBYTES) or entry.is_parked:
+                    entry.nbytes = loaded.movable.to_device(entry.nbytes + more)
+                    entry.host_nbytes = max(whole_nbytes - entry.nbytes, 0)
+            except BaseException:
+                entry.borrowers -= 1
+                raise
+
+    def _under_way(self) -> list[Entry]:
+        """What this thread is loading, the innermost last."""
+        if not hasattr(self._loading, "entries"):
+            self._loading.entries = []
+        entries: list[Entry] = self._loading.entries
+        return entries
+
+    def reserve(self, nbytes: int, what: str) -> Room:
+        """Make sure that so much memory can be had now, evicting what nobody borrows.
+
+        A loader's reservation counts as held until its object is there. Elsewhere nothing is set aside but in a `with`:
+        then what is loaded meanwhile leaves so much free.
 
         Args:
             nbytes: a rough estimate is enough. what: begins the error's sentence: `"decoding a 512×512 picture"`.
@@ -231,36 +255,61 @@ class Residency:
         Raises:
             OutOfMemoryError: it does not fit, whatever is evicted; nothing was.
         """
+        self._reserve(nbytes, nbytes, what)
+        return Room(self._rooms, nbytes)
+
+    def reserve_part(self, nbytes: int, least_nbytes: int, what: str) -> int:
+        """`reserve` for a loader whose object can do with less on a device with memory of its own: how much it gets.
+
+        Raises:
+            OutOfMemoryError: not even `least_nbytes` fit.
+        """
+        return self._reserve(nbytes, min(nbytes, least_nbytes) if self.host_nbytes else nbytes, what)
+
+    def _reserve(self, nbytes: int, least_nbytes: int, what: str) -> int:
+        under_way = self._under_way()
         with self._lock:
-            available = min(free_nbytes(self.device), self.budget_nbytes - self.total_nbytes)
-            idle = sum(entry.loaded.nbytes for entry in self._evictable() if entry.loaded)
-            if nbytes > available + idle:
-                most = max(available + idle, 0)
-                raise OutOfMemoryError(
-                    f"{what} needs about {_in_words(nbytes)} of memory, and {_in_words(most)} can be had on "
-                    f"{self._device_in_words()}; choose a smaller size or batch, or free some memory"
-                )
-            self._evict(nbytes - available)
+            granted = self._make_room(nbytes, least_nbytes, what, is_loading=bool(under_way))
+            if under_way:
+                under_way[-1].nbytes += granted
+            return granted
+
+    def _make_room(self, nbytes: int, least_nbytes: int, what: str, *, is_loading: bool) -> int:
+        """Free as many bytes as can be had of `nbytes`, and say how many that is. Raises OutOfMemoryError: too few."""
+        kept = self.working_nbytes if is_loading else 0
+        available = min(free_nbytes(self.device), self.budget_nbytes - self.total_nbytes - kept)
+        idle = sum(entry.nbytes for entry in self._evictable())
+        granted = min(nbytes, max(available + idle, 0))
+        if granted < least_nbytes:
+            cure = "use a smaller model, or one in a narrower dtype" if is_loading else "choose a smaller size or batch"
+            raise OutOfMemoryError(
+                f"{what} needs about {_in_words(least_nbytes)} of memory, and {_in_words(granted)} can be had on "
+                f"{self._device_in_words()}; {cure}, or free some memory"
+            )
+        self._evict(granted - available)
+        return granted
 
     def clear(self) -> None:
-        """Let go of everything that nobody borrows."""
+        """Let go of everything that nobody borrows, in main memory, too."""
         with self._lock:
-            self._drop_oldest(math.inf)
+            while idle := [weights for weights, entry in self._entries.items() if entry.loaded and not entry.borrowers]:
+                for weights in idle:
+                    self._drop(weights)
         gc.collect()
 
     def residents(self) -> list[Resident]:
         """What is materialised now, the least recently used first."""
         with self._lock:
             return [
-                Resident(weights, entry.loaded.nbytes, entry.borrowers > 0)
+                Resident(weights, entry.nbytes, entry.borrowers > 0, entry.host_nbytes)
                 for weights, entry in self._by_use()
                 if entry.loaded
             ]
 
-    def _evictable(self) -> list[_Entry]:
+    def _evictable(self) -> list[Entry]:
         """What could be let go of: what nobody borrows, and what only such entries stand on."""
         borrowers = {entry: entry.borrowers for entry in self._entries.values() if entry.loaded}
-        found: list[_Entry] = []
+        found: list[Entry] = []
         while idle := [entry for entry, count in borrowers.items() if not count]:
             found += idle
             for entry in idle:
@@ -269,26 +318,44 @@ class Residency:
                     borrowers[part] -= 1
         return found
 
-    def _by_use(self) -> list[tuple[Any, _Entry]]:
+    def _by_use(self) -> list[tuple[Any, Entry]]:
         """The least recently used first."""
         return sorted(self._entries.items(), key=lambda item: item[1].last_use)
 
     def _evict(self, nbytes: int) -> None:
-        """Let go of idle entries until so many bytes are freed, or none is left."""
-        if nbytes > 0 and self._drop_oldest(nbytes):
-            gc.collect()  # modules may refer to themselves in circles
-
-    def _drop_oldest(self, nbytes: float) -> bool:
-        dropped = 0
-        while dropped < nbytes:
-            oldest = next((pair for pair in self._by_use() if pair[1].loaded and not pair[1].borrowers), None)
+        """Free so many bytes of what is idle, or as many as there are, the least recently used first."""
+        freed, has_dropped = 0, False
+        while freed < nbytes:
+            oldest = next((pair for pair in self._by_use() if pair[1].is_here and not pair[1].borrowers), None)
             if oldest is None:
                 break
             weights, entry = oldest
-            assert entry.loaded is not None
-            dropped += entry.loaded.nbytes
+            freed += entry.nbytes
+            if not self._park(entry):
+                self._drop(weights)
+                has_dropped = True
+        if has_dropped:
+            gc.collect()  # modules may refer to themselves in circles
+
+    def _park(self, entry: Entry) -> bool:
+        """Move an idle object to main memory, if it can be and there is room: what waited longest makes it."""
+        assert entry.loaded is not None
+        nbytes = entry.loaded.whole_nbytes or entry.loaded.nbytes
+        if entry.loaded.movable is None or nbytes > self.host_nbytes:
+            return False
+        parked = [(weights, other) for weights, other in self._by_use() if other.is_parked and not other.borrowers]
+        held = sum(other.host_nbytes for _, other in parked)
+        for weights, other in parked:
+            if held + nbytes <= self.host_nbytes:
+                break
+            held -= other.host_nbytes
             self._drop(weights)
-        return dropped > 0
+        try:
+            entry.loaded.movable.to_host()
+        except (RuntimeError, MemoryError):  # main memory is short
+            return False
+        entry.nbytes, entry.host_nbytes, self._latest = 0, nbytes, None
+        return True
 
     def _drop(self, weights: Any) -> None:
         self._latest = None

@@ -22,6 +22,7 @@ MODULES = (
     "adapters.clip_vision",
     "adapters.ip_adapter",
     "adapters.style_model",
+    "merging.merge_nodes",
     "conditioning.conditioning",
     "conditioning.sdxl_prompts",
     "conditioning.transformer_prompts",
@@ -67,6 +68,7 @@ MODULES = (
 VALUE_MODULES = (
     "models.recipe",
     "adapters.lora_patch",
+    "merging.merge",
     "adapters.control_net_recipe",
     "images.upscale_model",
     "adapters.control_chain",

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mezzotint.engine.definition import Definitions
 from mezzotint.engine.engine import Engine
@@ -38,6 +38,7 @@ from .reload import Reloader
 BLOCK_VARIABLE = "MEZZOTINT_BLOCK_PLUGINS"
 PLUGINS_VARIABLE = "MEZZOTINT_PLUGINS"
 
+Dtype = Literal["float32", "float16", "bfloat16"]
 WorkflowLike = str | Path | Mapping[str, Any] | Workflow | GraphBuilder
 
 
@@ -53,6 +54,9 @@ class Settings:
             of plugins, or of their distributions, that are not to be loaded. custom_nodes: folders of node packs that
             are written for the de-facto class APIs.
         output_store: where saved files go, by the name of a store. device: `"cpu"`, `"cuda:0"`, ...
+        dtype, vae_dtype, text_encoder_dtype: what diffusion models, VAEs and text encoders compute in: `"float32"`,
+            `"float16"`, `"bfloat16"`; by the file and the device when None. It is part of what values are named by.
+        vram_budget_nbytes: what models and the work with them may take on the device.
         memory_nbytes: bound of the memory cache.
         max_memory_nbytes: what the process should hold of the main memory at most, see `_limit_memory`.
         allow_pickles: whether single files of weights may be pickles, read by a loader that takes weights only; once
@@ -75,6 +79,10 @@ class Settings:
     nodes: tuple[Callable[..., Any], ...] = ()
     output_store: str = LOCAL
     device: str | None = None
+    dtype: Dtype | None = None
+    vae_dtype: Dtype | None = None
+    text_encoder_dtype: Dtype | None = None
+    vram_budget_nbytes: int | None = None
     memory_nbytes: int = 1 << 30
     max_memory_nbytes: int | None = None
     allow_pickles: bool = False
@@ -91,7 +99,7 @@ class Host:
             PickleSwitch.is_on = True
         self.folders = _folders(settings)
         self.registry = Registry()
-        self.models = Residency(device=settings.device, folders=self.folders)
+        self.models = Residency(settings.device, settings.vram_budget_nbytes, self.folders, dtypes=_dtypes(settings))
         self.outputs = Outputs(self.folders, settings.output_store)
         self.plugins = _plugins(settings, Tables(self.registry, self.models, self.outputs), self.folders)
         for function in settings.nodes:
@@ -210,6 +218,12 @@ def _limit_memory(settings: Settings) -> int:
         return settings.memory_nbytes
     PROCESS.limit_nbytes = settings.max_memory_nbytes
     return min(settings.memory_nbytes, settings.max_memory_nbytes // 4)
+
+
+def _dtypes(settings: Settings) -> dict[str, str]:
+    """What the user wants computed in, by the kinds of recipes."""
+    wanted = {"model": settings.dtype, "vae": settings.vae_dtype, "clip": settings.text_encoder_dtype}
+    return {kind: dtype for kind, dtype in wanted.items() if dtype is not None}
 
 
 def _folders(settings: Settings) -> Folders:

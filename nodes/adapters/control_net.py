@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field
 
-from mezzotint import Conditioning, Context, Image, Port, Vae, Widget, model_files, node
+from mezzotint import Conditioning, Context, Image, Model, Port, Vae, Widget, model_files, node
+from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.folders import Folders
 
 from ..conditioning.conditioning_scope import RunShare
@@ -64,9 +66,42 @@ def load_control_net(control_net_name: Annotated[str, model_files(KIND)], *, ctx
     """
     from .control_net_file import ControlNetFile
 
-    path = ctx.folders.require(KIND, control_net_name)
-    ControlNetFile(path, control_net_name).check()
+    file = ControlNetFile(ctx.folders.require(KIND, control_net_name), control_net_name)
+    file.check()
+    if file.is_difference:
+        raise ModelFileError(
+            f"'{control_net_name}' holds a ControlNet's differences from a model; load it with DiffControlNetLoader"
+        )
     return ControlNetRecipe(weights_source(KIND, control_net_name, ctx, BESIDE))
+
+
+def diff_control_net_identity(model: Any, control_net_name: str | None, folders: Folders) -> Any:
+    """What changes when the file is written or replaced."""
+    return weights_identity(KIND, control_net_name, folders, BESIDE)
+
+
+@node(
+    "DiffControlNetLoader",
+    title="Load ControlNet Model (diff)",
+    category="loaders",
+    fingerprint=diff_control_net_identity,
+)
+def load_diff_control_net(
+    model: Model, control_net_name: Annotated[str, model_files(KIND)], *, ctx: Context
+) -> ControlNet:
+    """Open a ControlNet whose file holds differences from a model, which are added to the weights of this one.
+
+    Args:
+        model: without what patches it. control_net_name: one that holds no differences is opened as it is.
+
+    Raises:
+        MissingModelError: the file is missing. ModelFileError: it is damaged, or of no known layout.
+    """
+    from .control_net_file import ControlNetFile
+
+    ControlNetFile(ctx.folders.require(KIND, control_net_name), control_net_name).check()
+    base = replace(model, options=(), patches=())
+    return ControlNetRecipe(weights_source(KIND, control_net_name, ctx, BESIDE), base=base)
 
 
 @node("SetUnionControlNetType", category="conditioning/controlnet")

@@ -44,7 +44,11 @@ def vae_config(path: Path) -> dict[str, Any]:
 
 
 def load_vae(source: Source, residency: Residency) -> Loaded:
-    """The `Autoencoder` on the device of `residency`, in float32. Raises what `VaeRecipe.load` does."""
+    """The `Autoencoder` on the device of `residency`, in float32 if the user wants no other.
+
+    Raises:
+        MissingModelError, ModelFileError, OutOfMemoryError: as `VaeRecipe.load` says.
+    """
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -52,7 +56,7 @@ def load_vae(source: Source, residency: Residency) -> Loaded:
     path = weights_path(source, residency.folders, BESIDE)
     config = vae_config(path)
     residency.reserve(path.stat().st_size * 2, f"loading the VAE '{source.name}'")
-    device = torch.device(residency.device)
+    device, dtype = torch.device(residency.device), getattr(torch, residency.dtypes.get("vae", "float32"))
     with torch.inference_mode(False):
         try:
             network = AutoencoderKL.from_config(config)
@@ -60,12 +64,12 @@ def load_vae(source: Source, residency: Residency) -> Loaded:
         except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelFileError(f"'{path}' cannot be used as a VAE ({reason}); fetch it again") from None
-        network.to(device, torch.float32).requires_grad_(False).eval()
+        network.to(device, dtype).requires_grad_(False).eval()
     widths = network.config.block_out_channels
     vae = Autoencoder(
         network,
         device,
-        torch.float32,
+        dtype,
         latent_channels=network.config.latent_channels,
         downscale=2 ** (len(widths) - 1),
         encoder_width=widths[0],

@@ -15,6 +15,7 @@ from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.residency import Loaded, Residency
 
 from ..models.component_weights import CheckpointFiles, Components, one_line
+from ..models.dtype_policy import AUTO, computation_dtype, powers_of
 from ..models.recipe import Recipe
 from ..sampling.model_sampling import read_sampling
 from ..sampling.network_call import UNetCall
@@ -180,27 +181,22 @@ class Loading:
         self.device = torch.device(residency.device)
         self.found: torch.dtype = getattr(torch, self.weights.header.dtype)
         is_stored_in = recipe.dtype.startswith("float8")
-        wanted = "auto" if is_stored_in else recipe.dtype
-        self.dtype: torch.dtype = getattr(torch, self._computation(wanted, avoids_half))
-        self.stored = self.found if self._keeps(wanted) else self.dtype
+        named = AUTO if is_stored_in else recipe.dtype
+        wanted = residency.dtypes.get(recipe.kind, AUTO) if named == AUTO else named
+        header_dtype, powers = self.weights.header.dtype, powers_of(self.device)
+        dtype = computation_dtype(header_dtype, powers, wanted, avoids_half=avoids_half)
+        self.dtype: torch.dtype = getattr(torch, dtype)
+        self.stored = self.found if self._keeps(named) else self.dtype
         if is_stored_in:
             self.stored = getattr(torch, recipe.dtype)
         self.nbytes = self.weights.header.count() * self.stored.itemsize
         residency.reserve(self.nbytes, f"loading the {component} of the checkpoint '{files.name}'")
 
-    def _computation(self, wanted: str, avoids_half: bool) -> str:
-        if wanted != "auto":
-            return wanted
-        found = self.weights.header.dtype if self.device.type == "cuda" else "float32"
-        if found.startswith("float8"):
-            return "bfloat16"
-        return "float32" if found == "float64" or (avoids_half and found == "float16") else found
-
-    def _keeps(self, wanted: str) -> bool:
+    def _keeps(self, named: str) -> bool:
         """Whether the weights stay as they are in the file, and are turned layer by layer."""
         is_narrow = self.found.itemsize < self.dtype.itemsize
         is_large = self.weights.header.count() * self.dtype.itemsize > SMALL_NBYTES
-        return wanted == "auto" and is_narrow and is_large
+        return named == AUTO and is_narrow and is_large
 
     def network(self, build: Callable[[], nn.Module], is_whole: bool = False) -> Any:
         """The network with the weights of its file, ready to be used; it records no gradients.

@@ -10,6 +10,7 @@ from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.residency import Residency
 
 from .component_weights import one_line
+from .dtype_policy import AUTO, computation_dtype, powers_of
 from .weights_file import read_header, read_tensors
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def load_network(
     names_for: Callable[[Any], Mapping[str, str]],
     residency: Residency,
 ) -> LoadedNetwork:
-    """The network with the weights of a file. On CUDA it computes in the file's dtype, on the CPU in float32.
+    """The network with the weights of a file. It computes in what `dtype_policy` says of diffusion models.
 
     Args:
         what: names it in messages, `the ControlNet 'canny'`. build: makes it; its weights are never initialised.
@@ -50,8 +51,8 @@ def load_network(
 
     header, device = read_header(path), torch.device(residency.device)
     found: torch.dtype = getattr(torch, header.dtype)
-    is_eight_bits = found.itemsize < torch.float16.itemsize
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16 if is_eight_bits else found
+    wanted = residency.dtypes.get("model", AUTO)
+    dtype: torch.dtype = getattr(torch, computation_dtype(header.dtype, powers_of(device), wanted))
     is_kept = found.itemsize < dtype.itemsize and header.count() * dtype.itemsize > KEPT_NBYTES
     nbytes = header.count() * (found if is_kept else dtype).itemsize
     residency.reserve(nbytes, f"loading {what}")

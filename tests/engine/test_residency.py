@@ -4,11 +4,14 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mezzotint.engine import residency as residency_module
 from mezzotint.engine.errors import OutOfMemoryError
@@ -349,3 +352,200 @@ def test_what_is_borrowed_again_counts_as_used() -> None:
     with models.borrow(first):
         use(models, Toy("c"))
     assert names(models) == ["a", "c"]
+
+
+# what waits in main memory
+
+
+class Shelf:
+    """Weights that tell where they are. They can do with half of their bytes on the device."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes, self.here = nbytes, nbytes
+
+    @property
+    def least_nbytes(self) -> int:
+        return self.nbytes // 2
+
+    def to_host(self) -> None:
+        self.here = 0
+
+    def to_device(self, most_nbytes: int) -> int:
+        assert most_nbytes >= self.least_nbytes
+        self.here = min(most_nbytes, self.nbytes)
+        return self.here
+
+
+@dataclass(frozen=True)
+class Movable(Toy):
+    """A recipe whose object can wait in main memory, and be there in part while it is used."""
+
+    @property
+    def weights(self) -> Movable:
+        return self
+
+    def load(self, residency: Residency) -> Loaded:
+        granted = residency.reserve_part(self.nbytes, self.nbytes // 2, f"loading {self.name}")
+        shelf = Shelf(self.nbytes)
+        return Loaded(shelf, shelf.to_device(granted), shelf, self.nbytes)
+
+
+def two_memories(budget_nbytes: int = 100, host_nbytes: int = 100) -> Residency:
+    return Residency("cpu", budget_nbytes, host_nbytes=host_nbytes)
+
+
+@pytest.fixture
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(residency_module, "free_nbytes", lambda device: 10**12)
+
+
+@pytest.mark.usefixtures("roomy")
+def test_what_is_evicted_waits_in_main_memory_and_comes_back_as_it_was() -> None:
+    models = two_memories()
+    with models.borrow(Movable("a", 60)) as first:
+        pass
+    use(models, Movable("b", 60))
+    assert first.here == 0
+    assert [(each.nbytes, each.offloaded_nbytes) for each in models.residents()] == [(0, 60), (60, 0)]
+    with models.borrow(Movable("a", 60)) as again:
+        assert again is first
+        assert first.here == 60
+    assert models.total_nbytes == 60
+
+
+@pytest.mark.usefixtures("roomy")
+def test_what_waited_longest_is_dropped_when_main_memory_is_full() -> None:
+    models = two_memories(host_nbytes=60)
+    use(models, Movable("a", 60), Movable("b", 60), Movable("c", 60))
+    assert [(each.recipe.name, each.offloaded_nbytes) for each in models.residents()] == [("b", 60), ("c", 0)]
+
+
+@pytest.mark.usefixtures("roomy")
+def test_with_no_room_in_main_memory_it_is_dropped() -> None:
+    models = two_memories(host_nbytes=59)
+    use(models, Movable("a", 60), Movable("b", 60))
+    assert names(models) == ["b"]
+
+
+@pytest.mark.usefixtures("roomy")
+def test_weights_that_main_memory_does_not_take_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(shelf: Shelf) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Shelf, "to_host", fails)
+    models = two_memories()
+    use(models, Movable("a", 60), Movable("b", 60))
+    assert names(models) == ["b"]
+
+
+@pytest.mark.usefixtures("roomy")
+def test_what_is_larger_than_the_budget_is_there_in_part() -> None:
+    models = two_memories()
+    with models.borrow(Movable("a", 150)) as shelf:
+        assert shelf.here == 100
+        assert models.residents()[0].offloaded_nbytes == 50
+    with pytest.raises(OutOfMemoryError) as refusal:
+        use(models, Movable("b", 202))
+    assert str(refusal.value) == (
+        "loading b needs about 0.0 MB of memory, and 0.0 MB can be had on this machine; use a smaller model, or one in "
+        "a narrower dtype, or free some memory"
+    )
+
+
+@pytest.mark.usefixtures("roomy")
+def test_what_is_loaded_leaves_room_for_the_work_under_way() -> None:
+    models = two_memories()
+    recipe = Movable("a", 80)
+    use(models, recipe)
+    with models.reserve(60, "sampling"):  # the model makes way, for nobody uses it yet
+        with models.borrow(recipe) as shelf:
+            assert shelf.here == 40
+            assert models.total_nbytes + models.working_nbytes == 100
+        with pytest.raises(OutOfMemoryError):
+            use(models, Movable("b", 202))
+    with models.borrow(recipe) as shelf:  # all of it comes back as soon as it can; what is small waits with the rest
+        assert shelf.here == 80
+
+
+@pytest.mark.usefixtures("roomy")
+def test_a_part_that_waits_comes_back_with_what_stands_on_it() -> None:
+    models = two_memories()
+    top = OnTop("top", 1, parts=(Movable("base", 60),))
+    use(models, top, Movable("other", 60))
+    assert [(each.recipe.name, each.nbytes) for each in models.residents()] == [("base", 0), ("other", 60)]
+    with models.borrow(top) as (_, shelf):
+        assert shelf.here == 60
+
+
+@pytest.mark.usefixtures("roomy")
+def test_many_threads_that_ask_for_what_waits_all_get_it() -> None:
+    models = two_memories()
+    use(models, Movable("a", 60), Movable("b", 60))
+    everyone_asked = threading.Barrier(8)
+
+    def ask(_: int) -> int:
+        everyone_asked.wait(5)
+        with models.borrow(Movable("a", 60)) as shelf:
+            return int(shelf.here)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert [*pool.map(ask, range(8))] == [60] * 8
+
+
+@pytest.mark.usefixtures("roomy")
+def test_clearing_lets_go_of_main_memory_too() -> None:
+    models = two_memories()
+    use(models, Movable("a", 60), Movable("b", 60))
+    models.clear()
+    assert models.residents() == []
+
+
+@pytest.mark.usefixtures("roomy")
+def test_what_a_loader_reserved_counts_while_it_loads() -> None:
+    models = residency(budget_nbytes=100)
+
+    def load(recipe: Toy, manager: Residency) -> Loaded:
+        manager.reserve(60, "loading its first half")
+        assert manager.total_nbytes == 60
+        with pytest.raises(OutOfMemoryError):
+            manager.reserve(60, "loading its second half")
+        return Loaded(recipe, 60)
+
+    models.register("halves", load)
+    use(models, Toy("a", kind="halves"))
+    assert models.total_nbytes == 60
+
+
+sizes = st.integers(1, 60)
+moves = st.lists(
+    st.tuples(st.sampled_from(["use", "use again", "work", "clear"]), sizes, st.integers(0, 5)), max_size=30
+)
+
+
+@given(moves, st.integers(0, 150))
+def test_no_more_than_the_budget_is_ever_held(actions: list[tuple[str, int, int]], host_nbytes: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(residency_module, "free_nbytes", lambda device: 10**12)
+        models = two_memories(100, host_nbytes)
+        most = 0
+
+        def look() -> None:
+            nonlocal most
+            most = max(most, models.total_nbytes + models.working_nbytes)
+            here = sum(each.nbytes for each in models.residents())
+            assert here <= 100
+            assert sum(each.offloaded_nbytes for each in models.residents() if not each.nbytes) <= host_nbytes
+
+        for action, nbytes, which in actions:
+            recipe = Movable(str(which), 10 + 10 * which)
+            if action == "clear":
+                models.clear()
+            elif action == "work":
+                with models.reserve(nbytes, "working"), suppress(OutOfMemoryError), models.borrow(recipe) as shelf:
+                    assert shelf.here == next(e.nbytes for e in models.residents() if e.recipe == recipe)
+                    look()
+            else:
+                with models.borrow(recipe) as shelf:
+                    assert shelf.here >= shelf.least_nbytes
+                    look()
+        assert most <= 100
