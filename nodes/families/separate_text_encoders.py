@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mezzotint.engine.errors import ModelFileError
+from mezzotint.engine.folders import Folders
 from mezzotint.engine.residency import Loaded, Residency
 
 from ..models.component_weights import ComponentWeights, names_of_today, one_line
 from ..models.recipe import Recipe
 from .diffusers_networks import Loading, loading_weights
-from .file_parts import T5, TEXT_ENCODERS
+from .file_parts import CHECKPOINT_G, CHECKPOINT_L, T5
 from .ldm_config import OF_OPENAI
 from .single_file import SingleFile
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 CLIP_L, CLIP_G, T5_XXL = "CLIP L", "CLIP G", "T5"
+PREFIXES = {CHECKPOINT_L: CLIP_L, CHECKPOINT_G: CLIP_G}
 PADDING = {CLIP_L: "<|endoftext|>", CLIP_G: "!"}
 """What fills the rest of a text for each."""
 TOKENIZER_FOLDER = "t5_tokenizer"
@@ -49,10 +51,10 @@ WANTED: Mapping[str, Wanted] = {
 
 
 class SeparateTextEncoders:
-    """Which file is which text encoder; of `Components`, what they need.
+    """Which file holds which text encoder; of `Components`, what they need.
 
     Args:
-        family: one of `WANTED`. files: in any order.
+        family: one of `WANTED`. files: in any order; a checkpoint may hold several text encoders.
 
     Raises:
         ModelFileError: they are not the text encoders of the family.
@@ -61,25 +63,28 @@ class SeparateTextEncoders:
     def __init__(self, family: str, files: list[SingleFile]) -> None:
         self.name = "', '".join(file.name for file in files)
         self.wanted = WANTED[family]
-        self.files = {_kind(file): file for file in files}
+        found = [(_kind(file, component), file, component) for file in files for component in file.text_encoders]
+        self.files = {kind: (file, component) for kind, file, component in found}
         lacking = [kind for kind in self.wanted.encoders if kind not in {*self.files, *self.wanted.optional}]
-        if lacking or len(self.files) < len(files) or self.files.keys() - {*self.wanted.encoders}:
-            known = ", ".join(
-                f"{kind}{' (optional)' * (kind in self.wanted.optional)}" for kind in self.wanted.encoders
-            )
-            found = ", ".join(f"'{file.name}' is {_kind(file)}" for file in files)
+        if lacking or len(self.files) < len(found) or self.files.keys() - {*self.wanted.encoders}:
+            optional = dict.fromkeys(self.wanted.optional, " (optional)")
+            known = ", ".join(kind + optional.get(kind, "") for kind in self.wanted.encoders)
+            given = ", ".join(f"'{file.name}' is {kind}" for kind, file, _ in found) or f"'{self.name}' holds none"
             raise ModelFileError(
-                f"the type '{family}' wants the text encoders {known}, and {found}; choose these files"
+                f"the type '{family}' wants the text encoders {known}, and {given}; choose these files"
             )
 
-    def _file(self, component: str) -> SingleFile:
-        return self.files[self.wanted.encoders[_number(component)]]
+    def _found(self, component: str) -> tuple[SingleFile, str]:
+        number = int(component.removeprefix("text_encoder").removeprefix("_") or 1) - 1
+        return self.files[self.wanted.encoders[number]]
 
     def config(self, component: str) -> Mapping[str, Any]:
-        return self._file(component).config(TEXT_ENCODERS[0])
+        file, there = self._found(component)
+        return file.config(there)
 
     def weights(self, component: str) -> ComponentWeights:
-        given = self._file(component).weights(TEXT_ENCODERS[0])
+        file, there = self._found(component)
+        given = file.weights(there)
         return ComponentWeights(given.paths, given.header, lambda tensors, net: _whole(given, tensors, net))
 
     def parts(self, recipe: Recipe, residency: Residency) -> tuple[dict[str, Any], int]:
@@ -91,7 +96,7 @@ class SeparateTextEncoders:
             tokenizer = component.replace("text_encoder", "tokenizer")
             made |= {component: None, tokenizer: None}
             if kind in self.files:
-                made[tokenizer] = _tokenizer(kind, self.files[kind])
+                made[tokenizer] = _tokenizer(kind, self.files[kind][0], residency.folders)
                 loading = Loading(self, component, recipe, residency)
                 made[component] = loading.network(partial(self._network, kind, self.config(component)))
                 nbytes += loading.nbytes
@@ -130,15 +135,13 @@ def load_separate_text_encoders(family: str, files: list[SingleFile], recipe: Re
         return Loaded(PipelineTextEncoder(made, device), nbytes)
 
 
-def _number(component: str) -> int:
-    return int(component.removeprefix("text_encoder").removeprefix("_") or 1) - 1
-
-
-def _kind(file: SingleFile) -> str:
-    """Which text encoder a file holds. Raises ModelFileError: none."""
-    config = file.config(TEXT_ENCODERS[0])
-    if file.parts[TEXT_ENCODERS[0]].layout == T5:
+def _kind(file: SingleFile, component: str) -> str:
+    """Which text encoder a part of a file is. Raises ModelFileError: it is not whole."""
+    part, config = file.parts[component], file.config(component)
+    if part.layout == T5:
         return T5_XXL
+    if part.prefix in PREFIXES:
+        return PREFIXES[part.prefix]
     return CLIP_L if config["hidden_act"] == OF_OPENAI else CLIP_G
 
 
@@ -158,24 +161,29 @@ def _whole(given: ComponentWeights, tensors: dict[str, Tensor], network: nn.Modu
     return named
 
 
-def _tokenizer(kind: str, file: SingleFile) -> Any:
+def _tokenizer(kind: str, file: SingleFile, folders: Folders) -> Any:
     if kind != T5_XXL:
         from ..text.clip_vocabulary import transformers_tokenizer
 
         return transformers_tokenizer(PADDING[kind])
-    return _t5_tokenizer(file.path.with_name(TOKENIZER_FOLDER), file.name)
+    places = [file.path.parent, *folders.model_folders("text_encoders")]
+    names = ("tokenizer.json", "spiece.model")
+    found = (
+        place / TOKENIZER_FOLDER for place in places if any((place / TOKENIZER_FOLDER / n).is_file() for n in names)
+    )
+    folder = next(found, None)
+    if folder is None:
+        raise ModelFileError(
+            f"'{file.name}' has T5 as a text encoder, whose tokenizer no file of weights brings: put the files of the "
+            f"folder tokenizer_2 of Flux, or tokenizer_3 of SD3 (tokenizer.json or spiece.model, and "
+            f"tokenizer_config.json), into '{file.path.with_name(TOKENIZER_FOLDER)}'"
+        )
+    return _t5_tokenizer(folder)
 
 
-def _t5_tokenizer(folder: Path, name: str) -> Any:
-    """T5's tokenizer, which no file of weights brings. Raises ModelFileError: it is not there, or cannot be read."""
+def _t5_tokenizer(folder: Path) -> Any:
     from transformers import T5TokenizerFast
 
-    if not (folder / "tokenizer.json").is_file() and not (folder / "spiece.model").is_file():
-        raise ModelFileError(
-            f"the text encoder '{name}' is T5, whose tokenizer no file of weights brings: put the files of the folder "
-            f"tokenizer_2 of Flux, or tokenizer_3 of SD3 (tokenizer.json or spiece.model, and tokenizer_config.json), "
-            f"into '{folder}'"
-        )
     try:
         return T5TokenizerFast.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the tokenizers library raises the bare class for what it cannot read

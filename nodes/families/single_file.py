@@ -14,9 +14,10 @@ from mezzotint.engine.errors import ModelFileError
 
 from ..models.component_weights import ComponentWeights, TextReading, names_of_today
 from ..models.file_content import file_content
+from ..models.network_names import TEXT_ENCODERS
 from ..models.weights_file import PICKLE_SUFFIXES, WeightsHeader, read_header, read_tensors
 from . import diffusers_config, ldm_config, transformer_config
-from .file_parts import CLIP, DIFFUSERS, FLUX, LDM, OPEN_CLIP, SD3, T5, TEXT_ENCODERS, Part, find_parts, plain_shapes
+from .file_parts import CLIP, DIFFUSERS, FLUX, LDM, OPEN_CLIP, SD3, T5, Part, find_parts, plain_shapes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -45,7 +46,7 @@ OTHER_FAMILIES = {
 """Tensors (or what their names begin with) of families whose networks look like those that are known."""
 IN_WORDS = {
     "unet": "diffusion model", "transformer": "diffusion model", "vae": "VAE", "text_encoder": "text encoder",
-    "text_encoder_2": "text encoder",
+    "text_encoder_2": "text encoder", "text_encoder_3": "text encoder",
 }  # fmt: skip
 LOADERS = {"diffusion model": "UNETLoader", "VAE": "VAELoader", "text encoder": "CLIPLoader"}
 """The nodes that load a component by itself."""
@@ -56,7 +57,7 @@ CONFIGURATIONS: Mapping[tuple[str, str], Callable[[ldm_config.Shapes], dict[str,
     ("vae", DIFFUSERS): diffusers_config.vae_config,
     ("transformer", FLUX): transformer_config.flux_config,
     ("transformer", SD3): transformer_config.sd3_config,
-    ("text_encoder", T5): transformer_config.t5_config,
+    **{(component, T5): transformer_config.t5_config for component in TEXT_ENCODERS},
     **{(component, CLIP): ldm_config.clip_config for component in TEXT_ENCODERS},
     **{(component, OPEN_CLIP): ldm_config.open_clip_config for component in TEXT_ENCODERS},
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mezzotint.engine.errors import ModelFileError
 
 from ..models.weights_file import PICKLE_SUFFIXES, SAFE_SUFFIXES
+from .file_parts import T5
 from .joined_text_encoders import JoinedTextEncoders
 from .pipeline_family import pipeline_sampling
 from .pipeline_folder import TRANSFORMER
@@ -59,11 +60,24 @@ class SingleFileFamily:
 
             return load_transformer(TransformerFile(file), recipe, residency)
         further = [SingleFile(residency.folders.require(each.folder, each.name), each.name) for each in recipe.further]
-        if recipe.text_of:
+        family = recipe.text_of or (file.parts[TRANSFORMER].layout if TRANSFORMER in file.parts else "")
+        if recipe.text_of or (recipe.kind == "clip" and family and file.text_encoders):
             from .separate_text_encoders import load_separate_text_encoders
 
-            return load_separate_text_encoders(recipe.text_of, [file, *further], recipe, residency)
+            return load_separate_text_encoders(family, [file, *further], recipe, residency)
+        if recipe.kind == "clip":
+            _refuse_t5(file, *further)
         return LOADERS[recipe.kind](JoinedTextEncoders(file, *further) if further else file, recipe, residency)
+
+
+def _refuse_t5(*files: SingleFile) -> None:
+    """Raises ModelFileError: one of them is T5, and not asked for."""
+    for file in files:
+        if any(file.parts[component].layout == T5 for component in file.text_encoders):
+            raise ModelFileError(
+                f"'{file.name}' is T5, which is no text encoder of Stable Diffusion 1, 2 or XL; choose the type of the "
+                f"model that it is for: flux or sd3 in DualCLIPLoader, pixart in CLIPLoader"
+            )
 
 
 SINGLE_FILE_FAMILY = SingleFileFamily()

@@ -159,13 +159,31 @@ def test_the_text_encoder_of_pixart(tmp_path: Path, ctx: Context) -> None:
     assert_encodes(clip, pipeline, ctx, do_classifier_free_guidance=False)
 
 
+def test_a_checkpoint_of_flux_with_all_its_parts(narrow_flux: Any, tmp_path: Path, ctx: Context) -> None:
+    torch.manual_seed(0)
+    pipeline, vae = tiny_pipelines.flux(), tiny_pipelines.vae(16)
+    parts = {
+        "model.diffusion_model.": published.flux_tensors(narrow_flux), "vae.": ldm.vae_tensors(vae),
+        "text_encoders.clip_l.transformer.": ldm.clip_tensors(pipeline.text_encoder),
+        "text_encoders.t5xxl.transformer.": pipeline.text_encoder_2.state_dict(),
+    }  # fmt: skip
+    tensors = {prefix + name: tensor for prefix, part in parts.items() for name, tensor in part.items()}
+    name = write(tmp_path / "checkpoints" / "flux-all.safetensors", tensors)
+    text_files(pipeline, {"t5": "text_encoder_2"}, tmp_path)  # the tokenizer lies with the other text encoders
+    model, clip, decoder = checkpoints.load_checkpoint(name, ctx=ctx)
+    with ctx.models.borrow(model) as denoiser, ctx.models.borrow(decoder) as autoencoder:
+        assert_equal(denoiser.network, narrow_flux)
+        assert_equal(autoencoder.network, vae)
+    assert_encodes(clip, pipeline, ctx)
+
+
 # what is wrong, in a sentence
 
 
 def test_a_tokenizer_that_is_missing(tmp_path: Path, ctx: Context) -> None:
     names = text_files(tiny_pipelines.flux(), {"l": "text_encoder", "t5": "text_encoder_2"}, tmp_path, False)
     clip = checkpoints.load_two_clips(*names, "flux", ctx=ctx)
-    says = r"'t5.safetensors' is T5, whose tokenizer .* into '.*text_encoders.t5_tokenizer'"
+    says = r"'t5.safetensors' has T5 as a text encoder, .* into '.*text_encoders.t5_tokenizer'"
     with pytest.raises(ModelFileError, match=says):
         ctx.models.borrow(clip).__enter__()
 
