@@ -14,14 +14,12 @@ from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.residency import Loaded, Residency
 
 from ..models.weights_file import WeightsHeader, read_header
-from .control_net_layout import ADAPTER, CONTROL_NET, UNION, ControlNetLayout, read_layout
+from .control_net_layout import ADAPTER, CONTROL_NET, DIFFERENCE, UNION, ControlNetLayout, read_layout
 
 if TYPE_CHECKING:
     from ..models.recipe import Recipe, Source
 
 CONFIG_NAME = "config.json"
-DIFFERENCE = "difference"
-"""The tensor in files whose weights are to be added to those of a model."""
 POOLING_NAMES = ("_shuffle", "_shuffle_fp16")
 """How files of ControlNets end that add the same everywhere; nothing else in them says so."""
 

@@ -102,6 +102,16 @@ class SeparateTextEncoders:
                 nbytes += loading.nbytes
         return made, nbytes
 
+    def beside(self) -> dict[str, Any]:
+        """What the pipeline looks at to encode without T5: how wide the zeros are that stand for its tokens."""
+        if T5_XXL in self.files:
+            return {}
+        import torch
+        from diffusers import SD3Transformer2DModel
+
+        with torch.device("meta"):
+            return {"transformer": SD3Transformer2DModel(num_layers=1)}
+
     def _network(self, kind: str, config: Mapping[str, Any]) -> Any:
         if kind == T5_XXL:
             from transformers import T5Config, T5EncoderModel
@@ -131,7 +141,7 @@ def load_separate_text_encoders(family: str, files: list[SingleFile], recipe: Re
         parts, nbytes = encoders.parts(recipe, residency)
         device = torch.device(residency.device)
         made = bare_pipeline(getattr(diffusers, encoders.wanted.pipeline), device)
-        made.register_modules(**parts)
+        made.register_modules(**parts, **encoders.beside())
         return Loaded(PipelineTextEncoder(made, device), nbytes)
 
 
