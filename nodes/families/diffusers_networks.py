@@ -86,7 +86,7 @@ def load_text_encoder(files: CheckpointFiles, recipe: Recipe, residency: Residen
     if not files.text_encoders:
         raise ModelFileError(
             f"the checkpoint '{files.name}' holds no text encoder; load one of its family with CLIPLoader, or "
-            f"DualCLIPLoader for SDXL and Flux"
+            f"DualCLIPLoader for SDXL and Flux, or TripleCLIPLoader for SD3"
         )
     with loading_weights():
         loaded = [_text_encoder(files, component, recipe, residency) for component in files.text_encoders]

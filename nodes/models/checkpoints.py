@@ -170,6 +170,26 @@ def load_two_clips(
     return Recipe("clip", first, further=(second,), text_of=DUAL_CLIP_TYPES[type])
 
 
+def triple_clip_identity(
+    clip_name1: str | None, clip_name2: str | None, clip_name3: str | None, folders: Folders
+) -> Any:
+    """Of three text encoders, what `model_identity` says."""
+    return model_identity("text_encoders", clip_name1, clip_name2, clip_name3, folders=folders)
+
+
+@node("TripleCLIPLoader", category="advanced/loaders", fingerprint=triple_clip_identity)
+def load_three_clips(
+    clip_name1: Annotated[str, model_files("text_encoders")],
+    clip_name2: Annotated[str, model_files("text_encoders")],
+    clip_name3: Annotated[str, model_files("text_encoders")],
+    *,
+    ctx: Context,
+) -> Clip:
+    """Open the three text encoders of SD3, CLIP L, CLIP G and T5, each from a file of its own, in any order."""
+    first, *further = (source_of("text_encoders", name, ctx) for name in (clip_name1, clip_name2, clip_name3))
+    return Recipe("clip", first, further=tuple(further), text_of="sd3")
+
+
 def _require_type(node_name: str, given: str, known: Collection[str]) -> None:
     if given not in known:
         raise ModelFileError(

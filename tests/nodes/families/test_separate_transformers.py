@@ -156,6 +156,26 @@ def test_text_encoders_of_sd3_without_t5(tmp_path: Path, ctx: Context) -> None:
     assert_encodes(clip, pipeline, ctx, prompt_2=None, prompt_3=None, do_classifier_free_guidance=False)
 
 
+def test_the_three_text_encoders_of_sd3(tmp_path: Path, ctx: Context) -> None:
+    torch.manual_seed(0)
+    pipeline = tiny_pipelines.sd3()
+    pipeline.register_modules(
+        text_encoder_2=tiny.text_encoder(64, 3, 32, activation="gelu"), tokenizer_2=tiny.clip_tokenizer("!")
+    )
+    pipeline.text_encoder_3, pipeline.tokenizer_3 = wide_t5(96)
+    names = text_files(pipeline, FILES, tmp_path)
+    clip = checkpoints.load_three_clips(names[2], names[0], names[1], ctx=ctx)
+    assert_encodes(clip, pipeline, ctx, prompt_2=None, prompt_3=None, do_classifier_free_guidance=False)
+
+
+def wide_t5(width: int) -> tuple[Any, Any]:
+    """T5 with tokens as wide as those of both CLIPs side by side, at least, and gated like the real one."""
+    from transformers import T5Config, T5EncoderModel
+
+    options = {"d_kv": 8, "d_ff": 37, "num_layers": 2, "num_heads": 4, "feed_forward_proj": "gated-gelu"}
+    return T5EncoderModel(T5Config(vocab_size=64, d_model=width, **options)).eval(), tiny_pipelines.t5()[1]
+
+
 def test_the_text_encoder_of_pixart(tmp_path: Path, ctx: Context) -> None:
     torch.manual_seed(0)
     pipeline = tiny_pipelines.pixart()
