@@ -10,7 +10,7 @@ happened and returns `Moves`: what is to be done about it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 Status = Literal["waiting", "ready", "running", "done", "failed", "cancelled"]
@@ -41,14 +41,14 @@ class RunState:
             when the step is first needed, and again when it is needed after its value was let go.
     """
 
-    def __init__(self, parents: Callable[[str], Iterable[str]], reuse: Callable[[str], Reuse | None]) -> None:
+    def __init__(self, parents: Callable[[str], Sequence[str]], reuse: Callable[[str], Reuse | None]) -> None:
         self.status: dict[str, Status] = {}
         self._parents = parents
         self._reuse = reuse
         self._unmet: dict[str, int] = {}
         self._dependents: dict[str, list[str]] = {}
         self._consumers: dict[str, int] = {}
-        self._needs: dict[str, list[str]] = {}
+        self._needs: dict[str, Sequence[str]] = {}
         self._freed: set[str] = set()
         self._parked: set[str] = set()
         self.suspended: set[str] = set()  # running steps that themselves await steps
@@ -125,7 +125,7 @@ class RunState:
         self._parked.add(step_id)
         wanted = list(dict.fromkeys(needs))
         moves = self.require(wanted)
-        self._needs[step_id].extend(wanted)
+        self._needs[step_id] = [*self._needs[step_id], *wanted]
         self._register(wanted)
         self._await_parents(step_id, wanted, moves)
         return moves
@@ -166,7 +166,7 @@ class RunState:
                 continue
             self.status[step_id] = "waiting"
             self._open += 1
-            self._needs[step_id] = parents = [] if source == "disk" else list(self._parents(step_id))
+            self._needs[step_id] = parents = () if source == "disk" else self._parents(step_id)
             self._register(parents)
             pending.extend(parents)
             found.append(step_id)
@@ -179,16 +179,20 @@ class RunState:
             consumers[parent] = consumers.get(parent, 0) + 1
 
     def _await_parents(self, step_id: str, parents: Iterable[str], moves: Moves) -> None:
-        unmet = set()
+        unmet = []
         for parent in parents:
             status = self.status[parent]
-            if status in ("failed", "cancelled"):
+            if status == "failed" or status == "cancelled":
                 self._fail_waiting(step_id, moves)
                 return
             if status != "done":
-                unmet.add(parent)
+                unmet.append(parent)
         for parent in unmet:
-            self._dependents.setdefault(parent, []).append(step_id)
+            dependents = self._dependents.get(parent)
+            if dependents is None:
+                self._dependents[parent] = [step_id]
+            else:
+                dependents.append(step_id)
         if unmet:
             self._unmet[step_id] = len(unmet)
         else:
