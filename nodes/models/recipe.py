@@ -31,6 +31,9 @@ GUIDANCE = f"{FOR_DRIVER}guidance"
 SAMPLING = "sampling"
 """The option of a model that is sampled otherwise than its files say; its value is a
 `sampling.sampling_change.SamplingChange`."""
+CHANGES = "changes"
+"""The option of a model whose network computes otherwise; its value is a tuple of
+`sampling.network_change.NetworkChange`."""
 
 
 @value_type("mezzotint.Source")

@@ -9,6 +9,7 @@ from mezzotint.engine.errors import OutOfMemoryError
 from mezzotint.engine.request import Request
 
 from .control import Control, ControlledForward
+from .network_change import changes_of
 from .prompts import Item, Prompts, ReadyPrompts, joined
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class Denoise(Request):
         self.prompts = conditionings if isinstance(conditionings, Prompts) else Prompts(conditionings)
 
     def group(self) -> Hashable:
-        return self.model, self.x.shape[1:], self.x.dtype
+        # What changes a network may look at the noise level, so then a forward has one.
+        sigma = self.sigma if self.model.options and changes_of(self.model) else None
+        return self.model, self.x.shape[1:], self.x.dtype, sigma
 
     @classmethod
     def answer(cls, requests: Sequence[Any], context: Context) -> list[Sequence[Tensor]]:
