@@ -83,7 +83,8 @@ class Recipe:
             docs/models.md; `"float8_e4m3fn"` and `"float8_e5m2"` are kept so and computed in as with `"auto"`.
         options: pairs of name and value, sorted, that change no weights. patches: what is added to the weights, in
             order, each a `Patch` or `Replacement`. further: the files of its other text encoders, where each has one
-            of its own.
+            of its own. text_of: the family that these text encoders are for, as `families.separate_text_encoders` has
+            it; empty where the files say so.
     """
 
     kind: Kind
@@ -92,6 +93,7 @@ class Recipe:
     options: Options = ()
     patches: tuple[Patch | Replacement, ...] = ()
     further: tuple[Source, ...] = ()
+    text_of: str = ""
 
     def with_option(self, name: str, value: Any) -> Recipe:
         """A copy with an option set, in place of an earlier value."""

@@ -100,12 +100,16 @@ def _predictions(requests: Sequence[Denoise], denoiser: Denoiser, context: Conte
 
 def _plain(request: Denoise, tokens: Tensor, inputs: NamedTensors, denoiser: Denoiser) -> Sequence[Tensor]:
     """The usual case, with little ceremony: after each forward this runs with the processor's caches cold."""
-    import torch
-
     x, count = request.x, request.x.shape[0]
     times = tokens.shape[0] // count
-    repeated = x.expand(times, *x.shape[1:]) if count == 1 else torch.cat([x] * times)
+    repeated = x.expand(times, *x.shape[1:]) if count == 1 else _repeated(x, times)
     return denoiser.predict(repeated, request.sigma, tokens, inputs).split_with_sizes([count] * times)
+
+
+def _repeated(x: Tensor, times: int) -> Tensor:
+    import torch
+
+    return torch.cat([x] * times)
 
 
 # several requests, or items that are weighed

@@ -36,11 +36,12 @@ class _Level(NamedTuple):
 
     Attributes:
         c_in, c_skip, c_out: the factors of `Preconditioning`, float32 [n, 1, 1, 1]; n is 1 or the batch. timestep: [n].
+            A single c_out is a number: after a forward that is quicker.
     """
 
     c_in: Tensor
     c_skip: Tensor
-    c_out: Tensor
+    c_out: Tensor | float
     timestep: Tensor
 
 
@@ -174,7 +175,7 @@ class Denoiser:
         options: Mapping[str, Any],
         steering: Steering | None,
     ) -> Tensor:
-        if isinstance(sigma, float | int):
+        if isinstance(sigma, (float, int)):
             return self._predict(x, self._level(float(sigma)), conditioning, inputs, options, steering)
         sigmas: Sequence[float] = sigma.tolist() if isinstance(sigma, Tensor) else sigma
         if len(set(sigmas)) == 1:
@@ -197,7 +198,8 @@ class Denoiser:
             options = {**options, **steering(model_input, timestep, context, further)}
         kept = x * c_skip  # here, since after the forward it would take twice as long: caches are cold then
         output = self.call.forward(self.network, model_input, timestep, context, further, options)
-        return torch.addcmul(kept, _as(output, torch.float32), c_out)
+        output = _as(output, torch.float32)
+        return kept.add(output, alpha=c_out) if isinstance(c_out, float) else torch.addcmul(kept, output, c_out)
 
     def _as_computed(self, tensor: Tensor) -> Tensor:
         return _as(tensor, self.dtype) if tensor.is_floating_point() else tensor
@@ -214,7 +216,7 @@ class Denoiser:
         rows = [self.sampling.sigmas.preconditioning(sigma) for sigma in sigmas]
         columns = torch.tensor([*zip(*rows, strict=True)], dtype=torch.float32).to(self.device)
         c_in, c_skip, c_out = columns[:3].reshape(3, -1, 1, 1, 1)
-        return _Level(c_in, c_skip, c_out, columns[3])
+        return _Level(c_in, c_skip, c_out if len(rows) > 1 else float(rows[0].c_out), columns[3])
 
     def estimate_nbytes(self, shape: Sequence[int]) -> int:
         """About how much memory one forward takes beside the weights, for x of the shape [B, C, h, w]."""

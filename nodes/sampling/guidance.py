@@ -238,7 +238,5 @@ def positive_guider(model: Recipe, positive: Conditioning, negative: Conditionin
 
 def guided(conditional: Tensor, unconditional: Tensor, cfg: float) -> Tensor:
     """unconditional + (conditional - unconditional) * cfg."""
-    import torch
-
     # Not torch.lerp: its code is not in the processor's cache after a forward, that of these two is.
-    return torch.add(unconditional, conditional - unconditional, alpha=cfg)
+    return unconditional.add(conditional - unconditional, alpha=cfg)

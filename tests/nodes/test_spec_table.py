@@ -33,6 +33,7 @@ ROWS = """
 **ConditioningSetMask** “Conditioning (Set Mask)” · conditioning | `conditioning` CONDITIONING · `mask` MASK · `strength` FLOAT=1 [0..10 /0.01] · `set_cond_area` {default,mask bounds} | CONDITIONING
 **ConditioningSetTimestepRange** · advanced/conditioning | `conditioning` CONDITIONING · `start` FLOAT=0 [0..1 /0.001] · `end` FLOAT=1 [0..1 /0.001] | CONDITIONING
 **InstructPixToPixConditioning** · conditioning/instructpix2pix | `positive` CONDITIONING · `negative` CONDITIONING · `vae` VAE · `pixels` IMAGE | CONDITIONING `positive`, CONDITIONING `negative`, LATENT `latent`
+**ReferenceLatent** · advanced/conditioning/edit_models | `conditioning` CONDITIONING · `latent`? LATENT | CONDITIONING
 **InpaintModelConditioning** · conditioning/inpaint | `positive` CONDITIONING · `negative` CONDITIONING · `vae` VAE · `pixels` IMAGE · `mask` MASK · `noise_mask` BOOLEAN=true | CONDITIONING `positive`, CONDITIONING `negative`, LATENT `latent`
 **VAEDecode** “VAE Decode” · latent | `samples` LATENT · `vae` VAE | IMAGE
 **VAEEncode** “VAE Encode” · latent | `pixels` IMAGE · `vae` VAE | LATENT
