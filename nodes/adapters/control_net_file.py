@@ -86,7 +86,7 @@ def load_control_net(source: Source, residency: Residency) -> Loaded:
     layout, what = file.layout, f"the ControlNet '{file.name}'"
     loaded = load_network(file.path, what, file.build, lambda network: layout.names, residency)
     made = {CONTROL_NET: ControlNetwork, UNION: UnionNetwork, ADAPTER: AdapterNetwork}[layout.class_name]
-    return Loaded(made(loaded.network, file.name, loaded.device, loaded.dtype), loaded.nbytes)
+    return loaded.loaded(made(loaded.network, file.name, loaded.device, loaded.dtype))
 
 
 def _class(name: str) -> Any:
