@@ -28,6 +28,16 @@ def stored_weight(layer: nn.Module) -> Tensor:
     return weight
 
 
+def own_parameters(layer: nn.Module) -> dict[str, Tensor]:
+    """The parameters of a layer itself, with its changes merged in; those that are unchanged, as they are kept."""
+    own = {name: parameter for name, parameter in layer._parameters.items() if parameter is not None}
+    forward = layer.__dict__.get("forward")
+    if not isinstance(forward, PatchedForward):
+        return dict(own)
+    weight, bias = forward.merged()
+    return {**own, "weight": weight, **({} if bias is None else {"bias": bias})}
+
+
 def is_patchable(layer: nn.Module) -> bool:
     """Whether changes can be made to a layer of this class."""
     return isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
@@ -58,16 +68,21 @@ class PatchedForward:
         if self._rows(x) <= self._most_rows:
             return self._branched(x)
         layer = self.layer
-        weight, bias = layer.weight, layer.bias
+        weight, bias = self.merged()
+        if isinstance(layer, nn.Linear):
+            return nn.functional.linear(x, weight, bias)
+        output: Tensor = layer._conv_forward(x, weight, bias)
+        return output
+
+    def merged(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias with all changes, in the dtype of computation."""
+        weight, bias = self.layer.weight, self.layer.bias
         for change, bias_change, strength in self.changes:
             if change is not None:
                 weight = change.merged(weight, strength)
             if bias_change is not None:
                 bias = strength * bias_change if bias is None else bias.add(bias_change, alpha=strength)
-        if isinstance(layer, nn.Linear):
-            return nn.functional.linear(x, weight, bias)
-        output: Tensor = layer._conv_forward(x, weight, bias)
-        return output
+        return weight, bias
 
     def _branched(self, x: Tensor) -> Tensor:
         layer = self.layer

@@ -23,6 +23,20 @@ def with_layers(network: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Modul
     return copies[""]
 
 
+def with_parameters(network: nn.Module, parameters: Mapping[str, Mapping[str, nn.Parameter]]) -> nn.Module:
+    """The network whose layers have other parameters in place of their own, and of what was added to these.
+
+    Args:
+        parameters: by the names that `named_modules` gives the layers, and those that the layers have for them.
+    """
+    copies = {"": shallow_copy(network)}
+    for name, given in parameters.items():
+        layer = _copied(name, copies)
+        layer._parameters.update(given)
+        layer.__dict__.pop("forward", None)
+    return copies[""]
+
+
 def _copied(name: str, copies: dict[str, nn.Module]) -> nn.Module:
     """The copy of a module, made if need be, in its place in the copy of its parent."""
     if name not in copies:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from mezzotint import value_type
 
@@ -63,6 +63,14 @@ class Patch(Protocol):
         """
 
 
+@runtime_checkable
+class Replacement(Protocol):
+    """A patch after which other weights stand in place of the base's, such as a merge."""
+
+    def replaced(self, base: Recipe) -> Loadable:
+        """What the base becomes; its patches are those before this one."""
+
+
 @value_type("mezzotint.Recipe")
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -72,14 +80,15 @@ class Recipe:
         kind: `"model"`, `"clip"` or `"vae"`. dtype: `"float32"`, `"float16"`, `"bfloat16"`, or `"auto"`: see
             docs/models.md; `"float8_e4m3fn"` and `"float8_e5m2"` are kept so and computed in as with `"auto"`.
         options: pairs of name and value, sorted, that change no weights. patches: what is added to the weights, in
-            order, each a `Patch`. further: the files of its other text encoders, where each has one of its own.
+            order, each a `Patch` or `Replacement`. further: the files of its other text encoders, where each has one
+            of its own.
     """
 
     kind: Kind
     source: Source
     dtype: str = "auto"
     options: Options = ()
-    patches: tuple[Patch, ...] = ()
+    patches: tuple[Patch | Replacement, ...] = ()
     further: tuple[Source, ...] = ()
 
     def with_option(self, name: str, value: Any) -> Recipe:
@@ -94,11 +103,18 @@ class Recipe:
     # what the residency manager asks
 
     @property
-    def weights(self) -> Recipe | PatchedWeights:
+    def weights(self) -> Any:
         """The recipe without its options; recipes that agree in this share one network."""
-        if self.patches:
-            return PatchedWeights(replace(self, options=(), patches=()), self.patches)
-        return replace(self, options=()) if self.options else self
+        if not self.patches:
+            return replace(self, options=()) if self.options else self
+        places = reversed(range(len(self.patches)))
+        last = next((place for place in places if isinstance(self.patches[place], Replacement)), -1)
+        base = replace(self, options=(), patches=self.patches[: last + 1])
+        after: Any = self.patches[last + 1 :]
+        if after:
+            return PatchedWeights(base, after)
+        replacement: Any = self.patches[last]
+        return replacement.replaced(replace(base, patches=self.patches[:last]))
 
     def load(self, residency: Residency) -> Loaded:
         """Make the network, where no plugin host has registered a loader for the kind."""
@@ -127,7 +143,7 @@ class PatchedWeights:
     @property
     def parts(self) -> tuple[Any, ...]:
         """The recipes that it stands on."""
-        return self.base, *(part.weights for patch in self.patches for part in patch.parts(self.base))
+        return self.base.weights, *(part.weights for patch in self.patches for part in patch.parts(self.base))
 
     def load(self, residency: Residency) -> Loaded:
         """Apply the patches to the base, in order."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .log_snr_samplers import AncestralStep
+from .log_snr_samplers import AncestralStep, level_at
 from .sampler import NoiseScaling, StepNoise, ancestral_sigmas, derivative, steps_of
 
 
@@ -50,6 +50,27 @@ def euler_ancestral_cfg_pp(
         if eta > 0 and sigma_down > 0:
             shrink = scaling.alpha(sigma_next) / scaling.alpha(sigma_down)
             x = x * shrink + step_noise.fresh() * (sigma_up * s_noise)
+    return x
+
+
+def dpmpp_2s_ancestral_cfg_pp(
+    x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling, *, eta: float = 1.0, s_noise: float = 1.0
+) -> PairDenoising:
+    """`dpmpp_2s_ancestral` from x with the unconditional prediction in it exchanged for the guided one."""
+    for sigma, sigma_next in steps_of(sigmas):
+        denoised, unconditional = yield x, sigma
+        if sigma_next == 0:
+            return denoised
+        if sigma_next == sigma:
+            continue
+        step = AncestralStep.between(sigma, sigma_next, eta, scaling)
+        middle = level_at(scaling.half_log_snr(sigma) + step.h / 2, scaling)
+        x = x + (denoised - unconditional) * scaling.alpha(sigma)
+        x_middle = AncestralStep.between(sigma, middle, 0.0, scaling).moved(x, denoised)
+        denoised, _ = yield x_middle, middle
+        x = step.moved(x, denoised)
+        if eta > 0:
+            x = x + step_noise.fresh() * (step.noise * s_noise)
     return x
 
 

@@ -295,6 +295,30 @@ def _seeds(
     return x
 
 
+def exp_heun_2_x0(x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling) -> Denoising:
+    """Heun's method as an exponential integrator of x0: two predictions a step. Cox and Matthews 2002 (ETD2RK)."""
+    return (yield from exp_heun_2_x0_sde(x, sigmas, step_noise, scaling, eta=0.0))
+
+
+def exp_heun_2_x0_sde(
+    x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling, *, eta: float = 1.0, s_noise: float = 1.0
+) -> Denoising:
+    """`exp_heun_2_x0` with noise, a Brownian path's, which both predictions of a step share."""
+    for sigma, sigma_next in steps_of(sigmas):
+        denoised = yield x, sigma
+        if sigma_next == 0:
+            return denoised
+        if sigma_next == sigma:
+            continue
+        (stage,) = _stages(sigma, [sigma_next], eta, scaling)
+        x = x * stage.decay + denoised * (stage.alpha * stage.reach)
+        if eta > 0 and s_noise > 0:
+            x = x + step_noise.between(sigma, sigma_next) * (stage.noise * s_noise)
+        change = (yield x, sigma_next) - denoised
+        x = x + change * (stage.alpha * (1 - stage.reach / stage.h_eta))
+    return x
+
+
 def _er_noise(ratio: np.ndarray | float) -> np.ndarray | float:
     """The function phi of ER-SDE-5, by which noise and direction share a step."""
     return ratio * (np.exp(np.power(ratio, 0.3)) + 10.0)

@@ -281,6 +281,16 @@ def SamplingChangeError(folder: Path) -> None:
     ShiftChange(3.0, "ModelSamplingSD3").applied(discrete)
 
 
+@example
+def MergeError(folder: Path) -> None:
+    from torch import nn
+
+    from mezzotint.nodes.merging.network_merge import _require_alike
+
+    unet = type("UNet2DConditionModel", (nn.Module,), {})()
+    _require_alike(unet, nn.Linear(1, 1), ("dreamy", "tiny"), "denoiser")
+
+
 def with_model(node_type: str, output: int, name: str, **inputs: Any) -> GraphBuilder:
     """A graph of a node that takes an output of the embedded model's loader, and an output node."""
     graph = shown(node_type, **inputs)

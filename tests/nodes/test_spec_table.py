@@ -88,6 +88,11 @@ ROWS = """
 **JoinImageWithAlpha** “Join Image with Alpha” · mask/compositing | `image` IMAGE · `alpha` MASK | IMAGE
 **SplitImageWithAlpha** “Split Image with Alpha” · mask/compositing | `image` IMAGE | IMAGE, MASK
 **PorterDuffImageComposite** “Porter-Duff Image Composite” · mask/compositing | `source` IMAGE · `source_alpha` MASK · `destination` IMAGE · `destination_alpha` MASK · `mode` {ADD,CLEAR,DARKEN,DST,DST_ATOP,DST_IN,DST_OUT,DST_OVER,LIGHTEN,MULTIPLY,OVERLAY,SCREEN,SRC,SRC_ATOP,SRC_IN,SRC_OUT,SRC_OVER,XOR}=DST | IMAGE, MASK
+**ModelMergeSimple** · advanced/model_merging | `model1` MODEL · `model2` MODEL · `ratio` FLOAT=1 [0..1 /0.01] | MODEL
+**ModelMergeBlocks** · advanced/model_merging | `model1` MODEL · `model2` MODEL · `input` FLOAT=1 [0..1 /0.01] · `middle` FLOAT=1 [0..1 /0.01] · `out` FLOAT=1 [0..1 /0.01] | MODEL
+**ModelMergeAdd** · advanced/model_merging | `model1` MODEL · `model2` MODEL | MODEL
+**ModelMergeSubtract** · advanced/model_merging | `model1` MODEL · `model2` MODEL · `multiplier` FLOAT=1 [-10..10 /0.01] | MODEL
+**CLIPMergeSimple** · advanced/model_merging | `clip1` CLIP · `clip2` CLIP · `ratio` FLOAT=1 [0..1 /0.01] | CLIP
 **PrimitiveInt** “Int” · utils/primitive | `value` INT [-I64..I64] cag | INT
 **PrimitiveFloat** “Float” · utils/primitive | `value` FLOAT [-I64..I64] | FLOAT
 **PrimitiveString** “String” · utils/primitive | `value` STRING | STRING

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import torch
@@ -20,73 +17,12 @@ from mezzotint.nodes.samplers.basic_samplers import (
     heun,
     lcm,
 )
-from mezzotint.nodes.samplers.sampler import Denoising, ancestral_sigmas, single_step
+from mezzotint.nodes.samplers.sampler import ancestral_sigmas, single_step
 from mezzotint.nodes.samplers.sampler_names import SAMPLERS, SEES_UNCONDITIONAL, single_step_names
-from mezzotint.nodes.samplers.schedules import DiscreteSigmas, FlowSigmas, ModelSigmas, schedule_sigmas
+from mezzotint.nodes.samplers.schedules import ModelSigmas, schedule_sigmas
 from mezzotint.nodes.sampling.noise import SeededStepNoise, initial_noise
 
-SD15 = DiscreteSigmas.from_config()
-SD3 = FlowSigmas()
-FAMILIES = pytest.mark.parametrize("model", [SD15, SD3], ids=["discrete", "flow"])
-
-Denoiser = Callable[[Tensor, float], Tensor]
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """Data that is normal with this mean and deviation: its best prediction and its flow are known exactly."""
-
-    model: ModelSigmas
-    mean: float = 0.7
-    deviation: float = 0.6
-
-    def spread(self, sigma: float) -> float:
-        return math.hypot(self.model.alpha(sigma) * self.deviation, sigma)
-
-    def denoised(self, x: Tensor, sigma: float) -> Tensor:
-        alpha = self.model.alpha(sigma)
-        return self.mean + (x - alpha * self.mean) * (alpha * self.deviation**2 / self.spread(sigma) ** 2)
-
-    def x_at(self, z: Tensor, sigma: float) -> Tensor:
-        return self.model.alpha(sigma) * self.mean + z * self.spread(sigma)
-
-
-def drive(steps: Denoising, denoiser: Denoiser) -> Tensor:
-    try:
-        asked = next(steps)
-        while True:
-            asked = steps.send(denoiser(*asked))
-    except StopIteration as finished:
-        result: Tensor = finished.value
-        return result
-
-
-def never_asked(x: Tensor, sigma: float) -> Tensor:
-    pytest.fail(f"a prediction was asked for at {sigma}")
-
-
-def sample(
-    name: str, model: ModelSigmas, sigmas: Tensor, x: Tensor, denoiser: Denoiser, seed: int = 0, **options: Any
-) -> Tensor:
-    """Samplers that see the unconditional prediction, too, are sent the same for it."""
-
-    def pair(x: Tensor, sigma: float) -> Any:
-        denoised = denoiser(x, sigma)
-        return denoised, denoised
-
-    steps = SAMPLERS[name](x, sigmas, SeededStepNoise(x, sigmas, seed), model, **options)
-    return drive(steps, pair if SAMPLERS.has_trait(name, SEES_UNCONDITIONAL) else denoiser)
-
-
-def geometric(first: float, last: float, steps: int) -> Tensor:
-    return torch.linspace(math.log(first), math.log(last), steps + 1, dtype=torch.float64).exp()
-
-
-def flow_error(name: str, steps: int, **options: Any) -> float:
-    data, z = Gaussian(SD15), torch.linspace(-2, 2, 9, dtype=torch.float64)
-    sigmas = geometric(10.0, 0.1, steps)
-    x = sample(name, SD15, sigmas, data.x_at(z, float(sigmas[0])), data.denoised, **options)
-    return float((x - data.x_at(z, float(sigmas[-1]))).abs().max())
+from .normal_data import FAMILIES, SD3, SD15, Gaussian, drive, flow_error, never_asked, sample
 
 
 @pytest.mark.parametrize(
@@ -103,6 +39,9 @@ def flow_error(name: str, steps: int, **options: Any) -> float:
         ("dpm_2", {}, 2),
         ("dpm_2_ancestral", {"eta": 0.0}, 2),
         ("dpmpp_2s_ancestral", {"eta": 0.0}, 2),
+        ("dpmpp_2s_ancestral_cfg_pp", {"eta": 0.0}, 2),
+        ("exp_heun_2_x0", {}, 2),
+        ("exp_heun_2_x0_sde", {"eta": 0.0}, 2),
         ("dpmpp_sde", {"eta": 0.0}, 2),
         ("dpmpp_sde", {"eta": 0.0, "r": 0.3}, 2),
         ("dpmpp_3m_sde", {"eta": 0.0}, 2),
@@ -130,7 +69,7 @@ def test_more_than_two_directions_make_it_better_than_second_order(name: str) ->
 
 DETERMINISTIC = [
     "euler", "heun", "dpmpp_2m", "ddim", "heunpp2", "dpm_2", "lms", "ipndm", "ipndm_v", "deis", "res_multistep",
-    "gradient_estimation", "uni_pc", "uni_pc_bh2",
+    "gradient_estimation", "uni_pc", "uni_pc_bh2", "exp_heun_2_x0", "dpm_fast",
 ]  # fmt: skip
 
 
@@ -169,6 +108,13 @@ def test_a_deterministic_sampler_arrives_where_the_flow_ends(model: ModelSigmas,
         ("seeds_2", {"eta": 0.5, "r": 0.3}),
         ("seeds_3", {}),
         ("seeds_3", {"eta": 0.5}),
+        ("exp_heun_2_x0_sde", {}),
+        ("exp_heun_2_x0_sde", {"eta": 0.5}),
+        ("dpmpp_2s_ancestral_cfg_pp", {}),
+        ("sa_solver", {}),
+        ("sa_solver", {"start_percent": 0.0, "end_percent": 1.0}),
+        ("sa_solver", {"eta": 0.5, "start_percent": 0.0, "end_percent": 1.0}),
+        ("sa_solver_pece", {"start_percent": 0.0, "end_percent": 1.0}),
     ],
 )
 def test_a_stochastic_sampler_reaches_the_mean_and_the_variance(
@@ -235,13 +181,14 @@ def test_the_last_step_to_zero_gives_the_last_prediction(model: ModelSigmas, nam
 
 
 ASK_WITHIN_STEPS = {
-    "heun", "heunpp2", "dpm_2", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu", "seeds_2",
-    "seeds_3",
+    "heun", "heunpp2", "exp_heun_2_x0", "exp_heun_2_x0_sde", "dpm_2", "dpm_2_ancestral", "dpmpp_2s_ancestral",
+    "dpmpp_2s_ancestral_cfg_pp", "dpmpp_sde", "dpmpp_sde_gpu", "seeds_2", "seeds_3", "sa_solver_pece",
 }  # fmt: skip
+CHOOSE_THEIR_LEVELS = {"dpm_fast", "dpm_adaptive"}
 
 
 @FAMILIES
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in CHOOSE_THEIR_LEVELS])
 def test_the_levels_asked_for_are_those_of_the_schedule(model: ModelSigmas, name: str) -> None:
     asked: list[float] = []
 
@@ -355,10 +302,15 @@ GOLDEN_SUMS = {
     "euler_ancestral_cfg_pp": (-14.89330, 496.17087),
     "heun": (29.01585, 776.88220),
     "heunpp2": (21.95930, 435.66278),
+    "exp_heun_2_x0": (24.55462, 560.66370),
+    "exp_heun_2_x0_sde": (9.18407, 769.34009),
     "dpm_2": (27.43047, 672.62061),
     "dpm_2_ancestral": (-16.89844, 1470.00342),
     "lms": (23.78402, 484.19730),
+    "dpm_fast": (28.62628, 719.22034),
+    "dpm_adaptive": (26.24046, 650.21960),
     "dpmpp_2s_ancestral": (-16.94330, 809.41058),
+    "dpmpp_2s_ancestral_cfg_pp": (-16.94330, 809.41058),
     "dpmpp_sde": (1.18790, 784.88727),
     "dpmpp_sde_gpu": (1.18790, 784.88727),
     "dpmpp_2m": (27.53469, 568.08704),
@@ -383,6 +335,8 @@ GOLDEN_SUMS = {
     "er_sde": (3.87047, 505.49380),
     "seeds_2": (0.46016, 782.62653),
     "seeds_3": (-2.87598, 1019.31818),
+    "sa_solver": (8.48415, 597.85046),
+    "sa_solver_pece": (6.71692, 663.61084),
     "ddim": (21.32695, 424.00934),
     "uni_pc": (30.72095, 708.76599),
     "uni_pc_bh2": (29.32366, 649.61877),

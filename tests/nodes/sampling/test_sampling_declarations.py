@@ -15,13 +15,15 @@ from mezzotint.nodes.samplers import diffusers_schedulers, sampler_names
 from mezzotint.nodes.sampling import denoise_step, noise_levels, sampler_parts, sampling_nodes
 
 SAMPLER_NAMES = [
-    "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "dpm_2",
-    "dpm_2_ancestral", "lms", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu", "dpmpp_2m", "dpmpp_2m_cfg_pp",
-    "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_2m_sde_heun", "dpmpp_2m_sde_heun_gpu", "dpmpp_3m_sde",
-    "dpmpp_3m_sde_gpu", "ddpm", "lcm", "ipndm", "ipndm_v", "deis", "res_multistep", "res_multistep_cfg_pp",
-    "res_multistep_ancestral", "res_multistep_ancestral_cfg_pp", "gradient_estimation",
-    "gradient_estimation_cfg_pp", "er_sde", "seeds_2", "seeds_3", "ddim", "uni_pc", "uni_pc_bh2",
+    "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "exp_heun_2_x0",
+    "exp_heun_2_x0_sde", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral",
+    "dpmpp_2s_ancestral_cfg_pp", "dpmpp_sde", "dpmpp_sde_gpu", "dpmpp_2m", "dpmpp_2m_cfg_pp", "dpmpp_2m_sde",
+    "dpmpp_2m_sde_gpu", "dpmpp_2m_sde_heun", "dpmpp_2m_sde_heun_gpu", "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm",
+    "lcm", "ipndm", "ipndm_v", "deis", "res_multistep", "res_multistep_cfg_pp", "res_multistep_ancestral",
+    "res_multistep_ancestral_cfg_pp", "gradient_estimation", "gradient_estimation_cfg_pp", "er_sde", "seeds_2",
+    "seeds_3", "sa_solver", "sa_solver_pece", "ddim", "uni_pc", "uni_pc_bh2",
 ]  # fmt: skip
+"""Those of the field, in its order."""
 SCHEDULE_NAMES = [
     "simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta", "normal", "linear_quadratic",
     "kl_optimal",
@@ -100,6 +102,13 @@ ROWS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
         "SamplerLMS", f"{CUSTOM}/samplers", {"order": ["INT", {"default": 4, "min": 1, "max": 100}]},
         {"output": ["SAMPLER"]},
     ),
+    "SamplerLCMUpscale": (
+        "SamplerLCMUpscale", f"{CUSTOM}/samplers",
+        {"scale_ratio": number(1.0, 0.1, 20, 0.01),
+         "scale_steps": ["INT", {"default": -1, "min": -1, "max": 1000}],
+         "upscale_method": combo("bislerp", "nearest-exact", "bilinear", "area", "bicubic")},
+        {"output": ["SAMPLER"]},
+    ),
     "BasicScheduler": (
         "BasicScheduler", f"{CUSTOM}/schedulers",
         {"model": MODEL, "scheduler": SCHEDULER_ROW, "steps": STEPS_ROW, "denoise": DENOISE_ROW},
@@ -127,6 +136,11 @@ ROWS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
          "eps_s": number(0.001, 0, 1, 0.0001)},
         {"output": ["SIGMAS"]},
     ),
+    "LaplaceScheduler": (
+        "LaplaceScheduler", f"{CUSTOM}/schedulers",
+        {"steps": STEPS_ROW, **RANGE, "mu": number(0.0, -10, 10, 0.1), "beta": number(0.5, 0, 10, 0.1)},
+        {"output": ["SIGMAS"]},
+    ),
     "SDTurboScheduler": (
         "SDTurboScheduler", f"{CUSTOM}/schedulers",
         {"model": MODEL, "steps": ["INT", {"default": 1, "min": 1, "max": 10}], "denoise": DENOISE_ROW},
@@ -149,6 +163,10 @@ ROWS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     ),
     "RandomNoise": ("RandomNoise", f"{CUSTOM}/noise", {"noise_seed": SEED_ROW}, {"output": ["NOISE"]}),
     "DisableNoise": ("DisableNoise", f"{CUSTOM}/noise", {}, {"output": ["NOISE"]}),
+    "AddNoise": (
+        "AddNoise", "_for_testing/custom_sampling/noise",
+        {"model": MODEL, "noise": ["NOISE"], "sigmas": SIGMAS, "latent_image": LATENT}, {"output": ["LATENT"]},
+    ),
     "BasicGuider": (
         "BasicGuider", f"{CUSTOM}/guiders", {"model": MODEL, "conditioning": POSITIVE}, {"output": ["GUIDER"]}
     ),
