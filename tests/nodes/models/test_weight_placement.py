@@ -43,7 +43,7 @@ def far(monkeypatch: pytest.MonkeyPatch) -> None:
         return tensor.to(FAR.get(tensor.dtype, tensor.dtype))
 
     def on_device(tensor: Tensor, device: torch.device) -> Tensor:
-        return (tensor.real if tensor.is_complex() else tensor).to(near.get(tensor.dtype, tensor.dtype))
+        return (tensor.real.contiguous() if tensor.is_complex() else tensor).to(near.get(tensor.dtype, tensor.dtype))
 
     monkeypatch.setattr(weight_placement, "SMALL", 4096)
     monkeypatch.setattr(weight_placement, "_in_main_memory", in_main_memory)
@@ -98,9 +98,8 @@ def test_what_was_moved_away_or_is_only_there_in_part_gives_the_same_bits(
     assert kinds.keys() == {"model", "clip", "vae"}  # none was read a second time
     assert kinds["model"].nbytes < UNET_NBYTES
     with ctx.models.borrow(embedded.MODEL) as denoiser:
-        assert far_share(denoiser.network) == pytest.approx(max(1 - share, 0), abs=0.25)
-    if share > 1:
-        assert far_share(denoiser.network) == 0
+        far = far_share(denoiser.network)
+    assert far == 0 if share > 1 else 1 - share <= far < 1
 
 
 def test_a_model_that_does_not_fit_in_part_is_refused_in_a_sentence(
