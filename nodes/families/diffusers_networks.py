@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.residency import Loaded, Residency
 
-from ..models.component_weights import CheckpointFiles, one_line
+from ..models.component_weights import CheckpointFiles, Components, one_line
 from ..models.dtype_policy import AUTO, computation_dtype, powers_of
 from ..models.recipe import Recipe
 from ..models.weight_placement import JoinedPlacement, WeightPlacement, least_nbytes
@@ -88,7 +88,7 @@ def load_text_encoder(files: CheckpointFiles, recipe: Recipe, residency: Residen
     if not files.text_encoders:
         raise ModelFileError(
             f"the checkpoint '{files.name}' holds no text encoder; load one of its family with CLIPLoader, or "
-            f"DualCLIPLoader for SDXL"
+            f"DualCLIPLoader for SDXL and Flux, or TripleCLIPLoader for SD3"
         )
     with loading_weights():
         loaded = [_text_encoder(files, component, recipe, residency) for component in files.text_encoders]
@@ -182,7 +182,7 @@ class Loading:
     """
 
     def __init__(
-        self, files: CheckpointFiles, component: str, recipe: Recipe, residency: Residency, avoids_half: bool = False
+        self, files: Components, component: str, recipe: Recipe, residency: Residency, avoids_half: bool = False
     ) -> None:
         import torch
 

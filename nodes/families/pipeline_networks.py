@@ -14,19 +14,20 @@ from ..models.component_weights import one_line
 from ..models.recipe import Recipe
 from ..models.weight_casting import compute_in
 from .diffusers_networks import Loading, from_config, joined, loading_weights
-from .pipeline_call import OneStep, PipelineCall
+from .pipeline_call import OneStep, PipelineCall, bare_pipeline
 from .pipeline_family import pipeline_sampling
 from .pipeline_folder import TRANSFORMER, PipelineFolder
 from .pipeline_text import PipelineTextEncoder, gives_lists
 
 if TYPE_CHECKING:
     from ..autoencoders.autoencoder import Autoencoder
+    from .transformer_file import TransformerFile
 
 USUAL_WIDTH, USUAL_VAE_WIDTH = 320, 256
 """For estimates of memory, where a configuration names no widths."""
 
 
-def load_transformer(folder: PipelineFolder, recipe: Recipe, residency: Residency) -> Loaded:
+def load_transformer(folder: PipelineFolder | TransformerFile, recipe: Recipe, residency: Residency) -> Loaded:
     """The `Denoiser` of a pipeline's transformer.
 
     Raises:
@@ -39,7 +40,7 @@ def load_transformer(folder: PipelineFolder, recipe: Recipe, residency: Residenc
         loading = Loading(folder, TRANSFORMER, recipe, residency)
         network = loading.network(lambda: from_config(network_class, config), is_whole=True)
         pipeline_class = folder.pipeline()
-        made = _pipeline(pipeline_class, loading.device, vae=_shape_of_vae(folder))
+        made = bare_pipeline(pipeline_class, loading.device, vae=_shape_of_vae(folder))
         made.register_modules(transformer=network, scheduler=OneStep(folder.config("scheduler")))
         call = PipelineCall(made, gives_lists(pipeline_class), bool(config.get("guidance_embeds")))
         width = int(config.get("num_attention_heads", 5)) * int(config.get("attention_head_dim", 64))
@@ -94,7 +95,7 @@ def load_text_encoders(folder: PipelineFolder, recipe: Recipe, residency: Reside
                 loaded.append(loading.loaded(parts[component]))
             else:
                 parts[component] = _from_files(folder, component)
-        made = _pipeline(folder.pipeline(), device)
+        made = bare_pipeline(folder.pipeline(), device)
         made.register_modules(**parts)
         return joined(PipelineTextEncoder(made, device), loaded)
 
@@ -125,21 +126,7 @@ def _from_files(folder: PipelineFolder, component: str, **options: Any) -> Any:
         ) from None
 
 
-def _pipeline(pipeline_class: Any, device: torch.device, **parts: Any) -> Any:
-    """A pipeline on a device, with these components and without the others."""
-    import inspect
-
-    here = property(lambda _: device)
-    placed = type(pipeline_class.__name__, (pipeline_class,), {"device": here, "_execution_device": here})
-    names = [name for name in inspect.signature(pipeline_class.__init__).parameters if name != "self"]
-    parameters = inspect.signature(pipeline_class.__init__).parameters
-    required = [name for name in names if parameters[name].default is inspect.Parameter.empty]
-    made = placed(**{**dict.fromkeys(required), **parts})
-    made.set_progress_bar_config(disable=True)
-    return made
-
-
-def _shape_of_vae(folder: PipelineFolder) -> Any:
+def _shape_of_vae(folder: PipelineFolder | TransformerFile) -> Any:
     """The VAE with no weights: pipelines look at its configuration."""
     with torch.device("meta"):
         return from_config(folder.component_class("vae"), folder.config("vae"))
