@@ -134,7 +134,7 @@ def sd3(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Checkpoint, Cont
 def drawn_sd3(sd3: Any, change: Any, steps: int = 8) -> Tensor:
     _, checkpoint, context = sd3
     positive, negative = (encode_text(text, checkpoint.CLIP, ctx=context) for text in ("a cat", "blurry"))
-    latent = {"samples": torch.zeros(1, 4, 16, 16)}
+    latent = {"samples": torch.zeros(1, 16, 16, 16)}
     body = sampling.ksampler(
         change(checkpoint.MODEL), seed=3, steps=steps, cfg=3.0, scheduler="simple", positive=positive,
         negative=negative, latent_image=latent, ctx=context,
@@ -153,7 +153,7 @@ def test_skipped_layers_draw_what_diffusers_pipeline_draws(sd3: Any) -> None:
     made.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
     theirs = made(
         "a cat", negative_prompt="blurry", num_inference_steps=8, sigmas=levels, guidance_scale=3.0, height=32,
-        width=32, latents=initial_noise((1, 4, 16, 16), 3), output_type="latent", skip_guidance_layers=[0],
+        width=32, latents=initial_noise((1, 16, 16, 16), 3), output_type="latent", skip_guidance_layers=[0],
         skip_layer_guidance_scale=2.0, skip_layer_guidance_start=start, skip_layer_guidance_stop=end,
     ).images  # fmt: skip
     assert error(ours, theirs) < 1e-4
@@ -172,7 +172,7 @@ def test_layers_are_skipped_in_every_kind_of_transformer(sd3: Any) -> None:
 def test_layers_may_be_skipped_for_the_negative_prompt_alone(sd3: Any) -> None:
     _, checkpoint, context = sd3
     given = [encode_text(text, checkpoint.CLIP, ctx=context) for text in ("a cat", "blurry")]
-    x, sigma = torch.randn(1, 4, 8, 8), 0.6
+    x, sigma = torch.randn(1, 16, 8, 8), 0.6
     simple = skip_layer_guidance_dit_simple(checkpoint.MODEL, "1", "", ctx=context)
     found = predicted(CFGGuider(simple, *given, 3.0), x, sigma, context)
     full = skip_layer_guidance_dit(checkpoint.MODEL, "1", "", 1.0, 0.0, 1.0, ctx=context)
