@@ -28,6 +28,8 @@ HOST_SHARE = 0.5
 """How much of the main memory that is free may hold what was evicted from another device."""
 
 
+SPARE_SHARE = 0.1
+"""How much of the budget is left for adapters and small work by what is only in part on the device."""
 MOVED_NBYTES = 64 << 20
 """What waits in main memory is brought to the device in no smaller parts, since each time all of it is looked at."""
 
@@ -269,7 +271,7 @@ class Residency:
             return granted
 
     def _make_room(self, nbytes: int, least_nbytes: int, what: str, *, is_loading: bool) -> int:
-        """Free as many bytes as can be had of `nbytes`, and say how many that is. Raises OutOfMemoryError: too few."""
+        """Free as many bytes as can be had of `nbytes`, and say how many to take. Raises OutOfMemoryError: too few."""
         kept = self.working_nbytes if is_loading else 0
         available = min(free_nbytes(self.device), self.budget_nbytes - self.total_nbytes - kept)
         idle = sum(entry.nbytes for entry in self._evictable())
@@ -281,7 +283,9 @@ class Residency:
                 f"{self._device_in_words()}; {cure}, or free some memory"
             )
         self._evict(granted - available)
-        return granted
+        if granted == nbytes:
+            return granted
+        return max(granted - int(self.budget_nbytes * SPARE_SHARE), least_nbytes)
 
     def clear(self) -> None:
         """Let go of everything that nobody borrows, in main memory, too."""

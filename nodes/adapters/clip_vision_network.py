@@ -84,7 +84,7 @@ def load_clip_vision(source: Source, residency: Residency) -> Loaded:
     for module in loaded.network.modules():
         if isinstance(getattr(module, "position_ids", None), Tensor):  # no file holds them
             module.position_ids = torch.arange(module.position_ids.shape[-1], device=loaded.device)[None]
-    return Loaded(ClipVision(loaded), loaded.nbytes)
+    return loaded.loaded(ClipVision(loaded))
 
 
 def _builder(config: dict[str, Any]) -> Callable[[], Any]:

@@ -97,7 +97,7 @@ def load_control_net(source: Source, residency: Residency, base: Recipe | None =
         with residency.borrow(base) as denoiser:
             _add(loaded.network, denoiser.network, file.name)
     made = {CONTROL_NET: ControlNetwork, UNION: UnionNetwork, ADAPTER: AdapterNetwork}[layout.class_name]
-    return Loaded(made(loaded.network, file.name, loaded.device, loaded.dtype), loaded.nbytes)
+    return loaded.loaded(made(loaded.network, file.name, loaded.device, loaded.dtype))
 
 
 def _add(network: Any, base: Any, name: str) -> None:

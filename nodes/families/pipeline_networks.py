@@ -13,7 +13,7 @@ from mezzotint.engine.residency import Loaded, Residency
 from ..models.component_weights import one_line
 from ..models.recipe import Recipe
 from ..models.weight_casting import compute_in
-from .diffusers_networks import Loading, from_config, loading_weights
+from .diffusers_networks import Loading, from_config, joined, loading_weights
 from .pipeline_call import OneStep, PipelineCall, bare_pipeline
 from .pipeline_family import pipeline_sampling
 from .pipeline_folder import TRANSFORMER, PipelineFolder
@@ -46,7 +46,7 @@ def load_transformer(folder: PipelineFolder | TransformerFile, recipe: Recipe, r
         width = int(config.get("num_attention_heads", 5)) * int(config.get("attention_head_dim", 64))
         sampling = pipeline_sampling(folder, recipe.source.digest)
         shape = ActivationShape((width or USUAL_WIDTH,), 1)
-        return Loaded(Denoiser(network, sampling, loading.device, loading.dtype, shape, None, call), loading.nbytes)
+        return loading.loaded(Denoiser(network, sampling, loading.device, loading.dtype, shape, None, call))
 
 
 def load_vae(folder: PipelineFolder, recipe: Recipe, residency: Residency) -> Loaded:
@@ -59,7 +59,7 @@ def load_vae(folder: PipelineFolder, recipe: Recipe, residency: Residency) -> Lo
     with loading_weights():
         loading = Loading(folder, "vae", recipe, residency, avoids_half=True)
         network = loading.network(lambda: from_config(network_class, config), is_whole=True)
-        return Loaded(_autoencoder(folder, network, loading), loading.nbytes)
+        return loading.loaded(_autoencoder(folder, network, loading))
 
 
 def _autoencoder(folder: PipelineFolder, network: Any, loading: Loading) -> Autoencoder:
@@ -85,28 +85,30 @@ def _autoencoder(folder: PipelineFolder, network: Any, loading: Loading) -> Auto
 
 def load_text_encoders(folder: PipelineFolder, recipe: Recipe, residency: Residency) -> Loaded:
     """The `PipelineTextEncoder`. Raises what `load_transformer` does."""
-    device, nbytes, parts = torch.device(residency.device), 0, {}
+    device, parts = torch.device(residency.device), {}
+    loaded: list[Loaded] = []
     with loading_weights():
         for component in folder.text_parts:
             if component.startswith("text_encoder"):
                 loading = Loading(folder, component, recipe, residency)
                 parts[component] = _text_encoder(folder, component, loading)
-                nbytes += loading.nbytes
+                loaded.append(loading.loaded(parts[component]))
             else:
                 parts[component] = _from_files(folder, component)
         made = bare_pipeline(folder.pipeline(), device)
         made.register_modules(**parts)
-        return Loaded(PipelineTextEncoder(made, device), nbytes)
+        return joined(PipelineTextEncoder(made, device), loaded)
 
 
 def _text_encoder(folder: PipelineFolder, component: str, loading: Loading) -> Any:
     """A text encoder on the device, ready to be used."""
     name = folder.weights_paths(component)[0].name
     variant = {"variant": "fp16"} if ".fp16" in name else {}
-    network = _from_files(folder, component, dtype=loading.stored, **variant).to(loading.device).eval()
+    network = _from_files(folder, component, dtype=loading.stored, **variant).to(loading.read_device).eval()
     network.requires_grad_(False)
     if loading.stored != loading.dtype:
         compute_in(network, loading.dtype)
+    loading.placed(network)
     return network
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mezzotint.engine.residency import Loadable, Loaded, Residency
 
 PATCHED_NBYTES = 8_000_000
-"""What one more set of patches on a loaded base takes beside the weights of the patches: its view of the modules."""
+"""What one more set of patches on a loaded base takes beside the weights of the patches: its view of the modules, in
+main memory."""
 
 Kind = Literal["model", "clip", "vae"]
 Options = tuple[tuple[str, Any], ...]
@@ -158,4 +159,4 @@ class PatchedWeights:
             for patch in self.patches:
                 parts = [loans.enter_context(residency.borrow(part)) for part in patch.parts(self.base)]
                 made = patch.apply(made, *parts)
-        return Loaded(made, PATCHED_NBYTES)
+        return Loaded(made, 0 if residency.host_nbytes else PATCHED_NBYTES)
