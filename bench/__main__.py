@@ -12,6 +12,7 @@ from pathlib import Path
 from .command_line import command_line_times
 from .embedded_model import embedded_model
 from .engine_cost import engine_costs
+from .families import families
 from .figure import Figure
 from .load import server_load
 from .png import png_times
@@ -25,6 +26,7 @@ PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "Server": server_costs,
     "Server under load": server_load,
     "Embedded model": embedded_model,
+    "Families": families,
     "Pictures": png_times,
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -154,9 +154,13 @@ class PipelineCall:
     ) -> Tensor:
         given = dict(inputs)
         pipeline = self.editing if REFERENCE in given else self.pipeline
-        pipeline.transformer = network
+        if pipeline.transformer is not network:  # it would be registered anew
+            pipeline.transformer = network
         guidance = given.pop(GUIDANCE).tolist() if GUIDANCE in given else [None] * len(x)
         times = timestep.tolist() * (len(x) if len(timestep) == 1 else 1)
+        pairs = {*zip(times, guidance, strict=True)}
+        if len(pairs) == 1:
+            return self._output(pipeline, x, times[0], tokens, given, guidance[0])
         outputs = torch.empty_like(x)
         for time, strength in dict.fromkeys(zip(times, guidance, strict=True)):
             rows = [i for i, pair in enumerate(zip(times, guidance, strict=True)) if pair == (time, strength)]
@@ -204,7 +208,13 @@ class PipelineCall:
 
 def _parameters(pipeline: Any) -> Mapping[str, inspect.Parameter]:
     """What a pipeline can be told."""
-    return inspect.signature(type(pipeline).__call__).parameters
+    return _parameters_of(type(pipeline).__call__)
+
+
+@cache
+def _parameters_of(call: Any) -> Mapping[str, inspect.Parameter]:
+    """Of the method of a class of diffusers: asked for at each step, it took longer than the step's other code."""
+    return inspect.signature(call).parameters
 
 
 def bare_pipeline(pipeline_class: Any, device: torch.device, **parts: Any) -> Any:
