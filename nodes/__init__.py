@@ -22,6 +22,7 @@ MODULES = (
     "adapters.clip_vision",
     "adapters.ip_adapter",
     "merging.merge_nodes",
+    "merging.save_nodes",
     "conditioning.conditioning",
     "conditioning.sdxl_prompts",
     "conditioning.transformer_prompts",

@@ -13,6 +13,7 @@ from .joined_text_encoders import JoinedTextEncoders
 from .single_file import SingleFile
 
 if TYPE_CHECKING:
+    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
     from ..models.recipe import Recipe
@@ -41,12 +42,16 @@ class SingleFileFamily:
 
         return read_sampling(SingleFile(path, name), digest)
 
+    def files(self, recipe: Recipe, path: Path, folders: Folders) -> SingleFile | JoinedTextEncoders:
+        """What a recipe's networks are read from."""
+        file = SingleFile(path, recipe.source.name)
+        further = [SingleFile(folders.require(each.folder, each.name), each.name) for each in recipe.further]
+        return JoinedTextEncoders(file, *further) if further else file
+
     def load(self, recipe: Recipe, path: Path, residency: Residency) -> Loaded:
         from .diffusers_networks import LOADERS
 
-        file = SingleFile(path, recipe.source.name)
-        further = [SingleFile(residency.folders.require(each.folder, each.name), each.name) for each in recipe.further]
-        return LOADERS[recipe.kind](JoinedTextEncoders(file, *further) if further else file, recipe, residency)
+        return LOADERS[recipe.kind](self.files(recipe, path, residency.folders), recipe, residency)
 
 
 SINGLE_FILE_FAMILY = SingleFileFamily()
