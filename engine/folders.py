@@ -58,7 +58,6 @@ SUFFIXES: dict[str, frozenset[str] | None] = {
 """The files that a kind lists; a kind that only settings or packs name lists any."""
 SAVED_IN = {
     "checkpoints": "checkpoints",
-    "loras": "loras",
     "vae": "vae",
     "diffusion_models": "diffusion_models",
     "text_encoders": "clip",

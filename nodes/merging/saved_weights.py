@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.errors import MezzotintError
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 Tensors = dict[str, DeferredTensor]
 SAVED_CLASSES = ("UNet2DConditionModel", "AutoencoderKL", "CLIPTextModel", "CLIPTextModelWithProjection")
-FIRST, SECOND = "text_encoder", "text_encoder_2"
+SDXL_PREFIXES = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
+REFINER_PREFIX = "conditioner.embedders.0.model."
 
 
 class ModelSaveError(MezzotintError):
@@ -58,7 +60,7 @@ class SavedWeights:
     def name(self) -> str:
         return self.recipe.source.name
 
-    @property
+    @cached_property
     def networks(self) -> Mapping[str, Any]:
         """By the names that diffusers' pipelines have for them. Raises ModelSaveError: of a family that isn't saved."""
         found: dict[str, Any] = dict(getattr(self.loaded, "networks", None) or {"": None})
@@ -72,7 +74,9 @@ class SavedWeights:
                     f"'{self.name}' is of a family ({type(network).__name__}) for which there is no layout of single "
                     f"files here; saved are Stable Diffusion 1, 2 and XL, and models merged of them"
                 )
-        return found
+        # A text encoder is the second one of its files, where SDXL's refiner has it alone.
+        names = self._files.text_encoders if self.kind == "clip" else found
+        return dict(zip(names, found.values(), strict=True))
 
     def tensors(self) -> dict[str, Tensors]:
         """For each network the tensors to be written, by published names without a prefix.
@@ -131,7 +135,7 @@ class SavedWeights:
         weights: ComponentWeights = self._files.weights(component)
         return weights
 
-    @property
+    @cached_property
     def _files(self) -> Any:
         source = recipe_source(self.recipe.source, self.folders)
         return source.family.files(self.recipe, source.path, self.folders)  # type: ignore[attr-defined]
@@ -152,10 +156,10 @@ class SavedWeights:
         """What the names of text encoders begin with in a checkpoint. Raises ModelSaveError: of no known family."""
         layouts = [layout_of(component, network) for component, network in self.networks.items()]
         if layouts == [CLIP, OPEN_CLIP]:
-            return {FIRST: "conditioner.embedders.0.transformer.", SECOND: "conditioner.embedders.1.model."}
+            return dict(zip(self.networks, SDXL_PREFIXES, strict=True))
         if layouts == [CLIP]:
-            return {FIRST: "cond_stage_model.transformer."}
+            return dict.fromkeys(self.networks, "cond_stage_model.transformer.")
         if layouts == [OPEN_CLIP]:
             is_refiner = not self.loaded.reading.is_normed
-            return {FIRST: "conditioner.embedders.0.model." if is_refiner else "cond_stage_model.model."}
+            return dict.fromkeys(self.networks, REFINER_PREFIX if is_refiner else "cond_stage_model.model.")
         raise ModelSaveError(f"'{self.name}' has text encoders of no family that is saved in single files")
