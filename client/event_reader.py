@@ -17,7 +17,7 @@ from mezzotint.engine.event import Event, RunStatus
 from mezzotint.engine.workflow import Workflow, as_link
 
 from .errors import NodeFailedError
-from .feed import PreviewMessage
+from .feed import AnyMessage, PreviewMessage, TextMessage
 
 E = TypeVar("E", bound=Event)
 Data = Mapping[str, Any]
@@ -31,11 +31,13 @@ class _Step:
 
     Attributes:
         place: its node_id, node_type, display_id, parent_id and real_id. told: value and total as told last.
+        text: what it said last.
     """
 
     place: tuple[str, str, str, str | None, str]
     began: float
     told: tuple[float, float] = (0.0, 1.0)
+    text: str = ""
     has_ended: bool = False
 
 
@@ -65,12 +67,14 @@ class EventReader:
         """Whether the run's beginning was read."""
         return self._began is not None
 
-    def read(self, message: Mapping[str, Any] | PreviewMessage, now: float) -> list[Event]:
+    def read(self, message: Mapping[str, Any] | AnyMessage, now: float) -> list[Event]:
         """The events that a message tells of; `now` in seconds since the epoch."""
         if self.is_done:
             return []
         if isinstance(message, PreviewMessage):
             return list(self._preview(message, now))
+        if isinstance(message, TextMessage):
+            return list(self._say(message, now))
         sequence = message.get("sequence")
         if isinstance(sequence, int):
             if sequence <= self.last:
@@ -203,14 +207,26 @@ class EventReader:
         step = self._steps[node_id]
         if not step.has_ended and step.told != (value, total):
             step.told = (value, total)
-            yield self._make_step(events.StepProgressed, step, value=value, total=total, preview=None)
+            yield self._make_step(events.StepProgressed, step, value=value, total=total, preview=None, text=step.text)
 
     def _preview(self, message: PreviewMessage, now: float) -> Iterator[Event]:
         step = self._steps.get(message.node_id)
         if step is not None and not step.has_ended:
             self._now = now
             value, total = step.told
-            yield self._make_step(events.StepProgressed, step, value=value, total=total, preview=message.image)
+            yield self._make_step(
+                events.StepProgressed, step, value=value, total=total, preview=message.image, text=step.text
+            )
+
+    def _say(self, message: TextMessage, now: float) -> Iterator[Event]:
+        running = (step for step in self._steps.values() if step.place[2] == message.node_id and not step.has_ended)
+        step = next(running, None)
+        if step is not None:
+            self._now, step.text = now, message.text
+            value, total = step.told
+            yield self._make_step(
+                events.StepProgressed, step, value=value, total=total, preview=None, text=message.text
+            )
 
     def _show(self, data: Data) -> Iterator[Event]:
         node_id, shown = str(data["node"]), data.get("output")

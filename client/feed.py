@@ -23,22 +23,35 @@ class PreviewMessage:
     image: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class TextMessage:
+    """What a node says of itself while it runs ("loss 0.12"). Of which job is not said: that in which it runs."""
+
+    node_id: str
+    text: str
+
+
+AnyMessage = Message | PreviewMessage | TextMessage
+
+
 class Feed:
     """A queue of messages, bounded but for those that nobody may miss."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[Hashable, Message | PreviewMessage] = OrderedDict()
+        self._waiting: OrderedDict[Hashable, AnyMessage] = OrderedDict()
         self._count = 0
         self._wake = asyncio.Event()
         self._error: Exception | None = None
         self.has_gap = False
 
-    def put(self, message: Message | PreviewMessage) -> None:
+    def put(self, message: AnyMessage) -> None:
         """Add a message."""
         self._count += 1
         key: Hashable = self._count
         if isinstance(message, PreviewMessage):
             key = ("preview", message.node_id)
+        elif isinstance(message, TextMessage):
+            key = ("text", message.node_id)
         elif message["type"] in SUPERSEDED:
             key = (message["type"], message["data"].get("node"))
         self._waiting.pop(key, None)
@@ -55,7 +68,7 @@ class Feed:
         self._error = error
         self._wake.set()
 
-    async def get(self, timeout_s: float) -> Message | PreviewMessage | None:
+    async def get(self, timeout_s: float) -> AnyMessage | None:
         """The next message; None when none came for so long, or when there is a gap to fill first.
 
         Raises:

@@ -16,10 +16,10 @@ from websockets.exceptions import InvalidStatus
 
 from .address import ServerAddress
 from .errors import ServerError, ServerUnreachableError
-from .feed import Feed, Message, PreviewMessage
+from .feed import Feed, Message, PreviewMessage, TextMessage
 from .transport import denied
 
-PREVIEW_WITH_METADATA = 4
+TEXT, PREVIEW_WITH_METADATA = 3, 4
 FEATURES = {"supports_preview_metadata": True}
 
 
@@ -145,10 +145,13 @@ class Listener:
             feed.put(message)
 
     def _take_binary(self, frame: bytes) -> None:
-        preview = _read_preview(frame)
-        for feed in self._feeds.get(preview.job_id, ()) if preview else ():
-            assert preview is not None
-            feed.put(preview)
+        message = _read_preview(frame) or _read_text(frame)
+        if isinstance(message, PreviewMessage):
+            for feed in self._feeds.get(message.job_id, ()):
+                feed.put(message)
+        elif message is not None:
+            for feed in self._all_feeds():
+                feed.put(message)
 
     def _all_feeds(self) -> Iterator[Feed]:
         return (feed for feeds in self._feeds.values() for feed in feeds)
@@ -186,3 +189,11 @@ def _read_preview(frame: bytes) -> PreviewMessage | None:
         return PreviewMessage(str(metadata["node_id"]), str(metadata["prompt_id"]), frame[end:])
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _read_text(frame: bytes) -> TextMessage | None:
+    """A binary frame, if it is what a node says of itself."""
+    if len(frame) < 8 or struct.unpack_from(">I", frame)[0] != TEXT:
+        return None
+    end = 8 + struct.unpack_from(">I", frame, 4)[0]
+    return TextMessage(frame[8:end].decode(errors="replace"), frame[end:].decode(errors="replace"))

@@ -62,6 +62,11 @@ class Answers:
         values = value.at(link.slot)
         return take(values, link.node_id, step.id) if value.holds_state else values
 
+    def spent(self, step_id: str, parents: Iterable[str]) -> list[str]:
+        """Of these steps, those whose state a step took when it ran before: they may be there still when it is not."""
+        there = [(parent, self._values[parent]) for parent in parents if parent in self._values]
+        return [parent for parent, value in there if value.holds_state and value.was_taken_by(step_id)]
+
     def known(self, step: Step) -> dict[str, list[Any]]:
         """The inputs of a step whose values are there."""
         there = ((name, link) for name, link in step.links.items() if link.node_id in self._values)

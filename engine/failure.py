@@ -48,14 +48,15 @@ def _name(step: Step) -> str:
 
 def _translated(error: BaseException) -> BaseException:
     """Running out of memory has many classes; people get one sentence."""
-    if isinstance(error, OutOfMemoryError) or not _is_out_of_memory(error):
+    if isinstance(error, OutOfMemoryError) or not is_out_of_memory(error):
         return error
     told = OutOfMemoryError(f"the memory ran out; {OUT_OF_MEMORY_CURE}")
     told.__cause__ = error
     return told
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, of whatever class, says that something did not fit."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -47,6 +47,7 @@ SUBFOLDERS = {
     "model_patches": ("model_patches",),
     "audio_encoders": ("audio_encoders",),
     "ipadapter": ("ipadapter",),
+    "perceptual": ("perceptual",),
 }
 """The kinds of model, and what their sub-folders of a models folder are called."""
 SUFFIXES: dict[str, frozenset[str] | None] = {

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from .consumed_state import holds_state, holds_untaken_state
+from .consumed_state import Taken, holds_state, holds_untaken_state
 from .value_type import nbytes
 
 ENTRY_NBYTES = 400
@@ -44,6 +44,10 @@ class StepValue:
     def holds_untaken_state(self) -> bool:
         """Whether there is state that nobody took yet."""
         return self.holds_state and any(holds_untaken_state(values) for values in self.outputs)
+
+    def was_taken_by(self, step_id: str) -> bool:
+        """Whether that step took state of it."""
+        return any(type(value) is Taken and value.by == step_id for values in self.outputs for value in values)
 
 
 class MemoryCache:

@@ -55,10 +55,10 @@ class Run:
         self.engine, self.plan, self.job_id, self.prompt = engine, plan, job_id, prompt
         self.wants_previews, self.record, self.rank = wants_previews, record, rank
         self.is_cancelled, self.result = False, RunResult(job_id)
-        self.state = RunState(plan.parents, self._find)
         self.values: dict[str, StepValue] = {}
         self.events = EventStream(job_id, on_event, partial(engine.lineage.reason, plan))
         self.answers = Answers(plan, engine.registry.snapshot(), prompt, self.values)
+        self.state = RunState(plan.parents, self._find, self.answers.spent)
         self._unreadable: set[str] = set()
         self._batches = Batches(plan, self.state, engine, self._task)
         self._ready: list[str] = []
@@ -312,7 +312,7 @@ class Run:
         return answer()
 
     async def _have(self, step: Step, needs: list[str]) -> None:
-        self._apply(self.state.require(needs))
+        self._apply(self.state.require(needs, step.id))
         await self._waiters.wait(step.id, needs)
 
     # how steps end

@@ -39,10 +39,17 @@ class RunState:
     Args:
         parents: the steps that a step needs first. reuse: where a finished value of the step is, if anywhere; called
             when the step is first needed, and again when it is needed after its value was let go.
+        spent: of these steps, those whose state this step took when it ran before; they are run again as well.
     """
 
-    def __init__(self, parents: Callable[[str], Iterable[str]], reuse: Callable[[str], Reuse | None]) -> None:
+    def __init__(
+        self,
+        parents: Callable[[str], Iterable[str]],
+        reuse: Callable[[str], Reuse | None],
+        spent: Callable[[str, Iterable[str]], Iterable[str]] = lambda step_id, parents: (),
+    ) -> None:
         self.status: dict[str, Status] = {}
+        self._spent = spent
         self._parents = parents
         self._reuse = reuse
         self._unmet: dict[str, int] = {}
@@ -50,6 +57,7 @@ class RunState:
         self._consumers: dict[str, int] = {}
         self._needs: dict[str, list[str]] = {}
         self._freed: set[str] = set()
+        self._again: set[str] = set()
         self._parked: set[str] = set()
         self.suspended: set[str] = set()  # running steps that themselves await steps
         self._open = 0
@@ -83,9 +91,11 @@ class RunState:
 
     # what happened
 
-    def require(self, step_ids: Iterable[str]) -> Moves:
-        """These steps are needed, and so are the steps they need."""
+    def require(self, step_ids: Iterable[str], by: str = "") -> Moves:
+        """These steps are needed, and so are the steps they need. `by`: the step that asks while it runs."""
         moves = Moves([], [], [], [])
+        if by in self._again:
+            self._freed.update(self._spent(by, step_ids))
         for step_id in self._discover(step_ids, moves):
             self._await_parents(step_id, self._needs[step_id], moves)
         return moves
@@ -124,7 +134,7 @@ class RunState:
         self._active -= 1
         self._parked.add(step_id)
         wanted = list(dict.fromkeys(needs))
-        moves = self.require(wanted)
+        moves = self.require(wanted, step_id)
         self._needs[step_id].extend(wanted)
         self._register(wanted)
         self._await_parents(step_id, wanted, moves)
@@ -155,6 +165,7 @@ class RunState:
             step_id = pending.pop()
             if step_id in self.status and step_id not in self._freed:
                 continue
+            is_again = step_id in self._freed
             self._freed.discard(step_id)
             if self._is_cancelled:
                 self.status[step_id] = "cancelled"
@@ -168,6 +179,9 @@ class RunState:
             self._open += 1
             self._needs[step_id] = parents = [] if source == "disk" else list(self._parents(step_id))
             self._register(parents)
+            if is_again:
+                self._again.add(step_id)
+                self._freed.update(self._spent(step_id, parents))
             pending.extend(parents)
             found.append(step_id)
         return found

@@ -16,8 +16,8 @@ from .json_body import to_json
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PREVIEW_IMAGE, PREVIEW_IMAGE_WITH_METADATA = 1, 4
-"""The binary events of a preview: for clients that say nothing, and for those that take metadata."""
+PREVIEW_IMAGE, TEXT, PREVIEW_IMAGE_WITH_METADATA = 1, 3, 4
+"""Binary events: a preview for clients that say nothing, a text on a node, a preview for those that take metadata."""
 FORMATS = {"image/jpeg": 1, "image/png": 2}
 PREVIEW_SIDE, PREVIEW_QUALITY = 512, 95
 
@@ -111,6 +111,26 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
+class ProgressText:
+    """What a node that runs says of itself ("loss 0.12"), shown on it."""
+
+    node_id: str
+    text: str
+    job_id: str
+    is_for_all: bool = True
+
+    def encoded(self) -> bytes:
+        """The frame as it is sent."""
+        name = self.node_id.encode()
+        return struct.pack(">II", TEXT, len(name)) + name + self.text.encode()
+
+    @property
+    def topic(self) -> Hashable | None:
+        """A later frame of the same topic makes this one worthless."""
+        return ("text", self.job_id, self.node_id)
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A message of a plugin, as it is sent. No later one takes its place."""
 
@@ -123,7 +143,7 @@ class Message:
         return self.payload
 
 
-AnyFrame = Frame | Preview | Message
+AnyFrame = Frame | Preview | ProgressText | Message
 
 
 def encoded(kind: str, data_text: str, sequence: int | None) -> str:

@@ -85,7 +85,7 @@ class JobReport:
         """Seconds after which `catch_up` is to be asked."""
         return self._board.pause
 
-    def catch_up(self) -> list[Frame]:
+    def catch_up(self) -> list[AnyFrame]:
         """What was held back."""
         return self._board.snapshot(time.time())
 
@@ -169,6 +169,8 @@ class JobReport:
 
     def _progressed(self, event: events.StepProgressed) -> Iterator[AnyFrame]:
         self._board.set(event, "running", event.value, event.total)
+        if event.text:
+            self._board.say(event, event.text)
         yield from self._snapshot_if_due(event)
         picture = _picture(event.preview)
         job_id = self._job.job_id
@@ -256,7 +258,7 @@ class JobReport:
         node = self._job.workflow.nodes.get(node_id)
         return node.class_type if node else event.node_type
 
-    def _snapshot_if_due(self, event: Event) -> list[Frame]:
+    def _snapshot_if_due(self, event: Event) -> list[AnyFrame]:
         return self._board.snapshot(event.time) if self._board.is_due(event.time) else []
 
     def _note(self, kind: str, when: float, *, is_for_all: bool = False, **facts: Any) -> Frame:

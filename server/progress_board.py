@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from mezzotint.engine.event import StepEvent
 
-from .frame import Frame
+from .frame import AnyFrame, Frame, ProgressText
 
 SNAPSHOT_SECONDS = 0.1
 """Snapshots are sent no more often; a snapshot holds every step so far, so sending one a step would be quadratic."""
@@ -25,6 +25,7 @@ class ProgressBoard:
         self._job_id = job_id
         self.nodes: dict[str, dict[str, Any]] = {}
         self._sent_at = float("-inf")
+        self._texts: dict[str, str] = {}
         self.is_stale = False
 
     def set(self, event: StepEvent, state: Literal["running", "finished"], value: float, total: float) -> None:
@@ -37,6 +38,10 @@ class ProgressBoard:
             "prompt_id": self._job_id,
         }
         self.is_stale = True
+
+    def say(self, event: StepEvent, text: str) -> None:
+        """A step said something of itself. It is sent with the next snapshot, on the node that shows the step."""
+        self._texts[event.display_id] = text
 
     def finish(self, event: StepEvent) -> None:
         """A step is done: its value is its maximum."""
@@ -52,12 +57,13 @@ class ProgressBoard:
         """Whether the last snapshot was sent long enough ago. `now` in seconds."""
         return self.is_stale and not 0 <= now - self._sent_at < self.pause
 
-    def snapshot(self, now: float) -> list[Frame]:
-        """A snapshot to send, if anything changed since the last."""
+    def snapshot(self, now: float) -> list[AnyFrame]:
+        """A snapshot to send, if anything changed since the last, and what steps said."""
         if not self.is_stale:
             return []
         self.is_stale, self._sent_at = False, now
-        return self.again()
+        said, self._texts = self._texts, {}
+        return [*self.again(), *(ProgressText(node_id, text, self._job_id) for node_id, text in said.items())]
 
     def again(self) -> list[Frame]:
         """A snapshot, whether or not it was sent already."""

@@ -14,6 +14,7 @@ from mezzotint import Clip, Conditioning, Context, Widget, node
 from mezzotint.engine.errors import MezzotintError
 from mezzotint.engine.folders import Folders
 
+from ..sampling.network_call import CLASS_LABEL
 from ..text.text_embedding import texts_identity, with_embeddings
 
 if TYPE_CHECKING:
@@ -113,6 +114,19 @@ def flux_guidance(
 ) -> Conditioning:
     """Tell a model that guides itself (Flux) how strongly; it needs no negative prompt and a `cfg` of 1."""
     return with_options(conditioning, guidance=guidance)
+
+
+@node("ConditioningSetClass", title="Conditioning (Set Class)", category="conditioning")
+def set_class(
+    conditioning: Conditioning,
+    class_label: Annotated[int, Field(ge=0, le=1_000_000, description="The number of the class.")] = 0,
+) -> Conditioning:
+    """Ask a model that is conditioned by class for one of them; other models take no notice of it.
+
+    A conditioning that names none, such as the negative one, stands for the model's last class, which means any.
+    Models saved by Save Trained Checkpoint name their classes in model_index.json (`id2label`).
+    """
+    return with_options(conditioning, **{CLASS_LABEL: class_label})
 
 
 def with_options(conditioning: list[Any], **options: Any) -> list[Any]:

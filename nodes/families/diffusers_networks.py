@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-UNKNOWN_INPUTS = ("class_embed_type", "encoder_hid_dim_type", "num_class_embeds", "time_cond_proj_dim")
+UNKNOWN_INPUTS = ("class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim")
 """Options of a U-Net by which it wants something that no conditioning has."""
-KNOWN_CHANNELS = (0, 4, 5)
-"""How many channels a U-Net may take beside those of the latent: none, a latent, or a mask and a latent."""
 SMALL_NBYTES = 256 << 20
 """Weights that take no more than this in the dtype of computation are turned into it when they are loaded."""
 
@@ -139,16 +137,18 @@ def _unet_call(files: CheckpointFiles, config: Mapping[str, Any]) -> UNetCall:
             f"the unet of the checkpoint '{files.name}' wants more than text ({wanted}: {config[wanted]!r}), "
             f"which is not supported yet"
         )
-    further = config.get("in_channels", 4) - config.get("out_channels", 4)
-    if further not in KNOWN_CHANNELS:
+    channels = config.get("out_channels", 4)
+    further = config.get("in_channels", 4) - channels
+    if further not in (0, channels, channels + 1):
         raise ModelFileError(
-            f"the unet of the checkpoint '{files.name}' takes {config['in_channels']} channels and gives "
-            f"{config.get('out_channels', 4)}; known are 4 more, for editing, and 5 more, for inpainting"
+            f"the unet of the checkpoint '{files.name}' takes {config['in_channels']} channels and gives {channels}; "
+            f"known are {channels} more, for editing, and {channels + 1} more, for inpainting"
         )
+    class_count = int(config.get("num_class_embeds") or 0)
     if config.get("addition_embed_type") is None:
-        return UNetCall(further_channels=further)
+        return UNetCall(further_channels=further, class_count=class_count)
     width = int(config.get("projection_class_embeddings_input_dim") or 0)
-    return UNetCall(width, int(config.get("addition_time_embed_dim") or 256), further)
+    return UNetCall(width, int(config.get("addition_time_embed_dim") or 256), further, class_count)
 
 
 def _most(value: int | list[int] | tuple[int, ...]) -> int:

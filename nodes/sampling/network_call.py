@@ -24,8 +24,8 @@ POOLED = "pooled_output"
 CONCAT = "concat"
 """The input that is joined to the channels of x, [B, ..., h, w]; where an area is evaluated, it is cut like x."""
 CONCAT_LATENT, CONCAT_MASK = "concat_latent_image", "concat_mask"
-MASKED_CHANNELS = 5
-"""That models for inpainting take beside those of x: a mask, and a latent of four."""
+CLASS_LABEL, CLASS_LABELS = "class_label", "class_labels"
+"""The option of a conditioning's item that names its class by number, and the input of the network."""
 PICTURE_NUMBERS = (5, 6)
 """How many numbers SDXL's refiner and SDXL are told of a picture."""
 AESTHETIC_SCORES = 6.0, 2.5
@@ -91,16 +91,18 @@ class UNetCall:
         embedding_width: what a picture's size and the pooled text come to, where the network takes them (Podell et al.
             2023, section 2.2); 0 where it doesn't. number_width: of it, for each number.
         further_channels: beside those of x: 5 for inpainting (a mask, then the latent of what stays), 4 for editing.
+        class_count: of a network that is conditioned by class (`num_class_embeds`), the last of which stands for none.
     """
 
     embedding_width: int = 0
     number_width: int = 0
     further_channels: int = 0
+    class_count: int = 0
 
     @property
     def sees_mask(self) -> bool:
-        """Whether it is a model for inpainting."""
-        return self.further_channels == MASKED_CHANNELS
+        """Whether it is a model for inpainting: a mask comes to the channels of a latent, which are even in number."""
+        return self.further_channels % 2 == 1
 
     def inputs(self, options: Mapping[str, Any], target: Target) -> dict[str, Tensor]:
         import torch
@@ -118,7 +120,18 @@ class UNetCall:
             made = {"text_embeds": pooled, "time_ids": torch.tensor([numbers], dtype=torch.float32)}
         if self.further_channels:
             made[CONCAT] = self._further_channels(options, target)
+        if self.class_count:
+            made[CLASS_LABELS] = torch.tensor([self._label(options)])
         return {name: for_each(tensor.to(target.device), target.shape[0]) for name, tensor in made.items()}
+
+    def _label(self, options: Mapping[str, Any]) -> int:
+        label: int = options.get(CLASS_LABEL, self.class_count - 1)
+        if not 0 <= label < self.class_count:
+            raise ConditioningError(
+                f"a conditioning asks for class {label}, and the model has classes 0 to {self.class_count - 1}; choose "
+                f"one of these"
+            )
+        return label
 
     def _further_channels(self, options: Mapping[str, Any], target: Target) -> Tensor:
         """The mask, if it wants one, and the latent of the picture that is edited, [.., further channels, h, w]."""
@@ -153,8 +166,10 @@ class UNetCall:
             import torch
 
             x = torch.cat([x, inputs[CONCAT]], dim=1)
-        added = {name: tensor for name, tensor in inputs.items() if name != CONCAT}
+        added = {name: tensor for name, tensor in inputs.items() if name not in (CONCAT, CLASS_LABELS)}
         more = {"added_cond_kwargs": added, **options} if added else options
+        if self.class_count:
+            more = {CLASS_LABELS: inputs[CLASS_LABELS], **more}
         output: Tensor = network(x, timestep, tokens, return_dict=False, **more)[0]
         return output
 

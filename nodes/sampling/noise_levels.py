@@ -20,6 +20,8 @@ SD_SIGMA_MAX, SD_SIGMA_MIN = 14.614642, 0.0291675
 LEAST_FLIPPED_SIGMA = 1e-4
 """What a 0 becomes that is to be sampled from: at a level of 0 there is no direction to go."""
 
+LEAST_TAIL = 1e-5
+"""Of a Laplace distribution, what lies beyond its quantiles 0 and 1, which are infinitely far out."""
 TURBO_STEPS = 10
 ALL_OF_IT = 0.9999
 """A share of the steps above this is all of them."""
@@ -143,6 +145,26 @@ def vp_scheduler(
 
     t = torch.linspace(1, eps_s, steps, dtype=torch.float64)
     levels = torch.expm1(beta_d * t**2 / 2 + beta_min * t).sqrt()
+    return torch.cat([levels, torch.zeros(1)]).float()
+
+
+@node("LaplaceScheduler", category="sampling/custom_sampling/schedulers")
+def laplace_scheduler(
+    steps: Steps = 20,
+    sigma_max: NoiseLevel = SD_SIGMA_MAX,
+    sigma_min: NoiseLevel = SD_SIGMA_MIN,
+    mu: Annotated[float, Field(ge=-10, le=10), Widget(step=0.1, round=False)] = 0.0,
+    beta: Annotated[float, Field(ge=0, le=10), Widget(step=0.1, round=False)] = 0.5,
+) -> Sigmas:
+    """Noise levels whose logarithm is spread as a Laplace distribution is: dense at `mu`, over a width of `beta`.
+
+    Hang and Gu 2024, "Improved Noise Schedule for Diffusion Training".
+    """
+    import torch
+
+    t = torch.linspace(0, 1, steps, dtype=torch.float64) - 0.5
+    tail = (1 - 2 * t.abs()).clamp(min=LEAST_TAIL).log()
+    levels = (mu + beta * t.sign() * tail).exp().clamp(max=sigma_max).clamp(min=sigma_min)
     return torch.cat([levels, torch.zeros(1)]).float()
 
 

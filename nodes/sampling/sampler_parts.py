@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mezzotint import Conditioning, Guider, Model, Noise, Sampler, Widget, node
+from mezzotint import Conditioning, Context, Guider, Latent, Model, Noise, Sampler, Sigmas, Widget, node
 from mezzotint.engine.widget import Choices
 
 from ..samplers.sampler_names import DIFFUSERS_SCHEDULER_NAMES, GUIDERS
 from .guidance import BasicGuider, CFGGuider
+from .noise_levels import NoiseLevelError
 from .noise_value import NoNoise, SeededNoise
-from .sampler_value import DiffusersSampler, NamedSampler, SamplerError
+from .sampler_value import DiffusersSampler, NamedSampler, SamplerError, UpscalingSampler
 from .sampling_inputs import GuidanceScale, GuiderName, SamplerName, Seed
 
 NoiseShare = Annotated[float, Field(ge=0, le=100), Widget(step=0.01, round=False)]
@@ -28,6 +29,30 @@ def random_noise(noise_seed: Seed = 0) -> Noise:
 def disable_noise() -> Noise:
     """No noise to start from: the latent is taken as it is."""
     return NoNoise()
+
+
+@node("AddNoise", category="_for_testing/custom_sampling/noise")
+def add_noise(model: Model, noise: Noise, sigmas: Sigmas, latent_image: Latent, *, ctx: Context) -> Latent:
+    """Add the noise that leads from the last of some noise levels up to the first, to be sampled with no other noise.
+
+    Raises:
+        NoiseLevelError: the model is a flow model and the level 1, where nothing is left of the latent.
+        SamplingError: the latent is of another model.
+    """
+    from .model_sampling import model_sampling
+    from .sampling_driver import finished, noised_latent
+
+    if not len(sigmas):
+        return latent_image
+    sampling = model_sampling(model, ctx)
+    sigma = abs(float(sigmas[0]) - float(sigmas[-1])) if len(sigmas) > 1 else float(sigmas[0])
+    if sampling.sigmas.alpha(sigma) <= 0:
+        raise NoiseLevelError(
+            f"AddNoise: at the noise level {sigma:.6g} of a flow model nothing is left of the latent, so no sampling "
+            f"can begin there without noise of its own; link the noise to the sampler, or begin at a lower level"
+        )
+    _, clean, drawn = noised_latent(latent_image, noise, sigma, sampling, "cpu")
+    return {**latent_image, "samples": finished(sampling.sigmas.noised(clean, drawn, sigma), sigma, sampling)}
 
 
 @node("KSamplerSelect", category="sampling/custom_sampling/samplers")
@@ -72,6 +97,18 @@ def sampler_dpmpp_sde(
 def sampler_lms(order: Annotated[int, Field(ge=1, le=100)] = 4) -> Sampler:
     """The linear multistep method: how many directions each step goes by."""
     return NamedSampler("lms", (("order", order),))
+
+
+@node("SamplerLCMUpscale", category="sampling/custom_sampling/samplers")
+def sampler_lcm_upscale(
+    scale_ratio: Annotated[float, Field(ge=0.1, le=20), Widget(step=0.01, round=False)] = 1.0,
+    scale_steps: Annotated[
+        int, Field(ge=-1, le=1000, description="Over how many steps it grows; at -1 the first half of them.")
+    ] = -1,
+    upscale_method: Literal["bislerp", "nearest-exact", "bilinear", "area", "bicubic"] = "bislerp",
+) -> Sampler:
+    """The sampler of consistency models (`lcm`), which enlarges the latent after each of its first steps."""
+    return UpscalingSampler(scale_ratio, None if scale_steps < 0 else scale_steps, upscale_method)
 
 
 @node(

@@ -16,6 +16,7 @@ from ..samplers.sampler_names import SAMPLERS
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..resize import LatentMethod
     from ..samplers.sampler import Denoising, SamplerFunction, StepNoise
     from .model_sampling import ModelSampling
 
@@ -67,6 +68,25 @@ class NamedSampler:
 
     def begin(self, x: Tensor, sigmas: Tensor, step_noise: StepNoise, sampling: ModelSampling) -> Denoising:
         return self.function(x, sigmas, step_noise, sampling.sigmas, **dict(self.options))
+
+
+@value_type("mezzotint.UpscalingSampler")
+@dataclass(frozen=True, slots=True)
+class UpscalingSampler:
+    """`lcm` with a latent that grows; see `lcm_upscale.lcm_upscale` for what the attributes mean."""
+
+    scale_ratio: float
+    scale_steps: int | None
+    method: LatentMethod
+    name = "lcm_upscale"
+
+    def begin(self, x: Tensor, sigmas: Tensor, step_noise: StepNoise, sampling: ModelSampling) -> Denoising:
+        from ..samplers.lcm_upscale import lcm_upscale
+
+        return lcm_upscale(
+            x, sigmas, step_noise, sampling.sigmas,
+            scale_ratio=self.scale_ratio, scale_steps=self.scale_steps, method=self.method,
+        )  # fmt: skip
 
 
 @value_type("mezzotint.DiffusersSampler")

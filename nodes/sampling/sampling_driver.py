@@ -111,7 +111,8 @@ def _drive(
             if masking is None:
                 denoised = yield from guider.predict(x, sigma)
             else:
-                denoised = masking.after((yield from guider.predict(masking.before(x, sigma), sigma)), sigma)
+                shown = masking.before(_unresized(x, masking), sigma)
+                denoised = masking.after((yield from guider.predict(shown, sigma)), sigma)
             progress.predicted(sigma, denoised)
             x, sigma = steps.send(denoised)
     except StopIteration as end:
@@ -139,13 +140,23 @@ def _drive_by_pairs(
             if masking is None:
                 denoised, unconditional = yield from guider.predict_pair(x, sigma)
             else:
-                pair = yield from guider.predict_pair(masking.before(x, sigma), sigma)
+                pair = yield from guider.predict_pair(masking.before(_unresized(x, masking), sigma), sigma)
                 denoised, unconditional = (masking.after(one, sigma) for one in pair)
             progress.predicted(sigma, denoised)
             x, sigma = steps.send((denoised, unconditional))
     except StopIteration as end:
         progress.finish()
         return end.value, end.value if denoised is None else denoised
+
+
+def _unresized(x: Tensor, masking: Masking) -> Tensor:
+    """x, of the size that its mask has."""
+    if x.shape != masking.latent.shape:
+        raise SamplingError(
+            "this sampler changes the size of the latent, and the latent has a noise mask, which keeps parts of it as "
+            "they are; remove the mask, or use a sampler that keeps the size and enlarge the latent afterwards"
+        )
+    return x
 
 
 def _first(steps: Denoising) -> tuple[Tensor, float]:

@@ -6,9 +6,10 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from mezzotint import Context, Vae, Widget, node
+from mezzotint import Context, Widget, node
 
 from .loop_nodes import BatchSize, Drawn
+from .perceptual_nodes import Features
 from .ports import Pictures, PredictionOutput, Tensor, Training, TrainingLatent, TrainingLoss
 from .state import Loss, Output, Posterior
 from .step_settings import AutoencoderSettings
@@ -16,7 +17,7 @@ from .step_settings import AutoencoderSettings
 Weight = Annotated[float, Field(ge=0, le=1000), Widget(step=0.01, round=0.0000001)]
 Gradient = Annotated[Weight, Field(description="Of differences between neighbouring pixels.")]
 LowPass = Annotated[Weight, Field(description="Of averages over 4×4 pixels.")]
-Perceptual = Annotated[Weight, Field(description="Of features of the encoder of `features`.")]
+Perceptual = Annotated[Weight, Field(description="Of how alike the network of `features` finds pictures.")]
 
 
 class Reconstructed(NamedTuple):
@@ -53,7 +54,7 @@ def reconstruction_loss(
     gradient: Gradient = 0.5,
     low_pass: LowPass = 0.5,
     perceptual: Perceptual = 0.0,
-    features: Vae | None = None,
+    features: Features | None = None,
     *,
     ctx: Context,
 ) -> TrainingLoss:

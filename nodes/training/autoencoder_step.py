@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mezzotint.engine.context import Context
 
-from .loss import encoder_features, feature_loss, gradient_loss, kl_loss, low_pass_loss, pointwise_loss
+from .loss import feature_loss, gradient_loss, kl_loss, low_pass_loss, pointwise_loss
 from .networks import part_of
+from .perceptual_network import FeatureNetwork, borrowed_features
 from .picture_set import PictureSet
 from .samples import drawing
 from .state import TrainingError, TrainingState
-from .step import autocast, draw_pictures, optimise
+from .step import computing, draw_pictures, optimise
 from .step_settings import AutoencoderSettings
-
-if TYPE_CHECKING:
-    from ..models.recipe import Recipe
 
 SHOWN = 8
 """Pictures whose reconstructions are shown."""
@@ -35,12 +33,12 @@ class Reconstruction(NamedTuple):
 
 
 def autoencoder_step(
-    state: TrainingState, data: PictureSet, settings: AutoencoderSettings, features: Any | None = None
+    state: TrainingState, data: PictureSet, settings: AutoencoderSettings, features: FeatureNetwork | None = None
 ) -> float:
     """Train with one batch. Draws and computes what the nodes of its loop do, in their order. Gives the loss.
 
     Args:
-        features: an autoencoder's network, frozen, for the perceptual loss; its encoder's features are compared.
+        features: what compares pictures for the perceptual loss.
     """
     pictures = draw_pictures(state, data, settings.batch_size)
     made = reconstruct(state, pictures)
@@ -53,7 +51,7 @@ def autoencoder_step(
 def reconstruct(state: TrainingState, pictures: Tensor) -> Reconstruction:
     """Encode pictures [B, 3, H, W] in -1..1, draw a latent for each, decode; with gradients."""
     network = part_of(state.networks, "vae", "training an autoencoder")
-    with autocast(state):
+    with computing(state):
         posterior = network.encode(pictures).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=state.generator).to(state.device)
         decoded = network.decode(posterior.mean + posterior.std * noise, return_dict=False)[0]
@@ -61,7 +59,7 @@ def reconstruct(state: TrainingState, pictures: Tensor) -> Reconstruction:
 
 
 def reconstruction_loss(
-    decoded: Tensor, pictures: Tensor, settings: AutoencoderSettings, features: Any | None = None
+    decoded: Tensor, pictures: Tensor, settings: AutoencoderSettings, features: FeatureNetwork | None = None
 ) -> Tensor:
     """The weighted losses between pictures [B, 3, H, W] and what was made of them: a number."""
     losses = settings.l1 * pointwise_loss(decoded, pictures, "l1")
@@ -72,25 +70,24 @@ def reconstruction_loss(
         losses = losses + settings.low_pass * low_pass_loss(decoded, pictures)
     if settings.perceptual and features is not None:
         with torch.no_grad():
-            wanted = encoder_features(features, pictures)
-        losses = losses + settings.perceptual * feature_loss(encoder_features(features, decoded), wanted)
+            wanted = features.features(pictures)
+        losses = losses + settings.perceptual * feature_loss(features.features(decoded), wanted, features.heads)
     return losses.mean()
 
 
 @contextmanager
-def feature_network(recipe: Recipe | None, weight: float, ctx: Context) -> Iterator[Any]:
-    """The network of a VAE whose encoder says what pictures have in common; None where its loss weighs nothing.
+def feature_network(recipe: Any | None, weight: float, ctx: Context) -> Iterator[FeatureNetwork | None]:
+    """What compares pictures; None where its loss weighs nothing.
 
     Raises:
-        TrainingError: it weighs something, and there is no VAE.
+        TrainingError: it weighs something, and there is no recipe.
     """
-    if not weight:
-        yield None
-        return
-    if recipe is None:
-        raise TrainingError("perceptual is above 0, and no VAE is connected to features; connect one, or set it to 0")
-    with ctx.models.borrow(recipe) as autoencoder:
-        yield autoencoder.network
+    if weight and recipe is None:
+        raise TrainingError(
+            "perceptual is above 0, and nothing is connected to features; connect a VAE, or set it to 0"
+        )
+    with borrowed_features(recipe if weight else None, ctx) as network:
+        yield network
 
 
 def reconstructions(state: TrainingState, data: PictureSet) -> Tensor:

@@ -57,6 +57,7 @@ def begin_training(
         average=_average(optimiser_plan, parameters),
         generator=torch.Generator().manual_seed(seed),
         encoder=made.encoder,
+        class_names=made.class_names,
     )
 
 

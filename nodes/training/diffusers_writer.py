@@ -50,6 +50,8 @@ def write_pipeline(state: TrainingState, folder: Path, dtype: torch.dtype, repla
         scheduler = ["diffusers", str(state.scheduler_config.get("_class_name", "DDIMScheduler"))]
         nothing = {name: [None, None] for name in ("feature_extractor", "image_encoder", "safety_checker")}
         index = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False, **nothing}
+        if state.class_names:  # as the pipelines of diffusers that draw classes have it
+            index["id2label"] = {str(number): name for number, name in enumerate(state.class_names)}
         _write_json(made / "model_index.json", {**index, **PIPELINE_PARTS, "scheduler": scheduler})
 
 

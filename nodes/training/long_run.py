@@ -13,9 +13,10 @@ import torch
 from mezzotint.engine.atomic_file import write_atomically
 from mezzotint.engine.context import Context
 from mezzotint.engine.errors import Cancelled, OutputError
+from mezzotint.engine.failure import is_out_of_memory
 
 from .checkpoint import load_checkpoint, save_checkpoint
-from .loss_plot import loss_plot, running_mean
+from .loss_plot import loss_plot, running_mean, sparkline
 from .state import TrainingState
 from .step import NotANumberError, told_out_of_memory
 
@@ -48,6 +49,7 @@ class LongRun:
     samples: Callable[[], Tensor] | None = None
     _saved: int = -1
     _next_preview: float = field(default=0.0)
+    _curve: str = field(default="")
 
     def run(self, state: TrainingState, batch: Callable[[], Any], resume: bool) -> None:
         """Train with batch after batch. Where it is cancelled, or has its steps done, a checkpoint is written.
@@ -78,14 +80,17 @@ class LongRun:
                         f"the losses of {MAX_SKIPPED_TOGETHER} batches in a row are no numbers: the weights are lost. "
                         f"Go back to an earlier checkpoint with a lower learning rate"
                     )
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise told_out_of_memory(error, self.batch_size) from error
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise told_out_of_memory(error, self.batch_size) from error
+            raise
         return state.step > before
 
     def _after_step(self, state: TrainingState) -> None:
         recent = state.losses[-RECENT:]
-        text = f"loss {sum(recent) / len(recent):.4g}"
-        self.ctx.progress(state.step, self.steps, self._preview(state), text)
+        preview = self._preview(state)
+        text = f"loss {sum(recent) / len(recent):.4g} {self._curve}".rstrip()
+        self.ctx.progress(state.step, self.steps, preview, text)
         if self.samples is not None and self.samples_every and state.step % self.samples_every == 0:
             drawn = self.samples()
             self._write(f"samples_{state.step:08d}.png", drawn)
@@ -95,12 +100,12 @@ class LongRun:
             self._save(state)
 
     def _preview(self, state: TrainingState) -> Any:
-        """The curve so far; None when nobody would see it, or one was made a moment ago."""
+        """The curve so far, as a picture; None when nobody would see it, or one was made a moment ago."""
         now = time.monotonic()
-        if now < self._next_preview or not self.ctx.wants_previews:
+        if now < self._next_preview:
             return None
-        self._next_preview = now + PREVIEW_SECONDS
-        return loss_plot(state.losses)
+        self._next_preview, self._curve = now + PREVIEW_SECONDS, sparkline(state.losses)
+        return loss_plot(state.losses) if self.ctx.wants_previews else None
 
     def _save(self, state: TrainingState) -> None:
         if self.folder is not None and state.step != self._saved and not state.pending:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from mezzotint import Context, Widget, node
 from mezzotint.engine.blocked import Blocked
+from mezzotint.engine.port import Port
 
 from .ports import (
     Captions,
@@ -43,11 +44,13 @@ class Begun(NamedTuple):
 
 
 class BatchDrawn(NamedTuple):
-    """The next batch: latents as the VAE gives them, and their captions."""
+    """The next batch: latents as the VAE gives them, their captions, and their classes and further channels, if any."""
 
     training: Training
     latents: Tensor
     captions: Captions
+    labels: Annotated[Tensor | None, Port("TENSOR")]
+    concatenated: Annotated[Tensor | None, Port("TENSOR")]
 
 
 class Drawn(NamedTuple):
@@ -120,11 +123,15 @@ def predict_in_training(
     timesteps: Tensor,
     captions: Captions,
     concatenated: Annotated[Tensor | None, Field(description="Further channels, as for inpainting.")] = None,
+    labels: Annotated[Tensor | None, Field(description="Classes, for a network conditioned by them.")] = None,
 ) -> Predicted:
-    """Ask the U-Net, conditioned by cross-attention on the captions and by further channels, recording gradients."""
+    """Ask the U-Net, conditioned by cross-attention on the captions, by further channels and by class.
+
+    It records gradients.
+    """
     from . import step
 
-    return Predicted(training, Output(step.predict(training, noisy, timesteps, captions, concatenated)))
+    return Predicted(training, Output(step.predict(training, noisy, timesteps, captions, concatenated, labels)))
 
 
 @node("DiffusionLoss", title="Diffusion Loss", category="training/loss", lane="device", autograd=True)

@@ -46,18 +46,21 @@ def low_pass_loss(picture: Tensor, target: Tensor, size: int = 4) -> Tensor:
     return functional.avg_pool2d((picture - target).float(), size).abs().flatten(1).mean(1)
 
 
-def feature_loss(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+def feature_loss(
+    features: Sequence[Tensor], targets: Sequence[Tensor], heads: Sequence[Tensor] | None = None
+) -> Tensor:
     """A perceptual distance: squared differences of features of unit length at each place, averaged over places and
-    summed over layers. Zhang et al. 2018 (LPIPS), equation 1, with all channels weighing 1. Float32 [B].
+    summed over layers. Zhang et al. 2018 (LPIPS), equation 1. Float32 [B].
 
     Args:
-        features, targets: of each layer [B, C, h, w].
+        features, targets: of each layer [B, C, h, w]. heads: of each layer its channels' weights [C]; None: all are 1.
     """
-    distances = [
-        (functional.normalize(one.float(), dim=1) - functional.normalize(other.float(), dim=1)).square().sum(1)
-        for one, other in zip(features, targets, strict=True)
-    ]
-    return torch.stack([distance.flatten(1).mean(1) for distance in distances]).sum(0)
+    distances = []
+    for index, (one, other) in enumerate(zip(features, targets, strict=True)):
+        squares = (functional.normalize(one.float(), dim=1) - functional.normalize(other.float(), dim=1)).square()
+        weighed = squares if heads is None else squares * heads[index][:, None, None]
+        distances.append(weighed.sum(1).flatten(1).mean(1))
+    return torch.stack(distances).sum(0)
 
 
 def encoder_features(network: Any, pixels: Tensor) -> list[Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, MARGIN = 640, 360, 48
 MAX_POINTS = 2000
+BARS = "▁▂▃▄▅▆▇█"
 BACKGROUND, INK, GRID, EACH, MEAN = "white", (60, 60, 60), (225, 225, 225), (170, 200, 235), (25, 90, 180)
 
 
@@ -41,6 +43,18 @@ def loss_plot(losses: Sequence[float], first_step: int = 1) -> Image:
             pen.line([at(*point) for point in line], fill=colour, width=width)
     pen.text((MARGIN, MARGIN // 3), f"loss {means[-1][1]:.4g} after {last} steps", fill=INK)
     return picture
+
+
+def sparkline(losses: Sequence[float], width: int = 16) -> str:
+    """The curve as a line of text, of means over parts of equal length, on a logarithmic scale; empty of one part."""
+    finite = [loss for loss in losses if math.isfinite(loss) and loss > 0]
+    parts = min(width, len(finite))
+    if parts < 2:
+        return ""
+    ends = [round(index * len(finite) / parts) for index in range(parts + 1)]
+    means = [math.log(sum(finite[one:other]) / (other - one)) for one, other in pairwise(ends)]
+    low, span = min(means), max(max(means) - min(means), 1e-9)
+    return "".join(BARS[round((mean - low) / span * (len(BARS) - 1))] for mean in means)
 
 
 def running_mean(losses: Sequence[float], share: float = 0.05) -> list[float]:

@@ -66,20 +66,27 @@ def new_diffusion_networks(
     tokens: Annotated[int, Field(ge=4, le=512, description="Length of a prompt, with its two ends.")] = 20,
     vocabulary: Annotated[int, Field(ge=514, le=100_000, description="Size of the tokeniser, at most.")] = 2000,
     seed: Annotated[int, Field(ge=0, le=2**63)] = 0,
+    by_class: Annotated[bool, Field(description="Condition it by the classes of the latents, too.")] = False,
 ) -> Networks:
     """Begin a text-to-image model from nothing: a U-Net and a text encoder with random weights, for latents of a VAE.
 
-    The tokeniser learns its words from the captions. The model sees latents scaled to a standard deviation of 1.
+    The tokeniser learns its words from the captions. The model sees latents scaled to a standard deviation of 1. Where
+    the latents come with masks, it is a model for inpainting: it takes the mask and what it leaves as further channels.
 
     Raises:
-        TrainingError: the widths do not fit each other.
+        TrainingError: the widths do not fit each other, or the latents have no classes.
     """
-    from .new_configs import text_encoder_config, train_tokenizer, unet_config
+    from .new_configs import CLASS_NAMES, text_encoder_config, train_tokenizer, unet_config
 
     widths = _numbers(channels)
     tokenizer, size = train_tokenizer(latents.captions, vocabulary)
     cells = latents.samples.shape[-1]
+    if by_class and not latents.class_names:
+        raise TrainingError("by_class is on, and the pictures have no classes; set classes where they are loaded")
     unet = unet_config(widths, layers, head_channels, text_width, latents.samples.shape[2], cells)
+    unet["in_channels"] += latents.further_channels
+    if by_class:  # one more stands for none of them
+        unet |= {"num_class_embeds": len(latents.class_names) + 1, CLASS_NAMES: latents.class_names}
     text = text_encoder_config(size, text_width, text_layers, tokens)
     configs: tuple[tuple[Part, str], ...] = (("unet", json.dumps(unet)), ("text_encoder", json.dumps(text)))
     scale = 1 / max(float(latents.samples.std()), 1e-6)

@@ -34,7 +34,8 @@ class NewNetworks:
     """Networks that begin with random weights.
 
     Attributes:
-        configs: of each part, its name and the JSON of its diffusers or transformers configuration.
+        configs: of each part, its name and the JSON of its diffusers or transformers configuration; in that of a U-Net
+            conditioned by class, `_class_names` are for saving.
         tokenizer: the JSON of a `tokenizers` tokeniser; empty where there is no text encoder.
         scheduler_config: pairs of a diffusers scheduler configuration, sorted. seed: of the weights.
         scaling_factor: what the VAE's latents are multiplied by for the new U-Net; None for what the VAE says.

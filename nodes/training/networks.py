@@ -16,6 +16,7 @@ from ..autoencoders.autoencoder import Autoencoder
 from ..sampling.denoiser import Denoiser
 from ..text.text_encoder import TextEncoder
 from .network_plan import LoraPlan, NetworkPlan, NewNetworks, Part
+from .new_configs import CLASS_NAMES
 from .state import TrainingError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Made:
     networks: dict[Part, nn.Module] = field(default_factory=dict)
     scheduler_config: dict[str, Any] = field(default_factory=dict)
     encoder: TextEncoder | None = None
+    class_names: tuple[str, ...] = ()
 
 
 def make_networks(plan: NetworkPlan, ctx: Context, checkpointing: bool, seed: int) -> Made:
@@ -97,7 +99,9 @@ def _add_new(new: NewNetworks, device: str, made: Made) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(new.seed)
         for part, text in configs.items():
-            made.networks[part] = _new_network(part, json.loads(text)).to(device)
+            config = json.loads(text)
+            made.class_names = tuple(config.pop(CLASS_NAMES, made.class_names))
+            made.networks[part] = _new_network(part, config).to(device)
     if new.scheduler_config:
         made.scheduler_config = dict(new.scheduler_config)
     if new.scaling_factor is not None:

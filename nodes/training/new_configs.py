@@ -11,6 +11,8 @@ START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 SMALLEST_VOCABULARY = 2 * 256 + 2
 """The bytes within words and at their ends, and the ends of a prompt."""
 MAX_GROUPS = 32
+CLASS_NAMES = "_class_names"
+"""In the configuration of a new U-Net that is conditioned by class: what these are called, for saving."""
 
 
 def unet_config(

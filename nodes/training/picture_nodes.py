@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -12,11 +14,12 @@ from mezzotint import Context, Image, Vae, Widget, node
 from mezzotint.engine.errors import MezzotintError
 from mezzotint.engine.folders import Folders
 
-from .caption_files import Captioned, captioned_pictures, folder_state
-from .picture_set import Crop, LatentSet, PictureSet, TrainingDataError, ready_pixels
+from .caption_files import Captioned, folder_state
+from .found_pictures import Classes, Classification, Found, find_pictures
+from .picture_set import Crop, PictureSet, TrainingDataError, read_ready
+from .picture_shards import Columns, is_shard
 from .ports import Latents, Pictures
 
-ENCODED_AT_ONCE = 16
 MAX_PICTURES = 1_000_000
 
 Size = Annotated[int, Field(ge=8, le=4096, multiple_of=8, description="The side of the squares trained on, in pixels.")]
@@ -37,10 +40,10 @@ class LoadedPictures(NamedTuple):
     report: str
 
 
-def _folder(name: str, folders: Folders) -> Path:
+def _place(name: str, folders: Folders) -> Path:
     root = folders.input.resolve()
     path = (root / name).resolve()
-    if not path.is_relative_to(root) or not path.is_dir():
+    if not path.is_relative_to(root) or not (path.is_dir() or (is_shard(path) and path.is_file())):
         raise TrainingDataError(
             f"there is no folder '{name}' in the input folder ({folders.input}); put the pictures into one there"
         )
@@ -50,68 +53,103 @@ def _folder(name: str, folders: Folders) -> Path:
 def folder_content(folder: str | None, folders: Folders) -> Any:
     """Stands for the files of the folder in cache keys; NaN when it is linked or not there."""
     try:
-        return math.nan if folder is None else folder_state(_folder(folder, folders))
+        return math.nan if folder is None else folder_state(_place(folder, folders))
     except MezzotintError:
         return math.nan  # the node will say what is wrong
 
 
 @node("LoadTrainingPictures", title="Load Training Pictures", category="training/data", fingerprint=folder_content)
 def load_training_pictures(
-    folder: str,
+    folder: Annotated[str, Field(description="Below the input folder; or one .parquet or .tar file there.")],
     size: Size = 512,
     crop: Crop = "center",
     flip: Annotated[bool, Field(description="Mirror half of the pictures, by chance.")] = False,
     caption_dropout: Dropout = 0.1,
     on_error: OnError = "stop",
+    classes: Annotated[
+        Classes, Field(description="Where each picture's class is: nowhere, its folder's name, or `class_column`.")
+    ] = "none",
+    image_column: Annotated[str, Field(min_length=1, description="Of parquet files.")] = "image",
+    caption_column: Annotated[
+        str, Field(description="Of parquet files and of .json in shards; when empty, text or caption.")
+    ] = "",
+    class_column: Annotated[
+        str, Field(min_length=1, description="Of parquet files and tables; in shards cls counts, too.")
+    ] = "label",
     *,
     ctx: Context,
 ) -> LoadedPictures:
-    """Take the pictures of a folder below the input folder, with captions in .txt files beside them.
+    """Take the pictures of a folder below the input folder: files, those in parquet files, and in webdataset's shards.
 
-    Captions may also be rows of a metadata.jsonl, captions.jsonl or metadata.csv, with `file_name` and `text`. Each
-    picture is opened once to see that it can be read.
+    Captions are in .txt files beside the pictures, or rows of a metadata.jsonl, captions.jsonl or metadata.csv, with
+    `file_name` and `text`. Each picture is opened once to see that it can be read. Where there are classes, captions
+    may be missing. Parquet files need the extra `datasets` (pyarrow).
 
     Raises:
         TrainingDataError: the folder is missing or empty; with `stop`, a picture cannot be read or has no caption.
     """
-    path = _folder(folder, ctx.folders)
+    path = _place(folder, ctx.folders)
+    root = path if path.is_dir() else path.parent
+    found = find_pictures(
+        path, Columns(image_column, caption_column, class_column if classes == "column" else None), on_error == "stop"
+    )
+    kept, skipped = _usable(found, classes != "none", partial(read_ready, root, image_column, size=size), on_error, ctx)
+    if not kept:
+        raise TrainingDataError(
+            f"the folder '{folder}' has no picture that can be used ({len(skipped)} left out); put pictures with "
+            f"captions into it"
+        )
+    classification = Classification(kept if classes != "none" else (), found.class_names)
+    pictures = PictureSet(
+        tuple(picture.caption or "" for picture in kept),
+        size,
+        str(root),
+        tuple(picture.name for picture in kept),
+        tuple(picture.place for picture in kept),
+        image_column,
+        crop=crop,
+        flip=flip,
+        dropout=caption_dropout,
+        labels=tuple(
+            classification.number(each.label) for each in kept if classes != "none" and each.label is not None
+        ),
+        class_names=classification.names if classes != "none" else (),
+        skipped=tuple(skipped),
+    )
+    return LoadedPictures(pictures, len(kept), "\n".join([_counted(len(kept), len(skipped)), *skipped]))
+
+
+def _usable(
+    found: Found, has_classes: bool, read: Callable[..., object], on_error: str, ctx: Context
+) -> tuple[list[Captioned], list[str]]:
+    """The pictures that can be used, and what is wrong with the others."""
     kept: list[Captioned] = []
-    skipped: list[str] = []
-    found = captioned_pictures(path)
-    for number, picture in enumerate(found, 1):
-        ctx.progress(number, len(found))
-        problem = _problem(path, picture, size)
+    skipped = list(found.damages)
+    for number, picture in enumerate(found.pictures, 1):
+        ctx.progress(number, len(found.pictures))
+        problem = _lack(picture, has_classes) or _damage(picture, read)
         if problem is None:
             kept.append(picture)
         elif on_error == "stop":
             raise TrainingDataError(f"{problem}, or set on_error to skip")
         else:
             skipped.append(problem)
-    if not kept:
-        raise TrainingDataError(
-            f"the folder '{folder}' has no picture that can be used ({len(skipped)} left out); put pictures with "
-            f"captions into it"
-        )
-    pictures = PictureSet(
-        tuple(picture.caption or "" for picture in kept),
-        size,
-        str(path),
-        tuple(picture.name for picture in kept),
-        crop=crop,
-        flip=flip,
-        dropout=caption_dropout,
-        skipped=tuple(skipped),
-    )
-    return LoadedPictures(pictures, len(kept), "\n".join([_counted(len(kept), len(skipped)), *skipped]))
+    return kept, skipped
 
 
-def _problem(folder: Path, picture: Captioned, size: int) -> str | None:
-    if picture.caption is None:
-        return (
-            f"'{picture.name}' has no caption; write one into '{Path(picture.name).with_suffix('.txt').name}' beside it"
-        )
+def _lack(picture: Captioned, has_classes: bool) -> str | None:
+    if has_classes:
+        cure = "put it into a folder called so, or fill its column of classes"
+        return f"'{picture.name}' has no class; {cure}" if picture.label is None else None
+    if picture.caption is not None:
+        return None
+    beside = f"write one into '{Path(picture.name).with_suffix('.txt').name}' beside it"
+    return f"'{picture.name}' has no caption; {beside if picture.place is None else 'give it one, or name its column'}"
+
+
+def _damage(picture: Captioned, read: Callable[..., object]) -> str | None:
     try:
-        ready_pixels(folder / picture.name, size)
+        read(picture.name, picture.place)
     except TrainingDataError as error:
         return str(error)
     return None
@@ -155,11 +193,15 @@ def training_shapes(
     seed: Annotated[int, Field(ge=0, le=2**63)] = 0,
     caption_dropout: Dropout = 0.1,
 ) -> Pictures:
-    """Draw coloured shapes with captions such as "a small red circle on a blue background", to try training with."""
-    from .shapes import drawn_shapes
+    """Draw coloured shapes with captions such as "a small red circle on a blue background", to try training with.
+
+    The shapes are their classes: circle 0, square 1, triangle 2, star 3, ring 4, diamond 5, cross 6, bar 7.
+    """
+    from .shapes import SHAPES, drawn_shapes, shape_of
 
     pixels, captions = drawn_shapes(count, size, seed)
-    return PictureSet(captions, size, pixels=pixels, dropout=caption_dropout)
+    labels = tuple(shape_of(caption) for caption in captions)
+    return PictureSet(captions, size, pixels=pixels, dropout=caption_dropout, labels=labels, class_names=SHAPES)
 
 
 @node("EncodeTrainingPictures", title="Encode Training Pictures", category="training/data", lane="device")
@@ -168,30 +210,23 @@ def encode_training_pictures(
     vae: Vae,
     views: Annotated[int, Field(ge=1, le=64, description="Crops and mirrorings stored of each picture.")] = 1,
     seed: Annotated[int, Field(ge=0, le=2**63)] = 0,
+    masks: Annotated[
+        bool, Field(description="For inpainting: to each view a mask drawn by chance, and what it leaves.")
+    ] = False,
     *,
     ctx: Context,
 ) -> Latents:
     """Turn pictures into latents once, so that training need not: the means of what the encoder gives.
 
+    Masks are rectangles, bands or the whole picture; with them, networks learn to fill what a mask selects.
+
     Raises:
         TrainingDataError: a picture cannot be read any more.
     """
-    import torch
+    from .stored_latents import encode_pictures
 
-    generator = torch.Generator().manual_seed(seed)
-    encoded = []
     with ctx.models.borrow(vae) as autoencoder:
-        total = len(pictures) * views
-        for start in range(0, total, ENCODED_AT_ONCE):
-            ctx.progress(start, total)
-            indices = range(start, min(start + ENCODED_AT_ONCE, total))
-            batch = torch.stack([pictures.picture(index // views, generator) for index in indices])
-            encoded.append(autoencoder.encode(batch.movedim(1, -1).float() / 255))
-        ctx.progress(total, total)
-    samples = torch.cat(encoded)
-    return LatentSet(
-        samples.reshape(len(pictures), views, *samples.shape[1:]), pictures.captions, pictures.dropout, pictures.size
-    )
+        return encode_pictures(pictures, autoencoder, views, seed, masks, ctx)
 
 
 @node("TrainingPicturePreview", title="Training Picture Preview", category="training/data")

@@ -6,10 +6,11 @@ is `size` (Lanczos), and cropped. Which part is cropped and whether it is mirror
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from mezzotint.engine.errors import MezzotintError
 from mezzotint.engine.value_type import value_type
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Crop = Literal["center", "random"]
+Where = tuple[str, int, int]
+"""A file that a picture is inside, and where there (`picture_shards`)."""
 
 
 class TrainingDataError(MezzotintError):
@@ -32,8 +35,11 @@ class PictureSet:
 
     Attributes:
         captions: of each picture. size: its side when ready, in pixels. folder, names: the files, if `pixels` is None.
-        pixels: the pictures themselves, uint8 [N, size, size, 3]. crop: which square of a longer picture.
-        flip: whether half of them, by chance, are mirrored. dropout: the share of captions that training leaves out.
+        places: of each picture that is inside another file where it is there; None for a file of its own.
+        image_column: of parquet files. pixels: the pictures themselves, uint8 [N, size, size, 3].
+        crop: which square of a longer picture. flip: whether half of them, by chance, are mirrored.
+        dropout: the share of captions, and of the classes with them, that training leaves out.
+        labels: the class of each picture, 0 to len(class_names) - 1; empty where there are none.
         skipped: sentences about what was left out.
     """
 
@@ -41,10 +47,14 @@ class PictureSet:
     size: int
     folder: str = ""
     names: tuple[str, ...] = ()
+    places: tuple[Where | None, ...] = ()
+    image_column: str = "image"
     pixels: Any = None
     crop: Crop = "center"
     flip: bool = False
     dropout: float = 0.0
+    labels: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -67,24 +77,44 @@ class PictureSet:
         return ready.flip(-1) if self.flip and mirror < 0.5 else ready
 
     def _read(self, index: int, place: float) -> Tensor:
-        path = Path(self.folder) / self.names[index]
-        return ready_pixels(path, self.size, place if self.crop == "random" else 0.5)
-
-    def caption(self, index: int, generator: torch.Generator) -> str:
-        """The caption of a picture, or an empty one by chance. Draws once."""
-        import torch
-
-        return "" if torch.rand(1, generator=generator).item() < self.dropout else self.captions[index]
+        where = self.places[index] if self.places else None
+        place = place if self.crop == "random" else 0.5
+        folder = Path(self.folder)
+        return read_ready(folder, self.image_column, self.names[index], where, size=self.size, place=place)
 
     def __repr__(self) -> str:
         return f"PictureSet({len(self)} pictures of {self.size}×{self.size})"
 
 
-def ready_pixels(path: Path, size: int, place: float = 0.5) -> Tensor:
+def read_ready(
+    folder: Path, image_column: str, name: str, where: Where | None, *, size: int, place: float = 0.5
+) -> Tensor:
+    """A picture of a folder, ready: uint8 [size, size, 3].
+
+    Args:
+        image_column: of parquet files. name: of its file, or for sentences where it is inside another one.
+        where: inside which, and where there.
+        place: where along the longer side the square is cut out, 0..1.
+
+    Raises:
+        TrainingDataError: it cannot be read.
+    """
+    if where is None:
+        return ready_pixels(folder / name, size, place)
+    from .picture_shards import picture_bytes
+
+    try:
+        content = io.BytesIO(picture_bytes(folder, where, image_column))
+    except (OSError, ValueError, LookupError, NotImplementedError, TrainingDataError) as error:
+        raise _unreadable(name, error) from None
+    return ready_pixels(content, size, place, name)
+
+
+def ready_pixels(file: Path | BinaryIO, size: int, place: float = 0.5, name: str = "") -> Tensor:
     """A picture file as uint8 [size, size, 3].
 
     Args:
-        place: where along the longer side the square is cut out, 0..1.
+        place: where along the longer side the square is cut out, 0..1. name: of it, for sentences.
 
     Raises:
         TrainingDataError: it cannot be read.
@@ -94,16 +124,20 @@ def ready_pixels(path: Path, size: int, place: float = 0.5) -> Tensor:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as opened:
+        with Image.open(file) as opened:
             picture = _on_white(ImageOps.exif_transpose(opened))
     except Exception as error:  # decoders raise anything at broken data
-        raise TrainingDataError(f"'{path.name}' cannot be read as a picture ({error}); mend or remove it") from None
+        raise _unreadable(name or getattr(file, "name", ""), error) from None
     ratio = size / min(picture.size)
     scaled = [max(size, round(side * ratio)) for side in picture.size]
     if picture.size != tuple(scaled):
         picture = picture.resize((scaled[0], scaled[1]), Image.Resampling.LANCZOS)
     left, top = (round((side - size) * place) for side in scaled)
     return torch.from_numpy(np.array(picture.crop((left, top, left + size, top + size))))
+
+
+def _unreadable(name: str, error: Exception) -> TrainingDataError:
+    return TrainingDataError(f"'{name}' cannot be read as a picture ({error}); mend or remove it")
 
 
 def _on_white(picture: Any) -> Any:
@@ -122,30 +156,43 @@ class LatentSet:
 
     Attributes:
         samples: float32 [N, views, C, h, w], unscaled, on the CPU; the views of a picture differ by crop and mirroring.
-        captions: of each picture. dropout: the share of captions that training leaves out. size: of the pictures.
+        captions: of each picture. dropout: the share of captions, and classes, that training leaves out.
+        size: of the pictures.
+        masks, masked: for inpainting, of each view a mask [N, views, 1, h, w] of zeros and ones (1 is to be drawn), and
+            the latent of the picture with grey there [N, views, C, h, w], unscaled; else None.
+        labels: the class of each picture, 0 to len(class_names) - 1; empty where there are none.
     """
 
     samples: Any
     captions: tuple[str, ...]
     dropout: float = 0.0
     size: int = 0
+    masks: Any = None
+    masked: Any = None
+    labels: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.captions)
 
-    def latent(self, index: int, generator: torch.Generator) -> Tensor:
-        """A latent of a picture, float32 [C, h, w]: any of its views. Draws once."""
+    @property
+    def further_channels(self) -> int:
+        """How many channels are joined to those of the latents."""
+        return 0 if self.masks is None else 1 + int(self.masked.shape[2])
+
+    def view(self, index: int, generator: torch.Generator) -> int:
+        """Any of the views of a picture. Draws once."""
         import torch
 
-        views = self.samples.shape[1]
-        latent: Tensor = self.samples[index, int(torch.randint(views, (1,), generator=generator))]
-        return latent
+        return int(torch.randint(self.samples.shape[1], (1,), generator=generator))
 
-    def caption(self, index: int, generator: torch.Generator) -> str:
-        """The caption of a picture, or an empty one by chance. Draws once."""
+    def condition(self, index: int, generator: torch.Generator) -> tuple[str, int]:
+        """The caption and the class (-1 for none) of a picture, or by chance an empty one and -1. Draws once."""
         import torch
 
-        return "" if torch.rand(1, generator=generator).item() < self.dropout else self.captions[index]
+        if torch.rand(1, generator=generator).item() < self.dropout:
+            return "", -1
+        return self.captions[index], self.labels[index] if self.labels else -1
 
     def __repr__(self) -> str:
         return f"LatentSet({list(self.samples.shape)})"

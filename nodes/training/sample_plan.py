@@ -15,6 +15,7 @@ class SamplePlan:
     Attributes:
         prompts: a picture of each. seed: of the first one's noise, the next ones count on. every: optimiser steps.
         steps, cfg: of the sampling, Euler's method over evenly spaced timesteps.
+        labels: of a network conditioned by class, one for each prompt; empty for any.
     """
 
     prompts: tuple[str, ...]
@@ -22,3 +23,4 @@ class SamplePlan:
     steps: int = 20
     cfg: float = 4.0
     every: int = 500
+    labels: tuple[int, ...] = ()

@@ -12,14 +12,16 @@ from torch import Tensor
 
 from mezzotint.engine.context import Context
 
+from ..images.image_layout import GREY
 from .networks import part_of
 from .sample_plan import SamplePlan
 from .state import TrainingState
-from .step import encode_captions, process_of
+from .step import class_inputs, encode_captions, process_of
 
 if TYPE_CHECKING:
     from ..autoencoders.autoencoder import Autoencoder
     from ..samplers.schedules import DiscreteSigmas
+    from .noise_process import NoiseProcess
 
 GAP = 2
 """Pixels between the pictures of a sheet."""
@@ -30,49 +32,66 @@ def draw_samples(state: TrainingState, plan: SamplePlan, side: int, ctx: Context
 
     Args:
         side: of the pictures, in pixels.
+
+    Raises:
+        TrainingError: the plan names a class that the network has not.
     """
     from ..samplers.basic_samplers import euler_step
+    from ..samplers.schedules import DiscreteSigmas, schedule_sigmas
 
-    sigmas = _sigmas(state)
+    sigmas = DiscreteSigmas.from_config(state.scheduler_config)
     unet, vae = part_of(state.networks, "unet", "drawing"), autoencoder_of(state)
-    cells = side // vae.downscale
-    process = process_of(state)
+    process, count = process_of(state), len(plan.prompts)
     with drawing(state):
-        context = encode_captions(state, [*plan.prompts, *[""] * len(plan.prompts)]).float()
-        noise = torch.stack(
-            [
-                torch.randn(vae.latent_channels, cells, cells, generator=torch.Generator().manual_seed(plan.seed + i))
-                for i in range(len(plan.prompts))
-            ]
-        ).to(state.device)
-        levels = _levels(sigmas, plan.steps)
+        context = encode_captions(state, [*plan.prompts, *[""] * count]).float()
+        noise = _noise(plan, vae.latent_channels, side // vae.downscale).to(state.device)
+        given = {"encoder_hidden_states": context.to(unet.dtype), **class_inputs(unet, _labels(plan), 2 * count)}
+        further = _nothing_shown(unet, vae, process, noise, side)
+        levels = schedule_sigmas(sigmas, "normal", plan.steps).tolist()
         x = sigmas.start(noise, torch.zeros_like(noise), levels[0])
         for level, following in pairwise(levels):
             ctx.check()
-            denoised = _denoised(unet, sigmas, x, level, context, plan.cfg)
-            x = euler_step(x, denoised, level, following)
+            x = euler_step(x, _denoised(unet, sigmas, x, level, further, given, plan.cfg), level, following)
         latents = x / process.scaling_factor + process.shift_factor
         return torch.cat([vae.decode(latent[None]) for latent in latents])
 
 
-def _levels(sigmas: DiscreteSigmas, steps: int) -> list[float]:
-    from ..samplers.schedules import schedule_sigmas
-
-    levels: list[float] = schedule_sigmas(sigmas, "normal", steps).tolist()
-    return levels
-
-
-def _sigmas(state: TrainingState) -> DiscreteSigmas:
-    from ..samplers.schedules import DiscreteSigmas
-
-    return DiscreteSigmas.from_config(state.scheduler_config)
+def _noise(plan: SamplePlan, channels: int, cells: int) -> Tensor:
+    seeds = range(plan.seed, plan.seed + len(plan.prompts))
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return torch.stack([torch.randn(channels, cells, cells, generator=generator) for generator in generators])
 
 
-def _denoised(unet: Any, sigmas: DiscreteSigmas, x: Tensor, sigma: float, context: Tensor, cfg: float) -> Tensor:
+def _labels(plan: SamplePlan) -> Tensor:
+    """The classes of the prompts, then those of the empty ones: none."""
+    count = len(plan.prompts)
+    return torch.tensor([*(plan.labels or [-1] * count), *[-1] * count])
+
+
+def _nothing_shown(unet: Any, vae: Autoencoder, process: NoiseProcess, noise: Tensor, side: int) -> Tensor | None:
+    """The further channels of a network for inpainting, where the mask selects all; None where it has none."""
+    count = unet.config.in_channels - vae.latent_channels
+    if not count:
+        return None
+    grey = process.to_model(vae.encode(torch.full((1, side, side, 3), GREY))).to(noise.device)
+    shown = torch.cat([torch.ones_like(grey[:, :1]), grey], 1)[:, -count:]
+    return shown.expand(2 * len(noise), -1, -1, -1)
+
+
+def _denoised(
+    unet: Any,
+    sigmas: DiscreteSigmas,
+    x: Tensor,
+    sigma: float,
+    further: Tensor | None,
+    given: dict[str, Tensor],
+    cfg: float,
+) -> Tensor:
     scaling = sigmas.preconditioning(sigma)
     doubled = torch.cat([x, x]) * scaling.c_in
+    doubled = doubled if further is None else torch.cat([doubled, further], 1)
     timesteps = torch.full((len(doubled),), scaling.timestep, device=x.device)
-    output = unet(doubled.to(unet.dtype), timesteps, context.to(unet.dtype), return_dict=False)[0].float()
+    output = unet(doubled.to(unet.dtype), timesteps, return_dict=False, **given)[0].float()
     positive, negative = scaling.denoised(torch.cat([x, x]), output).chunk(2)
     return negative + cfg * (positive - negative)
 

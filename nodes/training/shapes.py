@@ -55,6 +55,11 @@ def draw_shape(chance: random.Random, size: int) -> tuple[Any, str]:
     return picture.resize((size, size), Image.Resampling.LANCZOS), caption
 
 
+def shape_of(caption: str) -> int:
+    """Which of `SHAPES` the caption of a shape names."""
+    return SHAPES.index(caption.partition(" on ")[0].split()[-1])
+
+
 def with_article(words: str) -> str:
     """The words with "a" or "an" before them."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,18 +34,32 @@ class NotANumberError(TrainingError):
 
 
 class LatentBatch(NamedTuple):
-    """Latents [B, C, h, w], float32, unscaled, and their captions."""
+    """The next pictures and what goes with them.
+
+    Attributes:
+        latents: float32 [B, C, h, w], unscaled. captions: an empty one where it is left out.
+        labels: int64 [B], the classes, -1 where it is left out; None where the data has none.
+        concatenated: for inpainting, [B, 1 + C, h, w]: masks, and what they leave, as the model sees it; else None.
+    """
 
     latents: Tensor
     captions: tuple[str, ...]
+    labels: Tensor | None = None
+    concatenated: Tensor | None = None
 
 
 def draw_latents(state: TrainingState, data: LatentSet, count: int) -> LatentBatch:
     """The next batch of stored latents, on the device of the training."""
     indices = data_order(state, len(data)).take(count)
-    latents = torch.stack([data.latent(index, state.generator) for index in indices])
-    captions = tuple(data.caption(index, state.generator) for index in indices)
-    return LatentBatch(latents.to(state.device, copy=True), captions)
+    places = (indices, [data.view(index, state.generator) for index in indices])
+    conditions = [data.condition(index, state.generator) for index in indices]
+    labels = torch.tensor([label for _, label in conditions]).to(state.device) if data.labels else None
+    concatenated = None
+    if data.masks is not None:
+        masked = process_of(state).to_model(data.masked[places])
+        concatenated = torch.cat([data.masks[places], masked], 1).to(state.device)
+    latents = data.samples[places].to(state.device)
+    return LatentBatch(latents, tuple(caption for caption, _ in conditions), labels, concatenated)
 
 
 def draw_pictures(state: TrainingState, data: PictureSet, count: int) -> Tensor:
@@ -93,11 +107,16 @@ def predict(
     timesteps: Tensor,
     captions: Sequence[str],
     concatenated: Tensor | None = None,
+    labels: Tensor | None = None,
 ) -> Tensor:
     """What the U-Net says of x_t, with gradients: [B, C, h, w].
 
     Args:
         concatenated: further channels [B, D, h, w], such as a mask and a masked latent.
+        labels: int64 [B], the classes, -1 for none; a network that is not conditioned by class takes no notice.
+
+    Raises:
+        TrainingError: the channels or classes are not those of the network.
     """
     network = part_of(state.networks, "unet", "predicting")
     x = x_t if concatenated is None else torch.cat([x_t, concatenated], 1)
@@ -106,10 +125,34 @@ def predict(
             f"the network takes {network.config.in_channels} channels and is given {x.shape[1]}; encode the pictures "
             f"with the VAE that belongs to it"
         )
-    with autocast(state):
+    classes = class_inputs(network, labels, len(x))
+    with computing(state):
         encoded = encode_captions(state, captions)
-        output: Tensor = network(_ordinary(x), timesteps, encoded, return_dict=False)[0]
+        output: Tensor = network(_ordinary(x), timesteps, encoded, return_dict=False, **classes)[0]
     return output
+
+
+def class_inputs(network: Any, labels: Tensor | None, count: int) -> dict[str, Tensor]:
+    """What a U-Net is told of classes, by the name of its argument; nothing where it is not conditioned by them.
+
+    Its last class stands for none (Ho and Salimans 2022: classifier-free guidance).
+
+    Args:
+        labels: int64 [count], -1 for none; None for none at all.
+
+    Raises:
+        TrainingError: it has fewer classes.
+    """
+    total = network.config.num_class_embeds
+    if total is None:
+        return {}
+    labels = torch.full((count,), -1) if labels is None else labels
+    if int(labels.max()) >= total - 1:
+        raise TrainingError(
+            f"class {int(labels.max())} is asked for, and the network has {total - 1} classes, from 0; begin a new "
+            f"network for such data"
+        )
+    return {"class_labels": torch.where(labels < 0, total - 1, labels).to(network.device)}
 
 
 def encode_captions(state: TrainingState, captions: Sequence[str]) -> Tensor:
@@ -179,18 +222,27 @@ def _change_weights(state: TrainingState) -> None:
 
 
 @contextmanager
-def autocast(state: TrainingState) -> Iterator[None]:
-    """What networks compute in.
+def computing(state: TrainingState) -> Iterator[None]:
+    """The state of torch in which networks compute: the precision, and random numbers that follow from the batch.
 
-    On a CPU, attention in half precision is computed by plain products: going back through the fused one of torch takes
-    as long there as all the rest of a step (measured with 2.13).
+    Dropout draws from torch's own generators. They are set by the seed and the batch, and put back after, so that a
+    training that is taken up again goes on bit by bit. On a CPU, attention in half precision is computed by plain
+    products: going back through the fused one of torch takes as long there as all the rest of a step (measured with
+    2.13).
     """
     device, dtype = state.device.type, DTYPES.get(state.precision)
     with ExitStack() as stack:
         if device == "cpu" and dtype is not None:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(torch.autocast(device, dtype=dtype, enabled=dtype is not None))
+        stack.enter_context(torch.random.fork_rng(devices=[state.device] if device == "cuda" else []))
+        torch.manual_seed(_seed_of_batch(state))
         yield
+
+
+def _seed_of_batch(state: TrainingState) -> int:
+    batch = state.step * state.optimiser_plan.accumulate + len(state.pending) + state.skipped
+    return (state.seed * 1_000_003 + batch) % (1 << 63)
 
 
 def _ordinary(tensor: Tensor) -> Tensor:

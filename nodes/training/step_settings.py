@@ -20,6 +20,7 @@ class DiffusionSettings:
     huber_c: float = 0.1
     timesteps: TimestepChoice = "uniform"
     noise_offset: float = 0.0
+    perceptual: float = 0.0
     on_nan: OnNan = "stop"
 
 

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from mezzotint import Context, Image, Vae, Widget, node
+from mezzotint import Context, Image, Widget, node
 from mezzotint.engine.errors import OutputError
 from mezzotint.engine.output_file import require_below
 from mezzotint.engine.port import Port
 
 from .autoencoder_nodes import Gradient, LowPass, Perceptual, Weight
 from .loop_nodes import BatchSize, Gamma, HuberC, NoiseOffset, OnNanChoice, Seed
+from .perceptual_nodes import Features
 from .ports import Latents, Pictures, Training
 from .sample_plan import SamplePlan
-from .state import TrainingState
+from .state import TrainingError, TrainingState
 from .step_settings import AutoencoderSettings, DiffusionSettings, LossKind, TimestepChoice
 
 if TYPE_CHECKING:
@@ -69,10 +70,25 @@ def training_samples(
     steps: Annotated[int, Field(ge=1, le=1000)] = 20,
     cfg: Annotated[float, Field(ge=0, le=100), Widget(step=0.1)] = 4.0,
     every: Annotated[int, Field(ge=1, le=1_000_000, description="Optimiser steps between two sheets.")] = 500,
+    class_labels: Annotated[
+        str,
+        Field(
+            pattern=r"^\s*(\d{1,6}(\s*,\s*\d{1,6})*)?\s*$",
+            description="Of a model conditioned by class: a class for each prompt, by commas; or one for all.",
+        ),
+    ] = "",
 ) -> Samples:
-    """Say what is drawn now and then while training, always from the same noise: a picture of each line."""
-    lines = tuple(line.strip() for line in prompts.splitlines() if line.strip())
-    return SamplePlan(lines or ("",), seed, steps, cfg, every)
+    """Say what is drawn now and then while training, always from the same noise: a picture of each line.
+
+    Raises:
+        TrainingError: there are not as many classes as prompts.
+    """
+    lines = tuple(line.strip() for line in prompts.splitlines() if line.strip()) or ("",)
+    labels = [int(label) for label in class_labels.split(",") if label.strip()]
+    labels = labels * len(lines) if len(labels) == 1 else labels
+    if labels and len(labels) != len(lines):
+        raise TrainingError(f"there are {len(lines)} prompts and {len(labels)} class_labels; give one for each")
+    return SamplePlan(lines, seed, steps, cfg, every, tuple(labels))
 
 
 @node("TrainSteps", title="Train Steps", category="training", lane="device", autograd=True)
@@ -91,11 +107,16 @@ def train_steps(
     checkpoint_every: Every = 500,
     resume: Resume = True,
     samples: Samples | None = None,
+    perceptual: Annotated[
+        Weight, Field(description="Of how alike predicted and real pictures look, when decoded; slow.")
+    ] = 0.0,
+    features: Features | None = None,
     *,
     ctx: Context,
 ) -> Trained:
     """Train a diffusion model on stored latents: the same numbers as the nodes of a step, repeated.
 
+    Where `perceptual` is above 0 and nothing is connected to `features`, the encoder of the training's VAE compares.
     With a name, checkpoints are kept in output/training, also when the run is cancelled or the process is asked to end,
     and a later run goes on from the last one, to the same weights.
 
@@ -104,15 +125,17 @@ def train_steps(
             no number. OutOfMemoryError: a batch does not fit. OutputError: a checkpoint cannot be written.
     """
     from .diffusion_loss import diffusion_step
+    from .perceptual_network import borrowed_features
 
-    settings = DiffusionSettings(batch_size, loss, snr_gamma, huber_c, timesteps, noise_offset, on_nan)
+    settings = DiffusionSettings(batch_size, loss, snr_gamma, huber_c, timesteps, noise_offset, perceptual, on_nan)
     watch = _long_run(ctx, steps, batch_size, name, checkpoint_every)
     if samples is not None:
         from .samples import draw_samples, sheet
 
         watch.samples_every = samples.every
         watch.samples = lambda: sheet(draw_samples(training, samples, latents.size, ctx))
-    watch.run(training, lambda: diffusion_step(training, latents, settings), resume)
+    with borrowed_features(features if perceptual else None, ctx) as network:
+        watch.run(training, lambda: diffusion_step(training, latents, settings, network), resume)
     return _trained(training)
 
 
@@ -132,12 +155,12 @@ def train_autoencoder_steps(
     name: Name = "",
     checkpoint_every: Every = 500,
     resume: Resume = True,
-    features: Vae | None = None,
+    features: Features | None = None,
     samples_every: Annotated[int, Field(ge=0, le=1_000_000, description="Between sheets of pictures decoded.")] = 0,
     *,
     ctx: Context,
 ) -> Trained:
-    """Train an autoencoder on pictures: reconstruction losses and KL, and a perceptual one over another VAE's encoder.
+    """Train an autoencoder on pictures: reconstruction losses and KL, and a perceptual one over another network.
 
     Checkpoints and going on are those of Train Steps.
 

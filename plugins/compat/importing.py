@@ -26,6 +26,8 @@ OFFERED = {
     "comfy.model_management": "devices",
     "comfy.samplers": "samplers",
     "comfy.sample": "sampling",
+    "comfy.k_diffusion": "",
+    "comfy.k_diffusion.sampling": "sampling_functions",
     "comfy.sd": "model_files",
     "comfy.controlnet": "model_files",
     "comfy.cli_args": "arguments",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from mezzotint.nodes.samplers.schedules import ModelSigmas
+
 
 class ModelValue(PackValue):
     """A diffusion model."""
@@ -114,7 +116,7 @@ class InnerModel:
 
     @property
     def model_sampling(self) -> PackModelSampling:
-        return PackModelSampling(self._value.sampling)
+        return PackModelSampling(self._value.sampling.sigmas)
 
     @property
     def latent_format(self) -> LatentFormat:
@@ -145,8 +147,8 @@ class InnerModel:
 class PackModelSampling:
     """The noise levels of a model."""
 
-    def __init__(self, sampling: ModelSampling) -> None:
-        self.levels = sampling.sigmas
+    def __init__(self, levels: ModelSigmas) -> None:
+        self.levels = levels
 
     @property
     def sigmas(self) -> Tensor:

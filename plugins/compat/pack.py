@@ -16,6 +16,7 @@ from mezzotint.engine.node import NodeSpec
 from mezzotint.plugins.code_version import code_version
 from mezzotint.plugins.hookimpl import hookimpl
 
+from .added_names import AddedNames, show_names, take_added
 from .coroutine import finished
 from .importing import PACKS, offer, told
 from .instances import Instances
@@ -24,6 +25,8 @@ from .surroundings import Surroundings, enter
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+    from mezzotint.engine.catalogue import Register
 
 log = logging.getLogger("mezzotint.plugins")
 _INSTANCES = Instances()
@@ -45,21 +48,41 @@ class Pack:
 
     Args:
         found: class_type, class and title of its nodes. web: folders of files for editors that it named itself, by the
-            name in their address.
+            name in their address. added: its samplers and schedules.
     """
 
     def __init__(
-        self, path: Path, module: ModuleType, host: Surroundings, found: Iterable[Found], web: Mapping[str, str]
+        self,
+        path: Path,
+        module: ModuleType,
+        host: Surroundings,
+        found: Iterable[Found],
+        web: Mapping[str, str],
+        added: AddedNames,
     ) -> None:
         self.__name__ = path.stem
         self.__file__ = module.__file__
         if path.is_dir():
             self.__path__ = [str(path)]
-        self._path, self._module, self._host, self._web = path, module, host, web
+        self._path, self._module, self._host, self._web, self._added = path, module, host, web, added
         version = code_version(self)  # type: ignore[arg-type]
         self.classes = [NodeClass(name, cls, title, self.__name__, version, _INSTANCES) for name, cls, title in found]
         for node in self.classes:
             node.cls.RELATIVE_PYTHON_MODULE = f"custom_nodes.{self.__name__}"  # type: ignore[attr-defined]
+
+    @hookimpl
+    def register_samplers(self, register: Register) -> None:
+        """Register the samplers that the pack added, and show their names to packs, too."""
+        for name, sampler in self._added.samplers.items():
+            register(name, sampler)
+        show_names()
+
+    @hookimpl
+    def register_schedules(self, register: Register) -> None:
+        """Register the schedules that the pack added."""
+        for name, schedule in self._added.schedules.items():
+            register(name, schedule)
+        show_names()
 
     @hookimpl
     def register_nodes(self, register: Callable[[NodeSpec], NodeSpec]) -> None:
@@ -138,15 +161,18 @@ def import_pack(path: Path, host: Surroundings) -> Pack:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    show_names(without=path.stem)
     try:
         with PromptServer.instance.routes_of(path.stem):
             spec.loader.exec_module(module)
             web = {name: folder for name, folder in EXTENSION_WEB_DIRS.items() if name not in before}
             titles, added = NODE_DISPLAY_NAME_MAPPINGS, NODE_CLASS_MAPPINGS.take_added()
             found = {name: (name, cls, titles.get(name)) for name, cls in added.items()}
-            found |= {one[0]: one for one in _found(module, is_needed=not found)}
-            return Pack(path, module, host, found.values(), web)
+            names = take_added(path.stem)
+            found |= {one[0]: one for one in _found(module, is_needed=not (found or names))}
+            return Pack(path, module, host, found.values(), web, names)
     except BaseException as error:
+        show_names()
         NODE_CLASS_MAPPINGS.take_added()
         sys.modules.pop(name, None)
         raise told(error) from error

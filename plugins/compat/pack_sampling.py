@@ -59,7 +59,8 @@ class ToldSampler:
             x, sigma = next(steps)
             while True:
                 denoised = yield x, sigma
-                self.callback(_step_of(levels, sigma), denoised, x, total)
+                shown = denoised[0] if isinstance(denoised, tuple) else denoised  # a pair, for samplers by CFG++
+                self.callback(_step_of(levels, sigma), shown, x, total)
                 x, sigma = steps.send(denoised)
         except StopIteration as end:
             result: Tensor = end.value

@@ -21,7 +21,7 @@ from mezzotint.client import (
     ServerUnreachableError,
 )
 from mezzotint.engine.errors import InvalidWorkflowError, WorkflowError
-from mezzotint.engine.event import Event
+from mezzotint.engine.event import Event, StepProgressed
 
 from ..server.serving import Server
 from .cut_line import CutLine
@@ -95,6 +95,16 @@ async def test_progress_and_previews_are_told(client: Client, salt: int) -> None
     assert Image.open(io.BytesIO(pictures[0])).size == (64, 32)
     without = await heard(client, await client.submit({**graph, "1": _resized(graph["1"])}))
     assert not [event for event in without if getattr(event, "preview", None)]
+
+
+async def test_what_a_node_says_of_itself_is_told(client: Client, salt: int) -> None:
+    graph = {
+        "1": {"class_type": "SmallSay", "inputs": {"texts": "one two three", "salt": str(salt)}},
+        "2": {"class_type": "SmallShow", "inputs": {"source": ["1", 0]}},
+    }
+    told = await heard(client, await client.submit(graph))
+    texts = [event.text for event in told if isinstance(event, StepProgressed) and event.text]
+    assert [*dict.fromkeys(texts)] == ["one", "two", "three"]
 
 
 def _resized(node: dict[str, Any]) -> dict[str, Any]:

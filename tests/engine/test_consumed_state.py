@@ -128,6 +128,52 @@ def test_state_is_not_written_to_disk(make_engine: Callable[..., Engine], run: R
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1, "the text alone"
 
 
+@node
+async def Wait(number: int = 0) -> int:
+    await asyncio.sleep(0.05)
+    return number
+
+
+@node
+def IsLong(text: str) -> bool:
+    return len(text) > 2
+
+
+def asked_late(g: GraphBuilder, late: Any, *, keeps: bool = False) -> tuple[str, list[str]]:
+    """A value beside state that is asked for when the state is long taken; what to look at, and further targets."""
+    tally = g.node("NewTally", first=5)
+    added = g.node("AddTo", tally=tally.out(), number=2)
+    entries = g.node("Entries", tally=added.out(0), late=late)
+    chosen = g.node("Switch", switch=g.node("IsLong", text=entries.out()).out(), on_true=added.out(1), on_false=0)
+    return chosen.id, [tally.id] if keeps else []
+
+
+def test_a_value_beside_taken_state_is_made_again_from_the_start(make_engine: Callable[..., Engine], run: Run) -> None:
+    engine = make_engine(NewTally, AddTo, Entries, Wait, IsLong, logic.switch)
+    g = GraphBuilder()
+    chosen, _ = asked_late(g, 0)
+    assert run(engine, g, targets=[chosen]).raise_for_status().value(chosen) == 7
+
+
+def test_state_that_was_kept_while_a_body_was_awaited_is_made_again_too(
+    make_engine: Callable[..., Engine], run: Run
+) -> None:
+    """While a coroutine runs no value is let go: the maker of the state stayed, its state taken; its taker did not."""
+    engine = make_engine(NewTally, AddTo, Entries, Wait, IsLong, logic.switch)
+    g = GraphBuilder()
+    chosen, _ = asked_late(g, g.node("Wait", number=1).out())
+    ran.clear()
+    assert run(engine, g, targets=[chosen]).raise_for_status().value(chosen) == 7
+    assert ran == ["new 5", "add 2", "entries", "new 5", "add 2"]
+
+
+def test_state_whose_maker_is_asked_for_is_made_again_too(make_engine: Callable[..., Engine], run: Run) -> None:
+    engine = make_engine(NewTally, AddTo, Entries, Wait, IsLong, logic.switch)
+    g = GraphBuilder()
+    chosen, further = asked_late(g, 0, keeps=True)
+    assert run(engine, g, targets=[chosen, *further]).raise_for_status().value(chosen) == 7
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 40])
 def test_state_goes_through_a_loop(engine: Engine, run: Run, count: int) -> None:
     assert shown(run(engine, loop(count, first=9))) == [" ".join(["9", *map(str, range(count))])]

@@ -80,7 +80,9 @@ class TestListing:
             "checkpoints configs loras vae text_encoders diffusion_models clip_vision style_models embeddings diffusers"
         )
         more = "vae_approx controlnet gligen upscale_models custom_nodes hypernetworks photomaker classifiers"
-        assert {*usual.split(), *more.split(), "model_patches", "audio_encoders", "ipadapter"} == {*folders.kinds}
+        assert {*usual.split(), *more.split(), "model_patches", "audio_encoders", "ipadapter", "perceptual"} == {
+            *folders.kinds
+        }
 
     def test_configs_are_yaml_files(self, folders: Folders, models: Path) -> None:
         touch(models / "configs" / "v1.yaml", models / "configs" / "v1.safetensors")

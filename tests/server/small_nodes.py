@@ -47,6 +47,16 @@ def small_sleep(ticks: int, seconds: float = 0.01, salt: str = "", *, ctx: Conte
     return ticks
 
 
+@node("SmallSay")
+def small_say(texts: str, salt: str = "", *, ctx: Context) -> int:
+    """Says each word of itself, with time between."""
+    words = texts.split()
+    for number, word in enumerate(words, 1):
+        ctx.progress(number, len(words), text=word)
+        time.sleep(0.15)
+    return len(words)
+
+
 @node("SmallStubborn", sink=True)
 def small_stubborn(seconds: float) -> None:
     """Takes a while and cannot be interrupted."""

@@ -84,6 +84,17 @@ async def test_a_sampler_tells_with_the_picture_what_it_belongs_to(modern: Clien
     assert [data["value"] for data in of_kind(heard, "progress")] == [1, 2, 3]
 
 
+async def test_what_a_node_says_of_itself_is_shown_on_it(client: Client, salt: int) -> None:
+    prompt = {
+        "node 1": {"class_type": "SmallSay", "inputs": {"texts": "loss:½ loss:¼", "salt": f"{salt}"}},
+        "2": {"class_type": "SmallSilent", "inputs": {"source": ["node 1", 0]}},
+    }
+    _, heard = await client.run(prompt)
+    said = [message for message in heard if isinstance(message, bytes)]
+    assert [struct.unpack(">II", frame[:8]) for frame in said] == [(3, 6)] * 2
+    assert [frame[8:].decode() for frame in said] == ["node 1loss:½", "node 1loss:¼"]
+
+
 @pytest.mark.parametrize("method", ["none", "auto", "latent2rgb", "taesd", "default", None])
 async def test_a_prompt_says_whether_it_wants_previews(client: Client, salt: int, method: str | None) -> None:
     _, heard = await client.run(sampling(salt, steps=2), extra_data={"preview_method": method})

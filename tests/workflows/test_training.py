@@ -24,6 +24,8 @@ from mezzotint.nodes.training.shapes import drawn_shapes
 from mezzotint.plugins.host import Host, Settings
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
+BRIEF = {"precision": "bfloat16"}
+"""About twice as fast, on a CPU too."""
 LARGE = ["train_autoencoder", "train_text_to_image", "train_lora"]
 needs_peft = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="peft, of the extra 'training'")
 
@@ -78,6 +80,44 @@ def test_the_small_text_to_image_model_is_trained_saved_and_draws(host: Host, tm
         assert 0.01 < denoiser.sampling.scaling_factor < 100
 
 
+def test_a_model_conditioned_by_class_draws_the_class_it_is_asked_for(host: Host, tmp_path: Path) -> None:
+    """Two pictures without captions, in folders named for their classes; the saved model tells them apart."""
+    colours = {"blue": (30, 60, 220), "red": (220, 40, 30)}
+    for name, colour in colours.items():
+        (tmp_path / "input" / "sorted" / name).mkdir(parents=True)
+        Image.new("RGB", (64, 64), colour).save(tmp_path / "input" / "sorted" / name / "0.png")
+    training = graph_of(
+        "train_text_to_image",
+        n1={"folder": "sorted", "classes": "folder", "on_error": "stop"},
+        n5={"channels": "32", "head_channels": 16, "text_width": 32, "text_layers": 1, "by_class": True},
+        n6={"steps": 80, "learning_rate": 3e-3, "warmup_steps": 5, "ema_decay": 0.9},
+        n8={"prompts": "", "class_labels": "1", "steps": 5},
+        n9={"steps": 80, "batch_size": 8, "checkpoint_every": 0},
+        n11={"name": "sorted"},
+    )
+    run(host, training)
+    index = json.loads((tmp_path / "models" / "checkpoints" / "sorted" / "model_index.json").read_text())
+    assert index["id2label"] == {"0": "blue", "1": "red"}
+    for label, colour in enumerate(colours.values()):
+        drawing = graph_of("text_to_image", n1={"ckpt_name": "sorted"}, n2={"text": ""}, n5={"positive": ["50", 0]})
+        drawing["50"] = {"class_type": "ConditioningSetClass",
+                         "inputs": {"conditioning": ["2", 0], "class_label": label}}  # fmt: skip
+        drawn = picture(run(host, drawing), tmp_path).mean((0, 1))
+        assert np.abs(drawn - np.array(colour) / 255).max() < 0.25
+
+
+def test_a_model_for_inpainting_is_trained_and_paints(host: Host, tmp_path: Path) -> None:
+    run(host, graph_of("train_text_to_image_small", n3={"masks": True}))
+    drawing = graph_of("text_to_image", n1={"ckpt_name": "small"})
+    drawing["5"]["inputs"] |= {"positive": ["52", 0], "negative": ["52", 1], "latent_image": ["52", 2]}
+    drawing["51"] = {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}}
+    drawing["53"] = {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 64, "height": 64}}
+    drawing["52"] = {"class_type": "InpaintModelConditioning",
+                     "inputs": {"positive": ["2", 0], "negative": ["3", 0], "vae": ["1", 2], "pixels": ["51", 0],
+                                "mask": ["53", 0], "noise_mask": True}}  # fmt: skip
+    assert picture(run(host, drawing), tmp_path).shape == (64, 64, 3)
+
+
 @needs_peft
 def test_the_small_lora_is_trained_saved_and_changes_a_picture(host: Host, tmp_path: Path) -> None:
     run(host, WORKFLOWS / "train_lora_small.json")
@@ -128,7 +168,7 @@ def psnr_of_learnt(host: Host, tmp_path: Path, count: int, steps: int, size: dic
         n1={"caption_dropout": 0.0},
         n5=size,
         n6={"steps": steps, "learning_rate": 2e-3, "warmup_steps": 20, "ema_decay": 0.98},
-        n7={"precision": "float32"},
+        n7=BRIEF,
         n8={"prompts": "\n".join(captions), "cfg": 1.0, "steps": 25, "every": 10**6},
         n9={"steps": steps, "batch_size": max(count, 8), "checkpoint_every": 0},
     )
@@ -165,7 +205,7 @@ def test_a_new_concept_is_learnt_by_a_lora_of_the_embedded_model(host: Host, tmp
     disc = np.where(((x - 32) ** 2 + (y - 32) ** 2 < 24**2)[..., None], stripes, 255)
     Image.fromarray(disc.astype(np.uint8)).save(folder / "0.png")
     (folder / "0.txt").write_text("a zorb")
-    run(host, graph_of("train_lora", n1={"caption_dropout": 0.0}, n6={"steps": 400}, n8={"steps": 400}))
+    run(host, graph_of("train_lora", n1={"caption_dropout": 0.0}, n6={"steps": 400}, n7=BRIEF, n8={"steps": 400}))
     drawing = graph_of("text_to_image")
     drawing["2"]["inputs"]["text"] = "a zorb"
     plain = picture(run(host, drawing), tmp_path)

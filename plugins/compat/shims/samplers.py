@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mezzotint.engine.catalogue import catalogue
 from mezzotint.engine.request import Requests
@@ -25,6 +26,28 @@ if TYPE_CHECKING:
 KSAMPLER = _FunctionSampler
 SAMPLER_NAMES = KSAMPLER_NAMES = [*catalogue("sampler").names]
 SCHEDULER_NAMES = [*catalogue("schedule").names]
+
+
+class SchedulerHandler(NamedTuple):
+    """A schedule: of the model's noise levels and a number of steps, or of `n`, `sigma_min` and `sigma_max`."""
+
+    handler: Callable[..., Tensor]
+    use_ms: bool = True
+
+    def levels(self, model_sampling: Any, steps: int) -> Tensor:
+        """The noise levels of so many steps."""
+        if self.use_ms:
+            return self.handler(model_sampling, steps)
+        sigma_min, sigma_max = float(model_sampling.sigma_min), float(model_sampling.sigma_max)
+        return self.handler(n=steps, sigma_min=sigma_min, sigma_max=sigma_max)
+
+
+SCHEDULER_HANDLERS: dict[str, SchedulerHandler] = {}
+
+
+def find(name: str) -> Any:
+    """What is found under a second name."""
+    return import_module("comfy.k_diffusion.sampling") if name == "k_diffusion_sampling" else None
 
 
 class KSampler:

@@ -86,9 +86,9 @@ def test_requests_of_several_prompts_are_one_forward(
             assert error(one, other) < 1e-4
 
 
-def prompt(text: str, seed: int, side: int = 64) -> Workflow:
+def prompt(text: str, seed: int, side: int = 64, sampler: str = "euler") -> Workflow:
     links = {"model": ["1", 0], "positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0]}
-    settings = {"seed": seed, "steps": STEPS, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal"}
+    settings = {"seed": seed, "steps": STEPS, "cfg": 4.0, "sampler_name": sampler, "scheduler": "normal"}
     return Workflow.from_api(
         {
             "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "mezzotint-emoji"}},
@@ -130,6 +130,21 @@ def test_a_wide_lane_merges_the_steps_of_its_prompts(counting: Counting, run_all
     assert len(counting.batches) <= 2 * STEPS
     assert max(counting.batches) == 6
     assert max(error(merged, single) for merged, single in zip(together, one_by_one, strict=True)) < 1e-4
+
+
+def test_prompts_whose_steps_are_of_different_lengths_are_merged_too(
+    counting: Counting, run_all: Callable[..., list[Tensor]]
+) -> None:
+    prompts = [prompt("a red apple", 1, sampler="dpm_adaptive"), prompt("a blue car", 2, sampler="sa_solver")]
+    one_by_one = run_all(1, prompts)
+    assert set(counting.batches) == {2}
+    forwards = len(counting.batches)
+    counting.batches.clear()
+    counting.seconds = 0.02
+    together = run_all(4, prompts)
+    assert max(counting.batches) == 4
+    assert len(counting.batches) < forwards
+    assert max(error(merged, single) for merged, single in zip(together, one_by_one, strict=True)) < 1e-3
 
 
 def test_a_narrow_lane_gives_the_same_bits_with_others_waiting(run_all: Callable[..., list[Tensor]]) -> None:

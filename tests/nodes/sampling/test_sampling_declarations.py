@@ -102,6 +102,13 @@ ROWS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
         "SamplerLMS", f"{CUSTOM}/samplers", {"order": ["INT", {"default": 4, "min": 1, "max": 100}]},
         {"output": ["SAMPLER"]},
     ),
+    "SamplerLCMUpscale": (
+        "SamplerLCMUpscale", f"{CUSTOM}/samplers",
+        {"scale_ratio": number(1.0, 0.1, 20, 0.01),
+         "scale_steps": ["INT", {"default": -1, "min": -1, "max": 1000}],
+         "upscale_method": combo("bislerp", "nearest-exact", "bilinear", "area", "bicubic")},
+        {"output": ["SAMPLER"]},
+    ),
     "BasicScheduler": (
         "BasicScheduler", f"{CUSTOM}/schedulers",
         {"model": MODEL, "scheduler": SCHEDULER_ROW, "steps": STEPS_ROW, "denoise": DENOISE_ROW},
@@ -129,6 +136,11 @@ ROWS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
          "eps_s": number(0.001, 0, 1, 0.0001)},
         {"output": ["SIGMAS"]},
     ),
+    "LaplaceScheduler": (
+        "LaplaceScheduler", f"{CUSTOM}/schedulers",
+        {"steps": STEPS_ROW, **RANGE, "mu": number(0.0, -10, 10, 0.1), "beta": number(0.5, 0, 10, 0.1)},
+        {"output": ["SIGMAS"]},
+    ),
     "SDTurboScheduler": (
         "SDTurboScheduler", f"{CUSTOM}/schedulers",
         {"model": MODEL, "steps": ["INT", {"default": 1, "min": 1, "max": 10}], "denoise": DENOISE_ROW},
@@ -151,6 +163,10 @@ ROWS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     ),
     "RandomNoise": ("RandomNoise", f"{CUSTOM}/noise", {"noise_seed": SEED_ROW}, {"output": ["NOISE"]}),
     "DisableNoise": ("DisableNoise", f"{CUSTOM}/noise", {}, {"output": ["NOISE"]}),
+    "AddNoise": (
+        "AddNoise", "_for_testing/custom_sampling/noise",
+        {"model": MODEL, "noise": ["NOISE"], "sigmas": SIGMAS, "latent_image": LATENT}, {"output": ["LATENT"]},
+    ),
     "BasicGuider": (
         "BasicGuider", f"{CUSTOM}/guiders", {"model": MODEL, "conditioning": POSITIVE}, {"output": ["GUIDER"]}
     ),

@@ -23,9 +23,11 @@ from mezzotint.nodes.samplers.schedules import FlowSigmas, schedule_sigmas
 from mezzotint.nodes.sampling.guidance import BasicGuider, CFGGuider
 from mezzotint.nodes.sampling.model_sampling import ModelSampling, model_sampling
 from mezzotint.nodes.sampling.noise import initial_noise
+from mezzotint.nodes.sampling.noise_levels import NoiseLevelError
 from mezzotint.nodes.sampling.noise_value import NoNoise, SeededNoise
 from mezzotint.nodes.sampling.sample_result import SampleResult
-from mezzotint.nodes.sampling.sampler_value import DiffusersSampler, NamedSampler, SamplerError
+from mezzotint.nodes.sampling.sampler_parts import add_noise
+from mezzotint.nodes.sampling.sampler_value import DiffusersSampler, NamedSampler, SamplerError, UpscalingSampler
 from mezzotint.nodes.sampling.sampling_driver import SamplingError, sample
 
 DEVIATION = 0.6
@@ -228,6 +230,50 @@ def test_values_that_are_no_numbers_are_reported(toy: Toy) -> None:
         toy.sample(toy.levels(2))
 
 
+def test_a_latent_grows_while_it_is_sampled(toy: Toy) -> None:
+    def grown(steps: int | None, seed: int = 3, latent: dict[str, Any] | None = None) -> Tensor:
+        sampler = UpscalingSampler(1.5, steps, "bilinear")
+        samples: Tensor = toy.sample(toy.levels(4), latent, sampler=sampler, noise=SeededNoise(seed)).output["samples"]
+        return samples
+
+    shapes: list[tuple[int, ...]] = []
+
+    class Watched(Gaussian):
+        def predict(self, x: Tensor, sigma: float, tokens: Tensor, inputs: Any = None) -> Tensor:
+            shapes.append(tuple(x.shape[-2:]))
+            return super().predict(x, sigma, tokens)
+
+    toy.denoiser = Watched(toy.sampling)
+    assert grown(None).shape == (1, 8, 12, 12)
+    assert shapes == [(8, 8), (10, 10), (12, 12), (12, 12)]
+    assert torch.equal(grown(2), grown(None))
+    assert grown(0).shape == SHAPE
+    assert grown(9).shape == (1, 8, 12, 12)
+    assert torch.equal(grown(3, seed=5), grown(3, seed=5))
+    assert not torch.allclose(grown(3, seed=5), grown(3, seed=6))
+    assert float(grown(None).mean() * 0.18215) == pytest.approx(0.7, abs=0.05)
+    with pytest.raises(SamplingError, match="changes the size of the latent, and the latent has a noise mask"):
+        grown(2, latent={**drawing(), "noise_mask": torch.ones(1, 1, 64, 64)})
+
+
+@pytest.mark.parametrize("family", ["toy", "flow_toy"])
+def test_noise_that_is_added_beforehand_is_that_of_the_sampler(family: str, request: pytest.FixtureRequest) -> None:
+    toy: Toy = request.getfixturevalue(family)
+    sigmas, latent = toy.levels(10, "normal", denoise=0.5), drawing()
+    noisy = add_noise(toy.model, SeededNoise(3), sigmas, latent, ctx=toy.context())
+    result = toy.sample(sigmas, noisy, noise=NoNoise()).output["samples"]
+    assert close(result, toy.sample(sigmas, latent).output["samples"], 1e-5)
+    part = add_noise(toy.model, SeededNoise(3), sigmas[2:4], latent, ctx=toy.context())
+    single = add_noise(toy.model, SeededNoise(3), (sigmas[2] - sigmas[3])[None], latent, ctx=toy.context())
+    assert close(part["samples"], single["samples"], 1e-5)
+    assert add_noise(toy.model, SeededNoise(3), sigmas[:0], latent, ctx=toy.context()) is latent
+
+
+def test_noise_that_leaves_nothing_of_the_latent_is_not_added(flow_toy: Toy) -> None:
+    with pytest.raises(NoiseLevelError, match="AddNoise: at the noise level 1 of a flow model nothing is left"):
+        add_noise(flow_toy.model, SeededNoise(3), flow_toy.levels(4, "normal"), drawing(), ctx=flow_toy.context())
+
+
 # noise
 
 
@@ -262,7 +308,9 @@ def test_a_batch_index_that_does_not_fit_is_reported(toy: Toy) -> None:
 # masks
 
 
-@pytest.mark.parametrize("sampler", ["euler", "ddim", "dpmpp_2m", "euler_ancestral", "heun"])
+@pytest.mark.parametrize(
+    "sampler", ["euler", "ddim", "dpmpp_2m", "euler_ancestral", "heun", "dpm_fast", "dpm_adaptive", "sa_solver_pece"]
+)
 def test_what_the_mask_leaves_out_stays(toy: Toy, sampler: str) -> None:
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., 32:] = 1
@@ -305,6 +353,40 @@ def test_progress_counts_the_steps(toy: Toy, sampler: str) -> None:
     toy.sample(toy.levels(6), sampler=NamedSampler(sampler), context=toy.context(listener))
     assert listener.told == [(step, 6) for step in range(1, 7)]
     assert listener.previews == [None] * 6
+
+
+@pytest.mark.parametrize("family", ["toy", "flow_toy"])
+@pytest.mark.parametrize("sampler", ["dpm_fast", "dpm_adaptive"])
+def test_progress_of_a_sampler_that_chooses_its_steps_ends_at_the_total(
+    sampler: str, family: str, request: pytest.FixtureRequest
+) -> None:
+    listener, toy = Listener(wants_previews=True), request.getfixturevalue(family)
+    toy.sample(toy.levels(6), sampler=NamedSampler(sampler), context=toy.context(listener))
+    values = [value for value, _ in listener.told]
+    assert values == sorted(set(values))
+    assert listener.told[-1] == (6, 6)
+    assert len(values) > 2
+    assert (listener.previews[-1] is not None) == (family == "toy")  # whose latents have colours
+
+
+def test_an_adaptive_run_is_as_near_to_the_flow_as_its_tolerance(flow_toy: Toy) -> None:
+    sigmas, latent = flow_toy.levels(8, "normal", denoise=0.5), drawing()
+    sigma = float(sigmas[0])
+    x = (latent["samples"] - 0.1) * 0.18215 * (1 - sigma) + initial_noise(SHAPE, 3) * sigma
+    expected = flow_toy.denoiser.flow(x, sigma, 0.0, 0.7) / 0.18215 + 0.1
+    sampler = NamedSampler("dpm_adaptive", (("rtol", 1e-4), ("atol", 1e-5)))
+    assert close(flow_toy.sample(sigmas, latent, sampler=sampler).output["samples"], expected, 2e-3)
+
+
+def test_an_adaptive_run_can_be_cancelled_between_two_of_its_steps(toy: Toy) -> None:
+    class CancelledLater(Listener):
+        @property
+        def is_cancelled(self) -> bool:
+            return len(toy.denoiser.sigmas) >= 4
+
+    with pytest.raises(Cancelled):
+        toy.sample(toy.levels(2), sampler=NamedSampler("dpm_adaptive"), context=toy.context(CancelledLater()))
+    assert len(toy.denoiser.sigmas) == 4
 
 
 def test_progress_counts_towards_noise_too(toy: Toy) -> None:

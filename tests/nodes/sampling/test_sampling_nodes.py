@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -207,6 +208,16 @@ def test_custom_sampling_is_ksampler_taken_apart(studio: Studio) -> None:
     assert torch.equal(drive(body, studio.context).output["samples"], whole)
 
 
+@pytest.mark.parametrize("name", ["dpm_adaptive", "dpm_fast", "sa_solver", "dpmpp_2s_ancestral_cfg_pp"])
+def test_every_way_to_choose_a_sampler_leads_to_it(studio: Studio, name: str) -> None:
+    whole = studio.ksampler(sampler_name=name, scheduler="karras", steps=3)
+    advanced = studio.advanced(sampler_name=name, scheduler="karras", steps=3)["samples"]
+    custom = studio.custom(sampler_parts.ksampler_select(name), studio.levels("karras", 3)).output["samples"]
+    assert torch.equal(whole, custom)
+    assert torch.equal(whole, advanced)
+    assert error(whole, studio.ksampler(scheduler="karras", steps=3)) > 0.01
+
+
 def test_no_guidance_is_a_guidance_scale_of_one(studio: Studio) -> None:
     sampler, sigmas = sampler_parts.ksampler_select("euler"), studio.levels()
     basic = studio.custom(sampler, sigmas, guider=sampler_parts.basic_guider(studio.model, studio.positive))
@@ -244,6 +255,17 @@ def test_a_polynomial_of_degree_1_is_exponential_and_others_bend() -> None:
     assert bent == pytest.approx([16, 2, 1, 0])
     with pytest.raises(NoiseLevelError, match="PolyexponentialScheduler: a limit of 0 has no logarithm"):
         noise_levels.polyexponential_scheduler(4, sigma_min=0.0)
+
+
+def test_laplace_levels_lie_at_quantiles_of_the_distribution_of_their_logarithm() -> None:
+    from scipy.stats import laplace
+
+    levels = noise_levels.laplace_scheduler(9, 100.0, 1e-3, 0.3, 0.8).tolist()
+    quantiles = laplace.ppf([1 - k / 8 for k in range(1, 8)], loc=0.3, scale=0.8)
+    assert levels == pytest.approx([100.0, *np.exp(quantiles), 1e-3, 0.0], rel=1e-5)
+    narrow = noise_levels.laplace_scheduler(5)
+    assert narrow.tolist() == pytest.approx([14.614642, 2**0.5, 1.0, 0.5**0.5, 0.0291675, 0.0])
+    assert noise_levels.laplace_scheduler(3, beta=0.0).tolist() == [1.0, 1.0, 1.0, 0.0]
 
 
 def test_the_variance_preserving_levels_are_those_of_the_closed_form() -> None:

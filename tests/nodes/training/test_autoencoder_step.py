@@ -13,6 +13,7 @@ from mezzotint import Context
 from mezzotint.nodes.models.checkpoints import Checkpoint
 from mezzotint.nodes.training.autoencoder_nodes import whiten_latents
 from mezzotint.nodes.training.autoencoder_step import autoencoder_step, feature_network, reconstructions
+from mezzotint.nodes.training.perceptual_network import AutoencoderFeatures
 from mezzotint.nodes.training.picture_nodes import training_shapes
 from mezzotint.nodes.training.samples import drawing
 from mezzotint.nodes.training.state import TrainingError
@@ -79,7 +80,8 @@ def test_the_perceptual_loss_is_over_the_features_of_another_encoder(
     settings = AutoencoderSettings(2, perceptual=1.0)
     with feature_network(embedded.VAE, 1.0, model_context) as network:
         autoencoder_step(state, SHAPES, settings, network)
-        assert all(parameter.grad is None for parameter in network.parameters())
+        assert isinstance(network, AutoencoderFeatures)
+        assert all(parameter.grad is None for parameter in network.network.parameters())
     autoencoder_step(other, SHAPES, AutoencoderSettings(2))
     assert state.losses[0] > other.losses[0]
 
@@ -108,7 +110,7 @@ def test_white_latents_decode_to_the_same_pictures(begin: Begin, ema_decay: floa
 
 def test_a_perceptual_loss_without_a_network_is_told(model_context: Context) -> None:
     with (
-        pytest.raises(TrainingError, match="no VAE is connected to features"),
+        pytest.raises(TrainingError, match="nothing is connected to features; connect a VAE"),
         feature_network(None, 1.0, model_context),
     ):
         pass

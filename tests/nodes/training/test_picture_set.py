@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mezzotint.nodes.training.picture_nodes import (
     training_pictures_from_images,
     training_shapes,
 )
-from mezzotint.nodes.training.picture_set import DataOrder, TrainingDataError
+from mezzotint.nodes.training.picture_set import DataOrder, LatentSet, TrainingDataError
 
 Colour = tuple[int, ...]
 
@@ -108,6 +109,46 @@ def test_a_folder_that_is_missing_empty_or_outside_is_told(pictures: Path, conte
             load_training_pictures(name, 16, ctx=context)
 
 
+def test_tables_count_from_their_own_folder_and_hidden_files_are_left_out(pictures: Path, context: Context) -> None:
+    put(pictures, "train/a.png", None)
+    put(pictures, ".cache/b.png", "hidden")
+    (pictures / "train" / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "from a row"}')
+    loaded = load_training_pictures("set", 16, ctx=context).pictures
+    assert (loaded.names, loaded.captions) == (("train/a.png",), ("from a row",))
+
+
+def test_classes_are_the_names_of_folders(pictures: Path, context: Context) -> None:
+    put(pictures, "train/dog/a.png", None)
+    put(pictures, "train/cat/b.png", "a cat")
+    put(pictures, "loose.png")
+    loaded = load_training_pictures("set", 16, on_error="skip", classes="folder", ctx=context)
+    assert loaded.pictures.class_names == ("cat", "dog")
+    assert dict(zip(loaded.pictures.names, loaded.pictures.labels, strict=True)) == {
+        "train/cat/b.png": 0,
+        "train/dog/a.png": 1,
+    }
+    assert loaded.pictures.captions == ("a cat", "")
+    assert "'loose.png' has no class; put it into a folder called so" in loaded.report
+
+
+def test_classes_may_be_a_column_of_a_table(pictures: Path, context: Context) -> None:
+    for name in "abc":
+        put(pictures, f"{name}.png", None)
+    rows = [{"file_name": f"{name}.png", "kind": kind} for name, kind in zip("abc", (2, "0", 2), strict=True)]
+    (pictures / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    loaded = load_training_pictures("set", 16, classes="column", class_column="kind", ctx=context).pictures
+    assert (loaded.labels, loaded.class_names) == ((2, 0, 2), ("0", "1", "2"))
+    with pytest.raises(TrainingDataError, match=r"row 1 of 'metadata.jsonl' has no file_name with a text or caption"):
+        load_training_pictures("set", 16, ctx=context)
+
+
+def test_a_number_that_is_no_class_is_told(pictures: Path, context: Context) -> None:
+    put(pictures, "a.png", None)
+    (pictures / "metadata.jsonl").write_text('{"file_name": "a.png", "label": 123456789}')
+    with pytest.raises(TrainingDataError, match="a picture is of class 123456789, and classes go from 0 to 99999"):
+        load_training_pictures("set", 16, classes="column", ctx=context)
+
+
 def test_a_changed_caption_changes_what_stands_for_the_folder(pictures: Path, context: Context) -> None:
     put(pictures, "a.png")
     before = folder_content("set", context.folders)
@@ -138,9 +179,11 @@ def test_half_of_the_pictures_are_mirrored_and_captions_dropped_by_chance() -> N
     chosen = training_pictures_from_images(pixels, "left", flip=True, caption_dropout=0.25)
     generator = drawn()
     mirrored = sum(bool(chosen.picture(0, generator)[0, 0, 7]) for _ in range(400))
-    dropped = sum(chosen.caption(0, generator) == "" for _ in range(400))
     assert 160 < mirrored < 240
-    assert 70 < dropped < 130
+    stored = LatentSet(torch.zeros(1, 1, 4, 1, 1), chosen.captions, chosen.dropout, labels=(3,), class_names=("abcd",))
+    conditions = [stored.condition(0, generator) for _ in range(400)]
+    assert {*conditions} == {("left", 3), ("", -1)}, "class and caption are left out together"
+    assert 70 < conditions.count(("", -1)) < 130
 
 
 def test_captions_that_are_not_as_many_are_told() -> None:
@@ -181,6 +224,21 @@ def test_stored_latents_are_those_of_the_encoder(embedded: Any, model_context: C
         expected = vae.encode(shapes.pixels[1:2].float() / 255)
     assert torch.allclose(stored.samples[1, 0], expected[0], rtol=1e-4, atol=1e-4)
     assert stored.captions == shapes.captions
+
+
+def test_masks_are_stored_with_what_they_leave(embedded: Any, model_context: Context) -> None:
+    shapes = training_shapes(4, 64, seed=2)
+    stored = encode_training_pictures(shapes, embedded.VAE, 3, 0, True, ctx=model_context)
+    assert stored.masks.shape == (4, 3, 1, 8, 8)
+    assert stored.masked.shape == stored.samples.shape
+    assert stored.further_channels == 9
+    assert {*stored.masks.unique().tolist()} == {0.0, 1.0}
+    whole = stored.masks.flatten(2).mean(2) == 1
+    assert 0 < whole.sum() < 12
+    with model_context.models.borrow(embedded.VAE) as vae, torch.inference_mode():
+        grey = vae.encode(torch.full((1, 64, 64, 3), 0.5))[0]
+    assert (stored.masked[whole] - grey).abs().amax((1, 2, 3)).min() < 1e-3, "nothing is shown"
+    assert (stored.labels, stored.class_names) == (shapes.labels, shapes.class_names)
 
 
 def test_pictures_are_previewed_as_training_gets_them() -> None:

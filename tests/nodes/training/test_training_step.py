@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,14 @@ from mezzotint.engine.run_result import RunResult
 from mezzotint.engine.workflow import Workflow
 from mezzotint.nodes.basics import logic, primitive
 from mezzotint.nodes.inference import inference_scope
-from mezzotint.nodes.training import autoencoder_nodes, loop_nodes, noise_nodes, picture_nodes, train_nodes
+from mezzotint.nodes.training import (
+    autoencoder_nodes,
+    loop_nodes,
+    noise_nodes,
+    perceptual_nodes,
+    picture_nodes,
+    train_nodes,
+)
 from mezzotint.nodes.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from mezzotint.nodes.training.diffusion_loss import diffusion_step
 from mezzotint.nodes.training.long_run import LongRun
@@ -33,7 +41,7 @@ from mezzotint.nodes.training.state import TrainingError, TrainingState
 from mezzotint.nodes.training.step import NotANumberError, draw_latents, draw_noise, draw_timesteps, optimise, predict
 from mezzotint.nodes.training.step_settings import DiffusionSettings
 
-from .tiny_training import CAPTIONS, Begin, random_latents, tiny_plan, weights
+from .tiny_training import CAPTIONS, Begin, masked_latents, random_latents, tiny_plan, weights
 
 SETTINGS = DiffusionSettings(batch_size=3)
 
@@ -133,7 +141,7 @@ def test_accumulated_batches_are_one_large_batch(begin: Begin) -> None:
     data = random_latents(dropout=0.0)
     drawn = []
     for _ in range(2):
-        latents, captions = draw_latents(parts, data, 2)
+        latents, captions, *_ = draw_latents(parts, data, 2)
         timesteps, noise = draw_timesteps(parts, 1000, 2, "uniform"), draw_noise(parts, latents)
         drawn.append((latents, captions, timesteps, noise))
         optimise(parts, functional.mse_loss(predict(parts, noise, timesteps, captions), latents))
@@ -163,6 +171,25 @@ def test_a_training_taken_up_again_goes_on_bit_by_bit(begin: Begin, tmp_path: Pa
     assert torch.equal(weights(second), weights(whole))
     assert second.losses == whole.losses
     assert all(map(torch.equal, second.average.shadow_params, whole.average.shadow_params))
+
+
+def test_networks_with_dropout_go_on_bit_by_bit(begin: Begin, tmp_path: Path) -> None:
+    plan = tiny_plan(unet={"dropout": 0.3}, text_encoder={"attention_dropout": 0.3})
+    data, whole, first = random_latents(), begin(plan, accumulate=2), begin(plan, accumulate=2)
+    for state, batches in ((whole, 8), (first, 4)):
+        for _ in range(batches):
+            diffusion_step(state, data, SETTINGS)
+    save_checkpoint(first, tmp_path / "run")
+    second = begin(plan, accumulate=2)
+    load_checkpoint(second, tmp_path / "run")
+    before = torch.get_rng_state()
+    for _ in range(4):
+        diffusion_step(second, data, SETTINGS)
+    assert torch.equal(weights(second), weights(whole))
+    assert torch.equal(torch.get_rng_state(), before), "nobody else's random numbers change"
+    plain = begin(tiny_plan())
+    diffusion_step(plain, data, SETTINGS)
+    assert plain.losses[0] != pytest.approx(whole.losses[0], rel=1e-3), "there is dropout"
 
 
 def test_a_run_that_is_cancelled_at_any_step_is_taken_up_to_the_same_weights(begin: Begin, context: Context) -> None:
@@ -197,6 +224,28 @@ class Stopped:
     def progress(self, value: float, total: float, preview: Any = None, text: str = "") -> None:
         if value == self.at and value < total:
             raise Cancelled
+
+
+def test_the_curve_is_shown_while_it_runs(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mezzotint.nodes.training.long_run.PREVIEW_SECONDS", 0.0)
+    state, told = begin(), Heard()
+    LongRun(told, 4, 3).run(state, lambda: diffusion_step(state, random_latents(), SETTINGS), resume=False)  # type: ignore[arg-type]
+    assert [value for value, _, _ in told.calls] == [1, 2, 3, 4]
+    assert {preview.size for _, preview, _ in told.calls} == {(640, 360)}
+    assert told.calls[0][2] == f"loss {state.losses[0]:.4g}"
+    assert re.fullmatch(r"loss [\d.e-]+ [▁▂▃▄▅▆▇█]{4}", told.calls[3][2])
+
+
+class Heard:
+    """A context that somebody watches."""
+
+    wants_previews = True
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[float, Any, str]] = []
+
+    def progress(self, value: float, total: float, preview: Any = None, text: str = "") -> None:
+        self.calls.append((value, preview, text))
 
 
 def test_another_learning_rate_holds_from_the_checkpoint_on(begin: Begin, tmp_path: Path) -> None:
@@ -266,12 +315,30 @@ def test_skipping_ends_where_nothing_but_skipping_is_left(begin: Begin, context:
         LongRun(context, 5, 3).run(state, nan, resume=False)
 
 
-def test_running_out_of_memory_is_a_sentence(begin: Begin, context: Context) -> None:
-    def fail() -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def fail_on_cuda() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
 
+
+@pytest.mark.parametrize("fail", [fail_on_cuda, lambda: torch.empty(1 << 60, dtype=torch.uint8)])
+def test_running_out_of_memory_is_a_sentence(begin: Begin, context: Context, fail: Any) -> None:
     with pytest.raises(OutOfMemoryError, match="in a training step of 3 pictures; lower the batch size"):
         LongRun(context, 5, 3).run(begin(), fail, resume=False)
+
+
+def test_float16_is_scaled_and_a_gradient_too_large_is_not_taken(begin: Begin, tmp_path: Path) -> None:
+    plain, brief = begin(clip_norm=1.0), begin(clip_norm=1.0, precision="float16")
+    for state in (plain, brief):
+        diffusion_step(state, random_latents(), SETTINGS)
+    assert brief.losses == pytest.approx(plain.losses, rel=0.05)
+    assert brief.scaler.get_scale() == 2**16
+    before = weights(brief)
+    optimise(brief, next(brief.parameters()).sum() * 1e38)
+    assert brief.scaler.get_scale() == 2**15
+    assert torch.equal(weights(brief), before)
+    save_checkpoint(brief, tmp_path / "run")
+    resumed = begin(clip_norm=1.0, precision="float16")
+    load_checkpoint(resumed, tmp_path / "run")
+    assert resumed.scaler.get_scale() == 2**15, "and it goes on with that scale"
 
 
 def test_bfloat16_and_checkpointed_activations_train(begin: Begin) -> None:
@@ -283,20 +350,6 @@ def test_bfloat16_and_checkpointed_activations_train(begin: Begin) -> None:
     assert torch.allclose(weights(plain), weights(thrifty), atol=1e-6)
     assert brief.losses == pytest.approx(plain.losses, rel=0.05)
     assert brief.losses != plain.losses
-
-
-def test_further_channels_condition_the_network(begin: Begin) -> None:
-    plan = tiny_plan()
-    new = plan.new
-    assert new is not None
-    import dataclasses
-
-    configs = tuple((p, c.replace('"in_channels": 4', '"in_channels": 9')) if p == "unet" else (p, c)
-                    for p, c in new.configs)  # fmt: skip
-    state = begin(dataclasses.replace(plan, new=dataclasses.replace(new, configs=configs)))
-    mask_and_masked = torch.randn(2, 5, 8, 8)
-    output = predict(state, torch.randn(2, 4, 8, 8), torch.tensor([1, 2]), ["a", "b"], mask_and_masked)
-    assert output.shape == (2, 4, 8, 8)
 
 
 # the loop as a graph
@@ -317,6 +370,16 @@ def random_latent_node() -> Latents:
     return random_latents()
 
 
+@node("ConditionedNetworks")
+def conditioned_networks() -> Networks:
+    return tiny_plan(unet={"num_class_embeds": 4, "in_channels": 9, "dropout": 0.1})
+
+
+@node("MaskedLatents")
+def masked_latent_node() -> Latents:
+    return masked_latents()
+
+
 @node("PlainOptimiser")
 def plain_optimiser() -> Optimiser:
     return OptimiserPlan(learning_rate=1e-3, ema_decay=0.9)
@@ -324,16 +387,25 @@ def plain_optimiser() -> Optimiser:
 
 @pytest.fixture
 def engine(make_engine: Callable[..., Engine]) -> Engine:
-    own = (tiny_networks, tiny_autoencoder, random_latent_node, plain_optimiser, logic.repeat_begin, logic.repeat_end)
-    functions = nodes_in(loop_nodes, noise_nodes, train_nodes, autoencoder_nodes, picture_nodes)
+    own = (
+        tiny_networks,
+        tiny_autoencoder,
+        random_latent_node,
+        conditioned_networks,
+        masked_latent_node,
+        plain_optimiser,
+        logic.repeat_begin,
+        logic.repeat_end,
+    )
+    functions = nodes_in(loop_nodes, noise_nodes, train_nodes, perceptual_nodes, autoencoder_nodes, picture_nodes)
     return make_engine(*own, *functions, primitive.primitive_int, scope=inference_scope)
 
 
-def loop_graph(steps: int) -> tuple[GraphBuilder, Any, Any]:
+def loop_graph(steps: int, networks: str, latents: str) -> tuple[GraphBuilder, Any, Any]:
     """A training as a loop of single nodes; the builder, the data and the training's end."""
     g = GraphBuilder()
-    data = g.node("RandomLatents").out()
-    begun = g.node("BeginTraining", networks=g.node("TinyNetworks"), optimiser=g.node("PlainOptimiser"), seed=7)
+    data = g.node(latents).out()
+    begun = g.node("BeginTraining", networks=g.node(networks), optimiser=g.node("PlainOptimiser"), seed=7)
     turn = g.node("RepeatBegin", count=steps, value_1=begun.out(0))
     batch = g.node("DrawTrainingBatch", training=turn.out(2), latents=data, batch_size=3)
     times = g.node("DrawTimesteps", training=batch.out(0), latents=batch.out(1), process=begun.out(1))
@@ -341,17 +413,25 @@ def loop_graph(steps: int) -> tuple[GraphBuilder, Any, Any]:
     given = {"latents": batch.out(1), "noise": noise.out(1), "timesteps": times.out(1), "process": begun.out(1)}
     noisy, target = g.node("AddTrainingNoise", **given), g.node("TrainingTarget", **given)
     output = g.node("PredictInTraining", training=noise.out(0), noisy=noisy, timesteps=times.out(1),
-                    captions=batch.out(2))  # fmt: skip
-    loss = g.node("DiffusionLoss", output=output.out(1), target=target, timesteps=times.out(1), process=begun.out(1))
-    step = g.node("OptimiserStep", training=output.out(0), loss=loss)
+                    captions=batch.out(2), labels=batch.out(3), concatenated=batch.out(4))  # fmt: skip
+    looks = g.node("PredictionPerceptualLoss", training=output.out(0), output=output.out(1), noisy=noisy,
+                   latents=batch.out(1), timesteps=times.out(1))  # fmt: skip
+    loss = g.node("DiffusionLoss", output=looks.out(2), target=target, timesteps=times.out(1), process=begun.out(1))
+    both = g.node("AddLosses", loss_1=loss, loss_2=looks.out(1), weight_2=0.2)
+    step = g.node("OptimiserStep", training=looks.out(0), loss=both)
     end = g.node("RepeatEnd", flow=turn.out(0), value_1=step.out(0), value_2=step.out(1))
     return g, data, end
 
 
-def test_the_loop_as_a_graph_is_the_fused_node_bit_by_bit(engine: Engine, run: Callable[..., RunResult]) -> None:
-    g, data, end = loop_graph(6)
-    begun = g.node("BeginTraining", networks=g.node("TinyNetworks"), optimiser=g.node("PlainOptimiser"), seed=7)
-    fused = g.node("TrainSteps", training=begun.out(0), latents=data, steps=6, batch_size=3)
+@pytest.mark.parametrize(
+    ("networks", "latents"), [("TinyNetworks", "RandomLatents"), ("ConditionedNetworks", "MaskedLatents")]
+)
+def test_the_loop_as_a_graph_is_the_fused_node_bit_by_bit(
+    engine: Engine, run: Callable[..., RunResult], networks: str, latents: str
+) -> None:
+    g, data, end = loop_graph(6, networks, latents)
+    begun = g.node("BeginTraining", networks=g.node(networks), optimiser=g.node("PlainOptimiser"), seed=7)
+    fused = g.node("TrainSteps", training=begun.out(0), latents=data, steps=6, batch_size=3, perceptual=0.2)
     result = run(engine, g, targets=[end.id, fused.id]).raise_for_status()
     single, together = result.value(end.id), result.value(fused.id)
     assert single is not together

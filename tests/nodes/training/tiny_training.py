@@ -26,11 +26,11 @@ Begin = Callable[..., TrainingState]
 
 
 def tiny_plan(trained: tuple[str, ...] = ("unet", "text_encoder"), **changes: Any) -> NetworkPlan:
-    """Networks for latents of 4 channels and 8×8 cells."""
+    """Networks for latents of 4 channels and 8×8 cells. `unet`, `text_encoder`: changes of their configurations."""
     tokenizer, size = train_tokenizer(CAPTIONS, 540)
     configs = (
-        ("unet", json.dumps(unet_config([16], 1, 8, 32, 4, 8))),
-        ("text_encoder", json.dumps(text_encoder_config(size, 32, 2, 8))),
+        ("unet", json.dumps(unet_config([16], 1, 8, 32, 4, 8) | changes.pop("unet", {}))),
+        ("text_encoder", json.dumps(text_encoder_config(size, 32, 2, 8) | changes.pop("text_encoder", {}))),
         ("vae", json.dumps(autoencoder_config([8, 16], 4, 1, 16))),
     )
     schedule = tuple(sorted({**SCHEDULE, **changes.pop("schedule", {})}.items()))
@@ -40,6 +40,15 @@ def tiny_plan(trained: tuple[str, ...] = ("unet", "text_encoder"), **changes: An
 def random_latents(count: int = 5, views: int = 2, dropout: float = 0.3) -> LatentSet:
     samples = torch.randn(count, views, 4, 8, 8, generator=torch.Generator().manual_seed(5))
     return LatentSet(samples, CAPTIONS[:count], dropout, size=16)
+
+
+def masked_latents(count: int = 5) -> LatentSet:
+    """The same with classes 0 to 2, and with masks."""
+    plain, generator = random_latents(count), torch.Generator().manual_seed(6)
+    masks = torch.rand(count, 2, 1, 8, 8, generator=generator).round()
+    masked = torch.randn(plain.samples.shape, generator=generator)
+    labels = tuple(index % 3 for index in range(count))
+    return LatentSet(plain.samples, plain.captions, 0.3, 16, masks, masked, labels, ("one", "two", "three"))
 
 
 def weights(state: TrainingState) -> torch.Tensor:
