@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 """Kinds of prediction, as ModelSpec has them (github.com/Stability-AI/ModelSpec)."""
+TOLERANCE = 1e-3
+"""Of noise levels, relative: those that were stretched to end in noise alone are rounded there."""
 REFINER_WIDTH = 1280
 """Of the tokens that SDXL's refiner takes, all from its one text encoder."""
 
@@ -38,7 +40,8 @@ def saved_sampling(
     ends_in_noise = bool(sampling.scheduler_config.get("rescale_betas_zero_snr"))
     usual = DiscreteSigmas.from_config({**ldm_config.SCHEDULER, "rescale_betas_zero_snr": ends_in_noise})
     table: Any = getattr(sampling.sigmas, "table", None)
-    is_usual = table is not None and table.shape == usual.table.shape and torch.allclose(table, usual.table)
+    is_usual = table is not None and table.shape == usual.table.shape
+    is_usual = is_usual and torch.allclose(table.double(), usual.table.double(), rtol=TOLERANCE)
     if sampling.prediction_type not in PREDICTIONS or not is_usual:
         raise _unsayable(model, f"its noise levels, or its prediction ({sampling.prediction_type}), are unusual")
     if sampling.scaling_factor != (scale := SDXL_SCALE if is_sdxl else SCALE):

@@ -7,6 +7,6 @@ import pytest
 from .model_pairs import Models
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     return Models(tmp_path_factory.mktemp("merging"))

@@ -125,7 +125,7 @@ def test_how_a_model_is_sampled_is_said_in_its_file(models: Models, zero_snr: bo
     told = plain._replace(MODEL=model_sampling_discrete(plain.MODEL, "v_prediction", zero_snr))
     before, after = (model_sampling(each.MODEL, models.context) for each in (told, reload(models, told)))
     assert after.prediction_type == before.prediction_type == "v_prediction"
-    assert torch.allclose(after.sigmas.table, before.sigmas.table)  # type: ignore[union-attr]
+    assert torch.allclose(after.sigmas.table, before.sigmas.table, rtol=1e-3)  # type: ignore[union-attr]
     assert ("ztsnr" in load_file(saved(models))) is zero_snr
 
 
