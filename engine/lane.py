@@ -296,9 +296,13 @@ class Lane:
         for task in chosen:
             active.remove(task)
         self._resolve(chosen)
-        is_alone = None if active or len(chosen) > 1 else self._queue.empty
+        is_alone = None if active or len(chosen) > 1 else self._is_idle
         for task in chosen:
             self._run(task, active, is_alone=is_alone)
+
+    def _is_idle(self) -> bool:
+        """Whether nothing waits. (The queue's own `empty` takes its lock, which is dear after every forward.)"""
+        return not self._queue.queue
 
     def _resolve(self, tasks: list[Task]) -> None:
         live = [task for task in tasks if not task.owner.is_cancelled]

@@ -28,6 +28,8 @@ HOST_SHARE = 0.5
 """How much of the main memory that is free may hold what was evicted from another device."""
 
 
+SPARE_SHARE = 0.1
+"""How much of the budget is left for adapters and small work by what is only in part on the device."""
 MOVED_NBYTES = 64 << 20
 """What waits in main memory is brought to the device in no smaller parts, since each time all of it is looked at."""
 
@@ -44,7 +46,7 @@ class _Latest(NamedTuple):
 
 
 class Loan:
-    """What `Residency.borrow` gives. A class and not a generator, since samplers borrow at every step."""
+    """What `Residency.borrow` gives. Samplers borrow at every step: a class and no generator, and of few calls."""
 
     __slots__ = ("_entry", "_recipe", "_residency")
 
@@ -52,22 +54,26 @@ class Loan:
         self._residency, self._recipe = residency, recipe
 
     def __enter__(self) -> Any:
-        again = self._residency._acquire_again(self._recipe)
-        if again is not None:
-            self._entry = again.entry
-            return again.configured
-        self._entry = self._residency._acquire(self._recipe.weights)
+        residency = self._residency
+        with residency._lock:
+            latest = residency._latest
+            if latest is not None and latest.recipe is self._recipe:  # what was borrowed last, by this very object
+                self._entry = latest.entry
+                residency._count_in(latest.entry)
+                return latest.configured
+        self._entry = residency._acquire(self._recipe.weights)
         assert self._entry.loaded is not None
         try:
             configured = self._recipe.configure(self._entry.loaded.object)
         except BaseException:
-            self._residency._give_back(self._entry)
+            self.__exit__()
             raise
-        self._residency._latest = _Latest(self._recipe, self._entry, configured)
+        residency._latest = _Latest(self._recipe, self._entry, configured)
         return configured
 
     def __exit__(self, *_: object) -> None:
-        self._residency._give_back(self._entry)
+        with self._residency._lock:
+            self._entry.borrowers -= 1
 
 
 class Residency:
@@ -160,20 +166,12 @@ class Residency:
         """
         return Loan(self, recipe)
 
-    def _give_back(self, entry: Entry) -> None:
-        with self._lock:
-            entry.borrowers -= 1
-
-    def _acquire_again(self, recipe: Loadable) -> _Latest | None:
-        """What was borrowed last, if it was by this very object and is still here."""
-        with self._lock:
-            latest = self._latest
-            if latest is None or latest.recipe is not recipe:
-                return None
-            latest.entry.borrowers += 1
-            for used in (latest.entry, *latest.entry.parts):
-                used.last_use = next(self._uses)
-            return latest
+    def _count_in(self, entry: Entry) -> None:
+        """One more borrows this, so it is used now, and so is what it stands on. With the lock held."""
+        entry.borrowers += 1
+        entry.last_use = next(self._uses)
+        for part in entry.parts:
+            part.last_use = next(self._uses)
 
     def _acquire(self, weights: Any) -> Entry:
         while True:
@@ -182,9 +180,7 @@ class Residency:
                 is_ours = entry is None
                 if entry is None:
                     entry = self._entries[weights] = Entry()
-                entry.borrowers += 1
-                for used in (entry, *entry.parts):
-                    used.last_use = next(self._uses)
+                self._count_in(entry)
             if is_ours:
                 self._materialise(weights, entry)
             else:
@@ -275,7 +271,7 @@ class Residency:
             return granted
 
     def _make_room(self, nbytes: int, least_nbytes: int, what: str, *, is_loading: bool) -> int:
-        """Free as many bytes as can be had of `nbytes`, and say how many that is. Raises OutOfMemoryError: too few."""
+        """Free as many bytes as can be had of `nbytes`, and say how many to take. Raises OutOfMemoryError: too few."""
         kept = self.working_nbytes if is_loading else 0
         available = min(free_nbytes(self.device), self.budget_nbytes - self.total_nbytes - kept)
         idle = sum(entry.nbytes for entry in self._evictable())
@@ -287,7 +283,9 @@ class Residency:
                 f"{self._device_in_words()}; {cure}, or free some memory"
             )
         self._evict(granted - available)
-        return granted
+        if granted == nbytes:
+            return granted
+        return max(granted - int(self.budget_nbytes * SPARE_SHARE), least_nbytes)
 
     def clear(self) -> None:
         """Let go of everything that nobody borrows, in main memory, too."""

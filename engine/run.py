@@ -140,8 +140,8 @@ class Run:
         self._mailbox.put(call)
 
     def progressed(self, node_id: str, value: float, total: float, preview: Any, text: str = "") -> None:
-        facts = {"value": value, "total": total, "preview": preview, "text": text}
-        tell = partial(self.events.emit_step, events.StepProgressed, self.plan.steps[node_id], **facts)
+        kind, step = events.StepProgressed, self.plan.steps[node_id]
+        tell = partial(self.events.emit_step, kind, step, value=value, total=total, preview=preview, text=text)
         self._mailbox.put(tell, is_urgent=False)
 
     def said(self, node_id: str, call: Callable[[], object]) -> bool:

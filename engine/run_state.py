@@ -10,7 +10,7 @@ happened and returns `Moves`: what is to be done about it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 Status = Literal["waiting", "ready", "running", "done", "failed", "cancelled"]
@@ -44,7 +44,7 @@ class RunState:
 
     def __init__(
         self,
-        parents: Callable[[str], Iterable[str]],
+        parents: Callable[[str], Sequence[str]],
         reuse: Callable[[str], Reuse | None],
         spent: Callable[[str, Iterable[str]], Iterable[str]] = lambda step_id, parents: (),
     ) -> None:
@@ -55,7 +55,7 @@ class RunState:
         self._unmet: dict[str, int] = {}
         self._dependents: dict[str, list[str]] = {}
         self._consumers: dict[str, int] = {}
-        self._needs: dict[str, list[str]] = {}
+        self._needs: dict[str, Sequence[str]] = {}
         self._freed: set[str] = set()
         self._again: set[str] = set()
         self._parked: set[str] = set()
@@ -135,7 +135,7 @@ class RunState:
         self._parked.add(step_id)
         wanted = list(dict.fromkeys(needs))
         moves = self.require(wanted, step_id)
-        self._needs[step_id].extend(wanted)
+        self._needs[step_id] = [*self._needs[step_id], *wanted]
         self._register(wanted)
         self._await_parents(step_id, wanted, moves)
         return moves
@@ -177,7 +177,7 @@ class RunState:
                 continue
             self.status[step_id] = "waiting"
             self._open += 1
-            self._needs[step_id] = parents = [] if source == "disk" else list(self._parents(step_id))
+            self._needs[step_id] = parents = () if source == "disk" else self._parents(step_id)
             self._register(parents)
             if is_again:
                 self._again.add(step_id)
@@ -193,16 +193,20 @@ class RunState:
             consumers[parent] = consumers.get(parent, 0) + 1
 
     def _await_parents(self, step_id: str, parents: Iterable[str], moves: Moves) -> None:
-        unmet = set()
+        unmet = []
         for parent in parents:
             status = self.status[parent]
-            if status in ("failed", "cancelled"):
+            if status == "failed" or status == "cancelled":
                 self._fail_waiting(step_id, moves)
                 return
             if status != "done":
-                unmet.add(parent)
+                unmet.append(parent)
         for parent in unmet:
-            self._dependents.setdefault(parent, []).append(step_id)
+            dependents = self._dependents.get(parent)
+            if dependents is None:
+                self._dependents[parent] = [step_id]
+            else:
+                dependents.append(step_id)
         if unmet:
             self._unmet[step_id] = len(unmet)
         else:

@@ -33,8 +33,8 @@ ALSO_ALLOWED = {"nodes": {"mezzotint.plugins.hookspecs", "mezzotint.plugins.hook
 
 # The folders of nodes/, each of which may import those before it. docs/architecture.md says what they hold.
 NODE_FOLDERS = (
-    "basics", "models", "samplers", "latents", "images", "autoencoders", "text", "sampling", "conditioning", "families",
-    "adapters", "merging", "training",
+    "basics", "models", "samplers", "latents", "images", "autoencoders", "text", "sampling", "conditioning", "patches",
+    "families", "adapters", "merging", "training",
 )  # fmt: skip
 
 HEAVY = ("torch", "diffusers", "transformers", "PIL", "scipy", "aiohttp")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +27,23 @@ BESIDE = ("config.json",)
 """A file of transformers that belongs to the weights which it lies beside."""
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of the colours that CLIP was trained with."""
+HALF = (0.5, 0.5, 0.5)
+"""Mean and deviation that SigLIP was trained with."""
+SIGLIP = "siglip_vision_model"
+SIGLIP_HEADS = {1152: 16}
+"""Of the widths whose heads are not of 64."""
 PREFIX = "vision_model."
 WIDEST_OF_OPENAI, HEADS, HEAD_WIDTH = 1024, 16, 64
 """Wider ones are of OpenCLIP: they have 16 heads of whatever width, and the exact activation."""
 
 
 class ClipVision:
-    """A `CLIPVisionModelWithProjection` of transformers."""
+    """A `CLIPVisionModelWithProjection` of transformers, or a `SiglipVisionModel`, whose pooled output stands for what
+    CLIP's projects."""
 
     def __init__(self, loaded: LoadedNetwork) -> None:
         self.network, self.device, self.dtype = loaded.network, loaded.device, loaded.dtype
+        self.is_siglip = self.network.config.model_type == SIGLIP
         self.side = int(self.network.config.image_size)
 
     def encode(self, image: Tensor, crop: Crop) -> ClipVisionOutput:
@@ -44,7 +51,8 @@ class ClipVision:
         pixels = torch.cat([self._pixels(image, crop), torch.zeros(1, 3, self.side, self.side)])
         output = self.network(pixels.to(self.device, self.dtype), output_hidden_states=True)
         last, before = (output.last_hidden_state.float().cpu(), output.hidden_states[-2].float().cpu())
-        return ClipVisionOutput(output.image_embeds.float().cpu()[:-1], last[:-1], before[:-1], before[-1:])
+        embeds = output.pooler_output if self.is_siglip else output.image_embeds
+        return ClipVisionOutput(embeds.float().cpu()[:-1], last[:-1], before[:-1], before[-1:])
 
     def _pixels(self, image: Tensor, crop: Crop) -> Tensor:
         pixels = image[..., :3].movedim(-1, 1).float().cpu()
@@ -54,28 +62,40 @@ class ClipVision:
             size = (self.side, self.side)
             pixels = torch.nn.functional.interpolate(pixels, size, mode="bicubic", antialias=True)
         in_steps = (pixels.clamp(0, 1) * 255).round() / 255  # as of a picture file, which CLIP was trained with
-        mean, deviation = (torch.tensor(numbers).view(1, 3, 1, 1) for numbers in (MEAN, DEVIATION))
+        mean, deviation = (
+            torch.tensor(numbers).view(1, 3, 1, 1)
+            for numbers in ((HALF, HALF) if self.is_siglip else (MEAN, DEVIATION))
+        )
         return (in_steps - mean) / deviation
 
 
 def load_clip_vision(source: Source, residency: Residency) -> Loaded:
     """A `ClipVision`. Raises what `ClipVisionRecipe.load` says."""
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
     path = weights_path(source, residency.folders, BESIDE)
-    config = CLIPVisionConfig.from_dict(read_config(path, source.name))
+    build = _builder(read_config(path, source.name))
     names = read_header(path).shapes
     loaded = load_network(
         path,
         f"the CLIP vision model '{source.name}'",
-        lambda: CLIPVisionModelWithProjection(config),
+        build,
         lambda network: {name: _in_file(name, names) for name in network.state_dict()},
         residency,
     )
     for module in loaded.network.modules():
         if isinstance(getattr(module, "position_ids", None), Tensor):  # no file holds them
             module.position_ids = torch.arange(module.position_ids.shape[-1], device=loaded.device)[None]
-    return Loaded(ClipVision(loaded), loaded.nbytes)
+    return loaded.loaded(ClipVision(loaded))
+
+
+def _builder(config: dict[str, Any]) -> Callable[[], Any]:
+    """What makes the network of a configuration."""
+    import transformers
+
+    if config.get("model_type") == SIGLIP:
+        siglip = transformers.SiglipVisionConfig.from_dict(config)
+        return lambda: transformers.SiglipVisionModel(siglip)
+    clip = transformers.CLIPVisionConfig.from_dict(config)
+    return lambda: transformers.CLIPVisionModelWithProjection(clip)
 
 
 def _in_file(name: str, names: Mapping[str, Any]) -> str:
@@ -108,15 +128,22 @@ def read_config(path: Path, name: str) -> dict[str, Any]:
 def _config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     width, _, patch, _ = shapes[f"{PREFIX}embeddings.patch_embedding.weight"]
     positions = shapes[f"{PREFIX}embeddings.position_embedding.weight"][0]
-    is_of_openai = width <= WIDEST_OF_OPENAI
     layers = {name.split(".")[3] for name in shapes if name.startswith(f"{PREFIX}encoder.layers.")}
-    return {
+    config = {
         "hidden_size": width,
         "patch_size": patch,
-        "image_size": patch * math.isqrt(positions - 1),
         "intermediate_size": shapes[f"{PREFIX}encoder.layers.0.mlp.fc1.weight"][0],
         "num_hidden_layers": len(layers),
-        "num_attention_heads": max(width // HEAD_WIDTH, 1) if is_of_openai else HEADS,
+    }
+    heads = max(width // HEAD_WIDTH, 1)
+    if f"{PREFIX}head.probe" in shapes:
+        heads, side = SIGLIP_HEADS.get(width, heads), math.isqrt(positions)
+        return {**config, "model_type": SIGLIP, "num_attention_heads": heads, "image_size": patch * side}
+    is_of_openai = width <= WIDEST_OF_OPENAI
+    return {
+        **config,
+        "image_size": patch * math.isqrt(positions - 1),
+        "num_attention_heads": heads if is_of_openai else HEADS,
         "hidden_act": "quick_gelu" if is_of_openai else "gelu",
         "projection_dim": shapes["visual_projection.weight"][0],
     }

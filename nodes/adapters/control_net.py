@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field
 
-from mezzotint import Conditioning, Context, Image, Port, Vae, Widget, model_files, node
+from mezzotint import Conditioning, Context, Image, Model, Port, Vae, Widget, model_files, node
+from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.folders import Folders
 
 from ..conditioning.conditioning_scope import RunShare
@@ -64,9 +66,42 @@ def load_control_net(control_net_name: Annotated[str, model_files(KIND)], *, ctx
     """
     from .control_net_file import ControlNetFile
 
-    path = ctx.folders.require(KIND, control_net_name)
-    ControlNetFile(path, control_net_name).check()
+    file = ControlNetFile(ctx.folders.require(KIND, control_net_name), control_net_name)
+    file.check()
+    if file.is_difference:
+        raise ModelFileError(
+            f"'{control_net_name}' holds a ControlNet's differences from a model; load it with DiffControlNetLoader"
+        )
     return ControlNetRecipe(weights_source(KIND, control_net_name, ctx, BESIDE))
+
+
+def diff_control_net_identity(model: Any, control_net_name: str | None, folders: Folders) -> Any:
+    """What changes when the file is written or replaced."""
+    return weights_identity(KIND, control_net_name, folders, BESIDE)
+
+
+@node(
+    "DiffControlNetLoader",
+    title="Load ControlNet Model (diff)",
+    category="loaders",
+    fingerprint=diff_control_net_identity,
+)
+def load_diff_control_net(
+    model: Model, control_net_name: Annotated[str, model_files(KIND)], *, ctx: Context
+) -> ControlNet:
+    """Open a ControlNet whose file holds differences from a model, which are added to the weights of this one.
+
+    Args:
+        model: without what patches it. control_net_name: one that holds no differences is opened as it is.
+
+    Raises:
+        MissingModelError: the file is missing. ModelFileError: it is damaged, or of no known layout.
+    """
+    from .control_net_file import ControlNetFile
+
+    ControlNetFile(ctx.folders.require(KIND, control_net_name), control_net_name).check()
+    base = replace(model, options=(), patches=())
+    return ControlNetRecipe(weights_source(KIND, control_net_name, ctx, BESIDE), base=base)
 
 
 @node("SetUnionControlNetType", category="conditioning/controlnet")
@@ -107,6 +142,25 @@ def apply_control_net_advanced(
         return Steered(positive, negative)
     link = AppliedControl(control_net, tensor_value(image), strength, start_percent, end_percent)
     return Steered(*(_steered(given, link, control_apply_to_uncond=False) for given in (positive, negative)))
+
+
+@node("ControlNetApplySD3", title="Apply Controlnet with VAE", category="conditioning/controlnet", deprecated=True)
+def apply_control_net_with_vae(
+    positive: Conditioning,
+    negative: Conditioning,
+    control_net: ControlNet,
+    vae: Vae,
+    image: Image,
+    strength: ControlStrength = 1.0,
+    start_percent: RunShare = 0.0,
+    end_percent: RunShare = 1.0,
+) -> Steered:
+    """Steer with a picture as ControlNetApplyAdvanced does.
+
+    Args:
+        vae: of networks that are shown latents; none of those that can be loaded is.
+    """
+    return apply_control_net_advanced(positive, negative, control_net, image, strength, start_percent, end_percent, vae)
 
 
 def _steered(conditioning: Conditioning, link: AppliedControl, **options: Any) -> Conditioning:

@@ -14,10 +14,10 @@ from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.residency import Loaded, Residency
 
 from ..models.weights_file import WeightsHeader, read_header
-from .control_net_layout import ADAPTER, CONTROL_NET, UNION, ControlNetLayout, read_layout
+from .control_net_layout import ADAPTER, CONTROL_NET, DIFFERENCE, UNION, ControlNetLayout, read_layout
 
 if TYPE_CHECKING:
-    from ..models.recipe import Source
+    from ..models.recipe import Recipe, Source
 
 CONFIG_NAME = "config.json"
 POOLING_NAMES = ("_shuffle", "_shuffle_fp16")
@@ -66,13 +66,21 @@ class ControlNetFile:
         accepted = inspect.signature(network_class.__init__).parameters
         return network_class(**{name: value for name, value in self.config.items() if name in accepted})
 
+    @property
+    def is_difference(self) -> bool:
+        """Whether its weights are to be added to those of the model that it steers."""
+        return DIFFERENCE in self.header.tensors
+
     def check(self) -> None:
         """See that it can be used, without its weights. Raises ModelFileError."""
         _ = self.config
 
 
-def load_control_net(source: Source, residency: Residency) -> Loaded:
+def load_control_net(source: Source, residency: Residency, base: Recipe | None = None) -> Loaded:
     """A `ControlNetwork` or an `AdapterNetwork`.
+
+    Args:
+        base: the model that the weights are added to, if the file holds differences.
 
     Raises:
         MissingModelError: the file is gone. ModelFileError: it has changed, is damaged or of no known layout.
@@ -85,8 +93,25 @@ def load_control_net(source: Source, residency: Residency) -> Loaded:
     file = ControlNetFile(weights_path(source, residency.folders, (CONFIG_NAME,)), source.name)
     layout, what = file.layout, f"the ControlNet '{file.name}'"
     loaded = load_network(file.path, what, file.build, lambda network: layout.names, residency)
+    if base is not None and file.is_difference:
+        with residency.borrow(base) as denoiser:
+            _add(loaded.network, denoiser.network, file.name)
     made = {CONTROL_NET: ControlNetwork, UNION: UnionNetwork, ADAPTER: AdapterNetwork}[layout.class_name]
-    return Loaded(made(loaded.network, file.name, loaded.device, loaded.dtype), loaded.nbytes)
+    return loaded.loaded(made(loaded.network, file.name, loaded.device, loaded.dtype))
+
+
+def _add(network: Any, base: Any, name: str) -> None:
+    """Add a model's weights to those of a ControlNet that have their names. Raises ModelFileError: they do not fit."""
+    weights = dict(base.named_parameters())
+    for key, parameter in network.named_parameters():
+        if key not in weights:
+            continue
+        if weights[key].shape != parameter.shape:
+            raise ModelFileError(
+                f"the ControlNet '{name}' holds differences from a model of another kind: '{key}' is "
+                f"{[*parameter.shape]} there and {[*weights[key].shape]} in the model; connect a model of its own kind"
+            )
+        parameter.data = (parameter.float() + weights[key].to(parameter.device).float()).to(parameter.dtype)
 
 
 def _class(name: str) -> Any:

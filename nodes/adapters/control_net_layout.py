@@ -20,6 +20,8 @@ from mezzotint.engine.errors import ModelFileError
 Shapes = Mapping[str, tuple[int, ...]]
 CONTROL_NET, UNION, ADAPTER = "ControlNetModel", "ControlNetUnionModel", "T2IAdapter"
 ORIGINAL_PREFIX = "control_model."
+DIFFERENCE = "difference"
+"""The tensor in files whose weights are to be added to those of a model."""
 HINT, ORIGINAL_HINT = "controlnet_cond_embedding.conv_in.weight", "input_hint_block.0.weight"
 HEADS, HEAD_WIDTH, NUMBER_WIDTH = 8, 64, 256
 """Of Stable Diffusion's attention, of its successors', and of SDXL's embeddings of sizes."""
@@ -58,7 +60,7 @@ def read_layout(shapes: Shapes, name: str) -> ControlNetLayout:
     """
     try:
         if HINT in shapes:
-            return _control_net({key: key for key in shapes}, shapes)
+            return _control_net({key: key for key in shapes if key != DIFFERENCE}, shapes)
         if {ORIGINAL_HINT, ORIGINAL_PREFIX + ORIGINAL_HINT} & shapes.keys():
             return _control_net(_from_original(shapes), shapes)
         if any(re.match(r"(adapter\.)?body\.0\.", key) for key in shapes):

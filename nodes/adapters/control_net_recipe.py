@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mezzotint import value_type
 
-from ..models.recipe import Source
+from ..models.recipe import Recipe, Source
 
 if TYPE_CHECKING:
     from mezzotint.engine.residency import Loaded, Residency
@@ -20,10 +20,12 @@ class ControlNetRecipe:
 
     Attributes:
         control_type: what kind of picture steers it, for networks that take several kinds; -1 where they find out.
+        base: the model that its weights are added to, where its file holds differences.
     """
 
     source: Source
     control_type: int = -1
+    base: Recipe | None = None
     kind: ClassVar[str] = "control_net"
 
     def with_type(self, control_type: int) -> ControlNetRecipe:
@@ -46,4 +48,4 @@ class ControlNetRecipe:
         """
         from .control_net_file import load_control_net
 
-        return load_control_net(self.source, residency)
+        return load_control_net(self.source, residency, self.base)

@@ -59,7 +59,7 @@ def fit_lora(file: LoraFile, networks: Mapping[str, nn.Module], model: str, resi
         ModelFileError: it is for another model, or damaged. OutOfMemoryError: it does not fit.
     """
     residency.reserve(file.nbytes, f"loading the LoRA '{file.name}'")
-    fitting = _Fitting(file, model)
+    fitting = _Fitting(file, model, torch.device(residency.device))
     with torch.inference_mode(False):
         changes = {name: fitting.changes(name, network) for name, network in networks.items() if name in file.layers}
     return Loaded(FittedLora(changes), fitting.nbytes)
@@ -72,8 +72,8 @@ class _Fitting:
         nbytes: what its tensors take there so far.
     """
 
-    def __init__(self, file: LoraFile, model: str) -> None:
-        self.file, self.model = file, model
+    def __init__(self, file: LoraFile, model: str, device: torch.device) -> None:
+        self.file, self.model, self.device = file, model, device
         self.nbytes = 0
 
     def changes(self, name: str, network: nn.Module) -> dict[str, Change]:
@@ -108,7 +108,7 @@ class _Fitting:
         self, network: str, held: Mapping[str, Tensor], place: str, weight: Tensor, dtype: torch.dtype
     ) -> Change:
         tensors = {
-            role: tensor.to(weight.device, dtype) if tensor.is_floating_point() else tensor
+            role: tensor.to(self.device, dtype) if tensor.is_floating_point() else tensor
             for role, tensor in held.items()
         }
         self.nbytes += sum(tensor.nbytes for tensor in tensors.values())

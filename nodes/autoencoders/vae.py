@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .autoencoder import Autoencoder
+
+log = logging.getLogger("mezzotint.nodes")
 
 PART_NBYTES = 1 << 30
 """A batch goes through the VAE in parts of about so much working memory, whatever more there is: so results depend on
@@ -166,9 +169,13 @@ def _by_memory(passage: _Passage, ctx: Context) -> Tensor:
     refusals = []
     for tiling in (Tiling(side, 0), *(tiling for tiling in smaller if tiling.size < side)):
         try:
-            return _in_tiles(passage, tiling, ctx)
+            made = _in_tiles(passage, tiling, ctx)
         except OutOfMemoryError as error:  # its traceback would keep alive what filled the memory
             refusals.append(str(error))
+            continue
+        if refusals:
+            log.info("%s in tiles of %d pixels: memory is too short", passage.what, tiling.size * passage.downscale)
+        return made
     raise OutOfMemoryError(refusals[0])
 
 

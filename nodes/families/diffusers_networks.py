@@ -7,16 +7,18 @@ and no library gets to print or to look on the network.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.residency import Loaded, Residency
 
-from ..models.component_weights import CheckpointFiles, one_line
+from ..models.component_weights import CheckpointFiles, Components, one_line
 from ..models.dtype_policy import AUTO, computation_dtype, powers_of
 from ..models.recipe import Recipe
+from ..models.weight_placement import JoinedPlacement, WeightPlacement, least_nbytes
 from ..sampling.model_sampling import read_sampling
 from ..sampling.network_call import UNetCall
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+
+log = logging.getLogger("mezzotint.nodes")
 
 UNKNOWN_INPUTS = ("class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim")
 """Options of a U-Net by which it wants something that no conditioning has."""
@@ -50,7 +54,7 @@ def load_denoiser(files: CheckpointFiles, recipe: Recipe, residency: Residency) 
         sampling = read_sampling(files, recipe.source.digest)
         width = network.config.cross_attention_dim if network.config.encoder_hid_dim_type is None else None
         width = width if isinstance(width, int) else None  # a list: one for each block
-        return Loaded(Denoiser(network, sampling, loading.device, loading.dtype, shape, width, call), loading.nbytes)
+        return loading.loaded(Denoiser(network, sampling, loading.device, loading.dtype, shape, width, call))
 
 
 def load_autoencoder(files: CheckpointFiles, recipe: Recipe, residency: Residency) -> Loaded:
@@ -74,7 +78,7 @@ def load_autoencoder(files: CheckpointFiles, recipe: Recipe, residency: Residenc
             encoder_width=widths[0],
             decoder_width=max(widths[:2]),
         )
-        return Loaded(vae, loading.nbytes)
+        return loading.loaded(vae)
 
 
 def load_text_encoder(files: CheckpointFiles, recipe: Recipe, residency: Residency) -> Loaded:
@@ -84,14 +88,19 @@ def load_text_encoder(files: CheckpointFiles, recipe: Recipe, residency: Residen
     if not files.text_encoders:
         raise ModelFileError(
             f"the checkpoint '{files.name}' holds no text encoder; load one of its family with CLIPLoader, or "
-            f"DualCLIPLoader for SDXL"
+            f"DualCLIPLoader for SDXL and Flux, or TripleCLIPLoader for SD3"
         )
     with loading_weights():
         loaded = [_text_encoder(files, component, recipe, residency) for component in files.text_encoders]
-    nbytes = sum(each.nbytes for each in loaded)
-    if len(loaded) == 1:
-        return Loaded(loaded[0].object, nbytes)
-    return Loaded(DualTextEncoder(loaded[0].object, loaded[1].object), nbytes)
+    return loaded[0] if len(loaded) == 1 else joined(DualTextEncoder(loaded[0].object, loaded[1].object), loaded)
+
+
+def joined(made: Any, parts: Sequence[Loaded]) -> Loaded:
+    """What was made of several networks, for the residency manager."""
+    whole = [part.whole_nbytes or part.nbytes for part in parts]
+    movable = [part.movable for part in parts if part.movable is not None]
+    placement = JoinedPlacement(movable, whole) if len(movable) == len(parts) else None
+    return Loaded(made, sum(part.nbytes for part in parts), placement, sum(whole))
 
 
 def _text_encoder(files: CheckpointFiles, component: str, recipe: Recipe, residency: Residency) -> Loaded:
@@ -108,7 +117,7 @@ def _text_encoder(files: CheckpointFiles, component: str, recipe: Recipe, reside
     loading = Loading(files, component, recipe, residency)
     network = loading.network(lambda: network_class(CLIPTextConfig.from_dict(dict(config))))
     tokenizer, layout = files.tokenizer(component, int(network.config.max_position_embeddings))
-    return Loaded(TextEncoder(network, tokenizer, layout, loading.device, reading), loading.nbytes)
+    return loading.loaded(TextEncoder(network, tokenizer, layout, loading.device, reading))
 
 
 LOADERS: dict[str, Callable[[CheckpointFiles, Recipe, Residency], Loaded]] = {
@@ -168,11 +177,12 @@ class Loading:
         ModelFileError: it has no weights, or they are damaged. OutOfMemoryError: they do not fit.
 
     Attributes:
-        device: where it goes. dtype: what it computes in. nbytes: what its weights take there.
+        device: where it goes. dtype: what it computes in. nbytes: what its weights take there, if there is room for
+            all of them; else the rest stays in main memory, `placement` knows which.
     """
 
     def __init__(
-        self, files: CheckpointFiles, component: str, recipe: Recipe, residency: Residency, avoids_half: bool = False
+        self, files: Components, component: str, recipe: Recipe, residency: Residency, avoids_half: bool = False
     ) -> None:
         import torch
 
@@ -190,7 +200,33 @@ class Loading:
         if is_stored_in:
             self.stored = getattr(torch, recipe.dtype)
         self.nbytes = self.weights.header.count() * self.stored.itemsize
-        residency.reserve(self.nbytes, f"loading the {component} of the checkpoint '{files.name}'")
+        least = least_nbytes(self.weights.header, self.stored.itemsize, self.dtype.itemsize)
+        what = f"loading the {component} of the checkpoint '{files.name}'"
+        self.granted_nbytes = residency.reserve_part(self.nbytes, least, what)
+        self.placement: WeightPlacement | None = None
+
+    @property
+    def read_device(self) -> torch.device:
+        """Where the weights are read to."""
+        import torch
+
+        return self.device if self.granted_nbytes >= self.nbytes else torch.device("cpu")
+
+    def placed(self, network: nn.Module) -> int:
+        """Have the weights of a network where they are to be; what they take on the device."""
+        turned_to = self.dtype if self.stored != self.dtype else None
+        self.placement = WeightPlacement(network, self.device, self.nbytes, turned_to)
+        if self.granted_nbytes < self.nbytes:
+            self.granted_nbytes = self.placement.to_device(self.granted_nbytes)
+            log.info(
+                "the %s of '%s' does not fit on %s: %.0f%% of its weights stay in main memory, fetched when used",
+                self.component, self.files.name, self.device, 100 * (1 - self.granted_nbytes / self.nbytes),
+            )  # fmt: skip
+        return self.granted_nbytes
+
+    def loaded(self, made: Any) -> Loaded:
+        """What was made of the network, for the residency manager."""
+        return Loaded(made, self.granted_nbytes, self.placement, self.nbytes)
 
     def _keeps(self, named: str) -> bool:
         """Whether the weights stay as they are in the file, and are turned layer by layer."""
@@ -215,17 +251,18 @@ class Loading:
         except (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError) as error:
             raise self._error("config.json cannot be used", error) from None
         try:
-            weights = self.weights.read(network, str(self.device))
+            weights = self.weights.read(network, str(self.read_device))
             network.load_state_dict({name: self._stored(each) for name, each in weights.items()}, assign=True)
         except (RuntimeError, KeyError, AttributeError) as error:
             raise self._error("weights do not fit its config.json", error) from None
         if is_whole:
-            network.to(self.device)
+            network.to(self.read_device)
         else:
             _fill_positions(network, self.device)
         network.requires_grad_(False).eval()
         if self.stored != self.dtype:
             compute_in(network, self.dtype)
+        self.placed(network)
         return network
 
     def _stored(self, tensor: torch.Tensor) -> torch.Tensor:

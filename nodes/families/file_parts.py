@@ -6,6 +6,9 @@
 | `DIFFUSERS` | U-Net, VAE | `down_blocks.0.resnets.0.conv1.weight`, `decoder.up_blocks.0.resnets.0.conv1.weight` |
 | `CLIP` | text encoder | `text_model.encoder.layers.0.mlp.fc1.weight`: transformers' |
 | `OPEN_CLIP` | text encoder | `transformer.resblocks.0.mlp.c_fc.weight` |
+| `T5` | text encoder | `encoder.block.0.layer.0.SelfAttention.q.weight`: transformers' |
+| `FLUX` | transformer | `double_blocks.0.img_attn.qkv.weight`: as first published |
+| `SD3` | transformer | `joint_blocks.0.x_block.attn.qkv.weight`: as first published |
 """
 
 from __future__ import annotations
@@ -14,9 +17,16 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..models.component_weights import LAST_LAYER, SDXL_READING, TextReading
+from ..models.network_names import TEXT_ENCODERS
 from .ldm_config import Shapes
 
-LDM, DIFFUSERS, CLIP, OPEN_CLIP = "ldm", "diffusers", "clip", "open_clip"
+LDM, DIFFUSERS, CLIP, OPEN_CLIP, T5 = "ldm", "diffusers", "clip", "open_clip", "t5"
+FLUX, SD3 = "flux", "sd3"
+TRANSFORMER_MARKS = {FLUX: "double_blocks.0.img_attn.qkv.weight", SD3: "joint_blocks.0.x_block.attn.qkv.weight"}
+CHECKPOINT_L, CHECKPOINT_G = "text_encoders.clip_l.transformer.", "text_encoders.clip_g.transformer."
+CHECKPOINT_T5 = "text_encoders.t5xxl.transformer."
+"""Prefixes of text encoders in checkpoints of SD3 and Flux."""
+T5_MARK = "encoder.block.0.layer.0.SelfAttention.q.weight"
 UNET_PREFIXES = ("model.diffusion_model.", "")
 VAE_PREFIXES = ("first_stage_model.", "vae.", "")
 TEXT_PREFIXES = {
@@ -25,10 +35,11 @@ TEXT_PREFIXES = {
     "conditioner.embedders.0.transformer.": CLIP,  # SDXL
     "conditioner.embedders.0.model.": OPEN_CLIP,  # its refiner
     "conditioner.embedders.1.model.": OPEN_CLIP,
+    CHECKPOINT_L: CLIP,
+    CHECKPOINT_G: CLIP,
 }
 SECOND_READING = TextReading(-2, True)
 """Of Stable Diffusion 2, whose text encoder was used without its last layer."""
-TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 WIDTH_OF_SECOND, WIDTH_OF_SDXL = 1024, 1280
 """Of the text encoders of OpenCLIP that Stable Diffusion 2 and SDXL use."""
 
@@ -47,7 +58,8 @@ class Part(NamedTuple):
 
 def find_parts(shapes: Shapes) -> dict[str, Part]:
     """The networks in a file by the names that diffusers' pipelines have for them."""
-    found = {"unet": _unet(shapes), "vae": _vae(shapes), **_text_encoders(shapes)}
+    networks = {"unet": _unet(shapes), "transformer": _transformer(shapes), "vae": _vae(shapes)}
+    found = {**networks, **_text_encoders(shapes)}
     return {name: part for name, part in found.items() if part is not None}
 
 
@@ -58,6 +70,15 @@ def _unet(shapes: Shapes) -> Part | None:
     # A ControlNet has no last convolution.
     if {"time_embedding.linear_1.weight", "conv_in.weight", "conv_out.weight"} <= shapes.keys():
         return Part("", DIFFUSERS)
+    return None
+
+
+def _transformer(shapes: Shapes) -> Part | None:
+    for prefix in UNET_PREFIXES:
+        for layout, mark in TRANSFORMER_MARKS.items():
+            # A ControlNet has no last layer.
+            if prefix + mark in shapes and f"{prefix}final_layer.linear.weight" in shapes:
+                return Part(prefix, layout)
     return None
 
 
@@ -77,6 +98,7 @@ def _text_encoders(shapes: Shapes) -> dict[str, Part]:
     if not found and (width := _text_width(shapes, "")):  # in a file of its own
         layout = OPEN_CLIP if "positional_embedding" in shapes else CLIP
         found = [Part("", layout, _reading("", layout, width))]
+    found += [Part(prefix, T5) for prefix in (CHECKPOINT_T5, "") if prefix + T5_MARK in shapes]
     return dict(zip(TEXT_ENCODERS, found, strict=False))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mezzotint.engine.errors import ModelFileError
 
 from ..models.component_weights import SDXL_READING, ComponentWeights, TextReading
-from .file_parts import TEXT_ENCODERS
+from ..models.network_names import TEXT_ENCODERS
 from .ldm_config import OF_OPEN_CLIP, OF_OPENAI
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class JoinedTextEncoders:
         ModelFileError: they are not the two of SDXL.
     """
 
-    text_encoders = TEXT_ENCODERS
+    text_encoders = TEXT_ENCODERS[:2]
 
     def __init__(self, *files: SingleFile) -> None:
         self.name = "', '".join(file.name for file in files)
@@ -41,7 +41,9 @@ class JoinedTextEncoders:
                 f"'{self.name}' are not the two text encoders of SDXL; choose CLIP L (768 numbers for each token) and "
                 f"CLIP G (1280) in DualCLIPLoader"
             )
-        self._files = dict(zip(TEXT_ENCODERS, (by_activation[OF_OPENAI], by_activation[OF_OPEN_CLIP]), strict=True))
+        self._files = dict(
+            zip(self.text_encoders, (by_activation[OF_OPENAI], by_activation[OF_OPEN_CLIP]), strict=True)
+        )
 
     def reading(self, component: str) -> TextReading:
         return SDXL_READING

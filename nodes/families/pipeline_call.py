@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ..models.component_weights import one_line
-from ..sampling.network_call import POOLED, ConditioningError, NamedTensors, Target, for_each
+from ..sampling.network_call import POOLED, REFERENCES, ConditioningError, NamedTensors, Target, for_each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,10 @@ PROMPT_INPUTS = "prompt_inputs"
 """The option of a conditioning with what `encode_prompt` gave beside tokens and pooled output, by its names."""
 TOKENS, POOLED_TOKENS = "prompt_embeds", "pooled_prompt_embeds"
 GUIDANCE = "guidance"
+REFERENCE = "image"
+"""What pipelines that edit call the latent of the picture that they are shown."""
+EDITING = {"FluxPipeline": "FluxKontextPipeline"}
+"""Pipelines → those that edit with networks of the same shape."""
 USUAL_GUIDANCE = 3.5
 """Of networks that were trained to be told how strong guidance is, and are not."""
 TURNED_OFF = {
@@ -88,7 +93,7 @@ class PipelineCall:
 
     def __init__(self, pipeline: Any, takes_list: bool, takes_guidance: bool) -> None:
         self.pipeline, self.takes_list, self.takes_guidance = pipeline, takes_list, takes_guidance
-        self.parameters = inspect.signature(type(pipeline).__call__).parameters
+        self.parameters = _parameters(pipeline)
         self.packs = hasattr(pipeline, "_pack_latents") and hasattr(pipeline, "_unpack_latents")
 
     def inputs(self, options: Mapping[str, Any], target: Target) -> dict[str, Tensor]:
@@ -100,9 +105,43 @@ class PipelineCall:
                     "with the CLIP of the model's own checkpoint"
                 )
             made[POOLED_TOKENS] = options[POOLED]
+        if references := options.get(REFERENCES):
+            made[REFERENCE] = self._reference(references, target)
         if self.takes_guidance:
             made[GUIDANCE] = torch.tensor([float(options.get(GUIDANCE, USUAL_GUIDANCE))])
         return {name: for_each(tensor.to(target.device), target.shape[0]) for name, tensor in made.items()}
+
+    def _reference(self, references: Sequence[Tensor], target: Target) -> Tensor:
+        """The latent that the network is shown, as it sees latents, [1 or B, C, h, w]."""
+        if self.editing is None:
+            raise ConditioningError(
+                f"a conditioning shows the model a reference latent, and its pipeline ({type(self.pipeline).__name__}) "
+                f"takes none; leave out ReferenceLatent, or use Flux Kontext"
+            )
+        if len(references) > 1:
+            raise ConditioningError(
+                f"a conditioning shows the model {len(references)} reference latents, and its pipeline takes one; put "
+                f"the pictures side by side with ImageStitch"
+            )
+        (latent,) = references
+        if latent.shape[1] != target.shape[1]:
+            raise ConditioningError(
+                f"a reference latent has {latent.shape[1]} channels, and the model wants {target.shape[1]}; encode the "
+                f"picture with the VAE that belongs to the model"
+            )
+        return target.sampling.to_model(latent.float())
+
+    @cached_property
+    def editing(self) -> Any:
+        """A pipeline of the same parts that is shown a picture; None where there is none."""
+        import diffusers
+
+        name, parts = type(self.pipeline).__name__, self.pipeline
+        if name in EDITING.values():
+            return parts
+        if name not in EDITING:
+            return None
+        return bare_pipeline(getattr(diffusers, EDITING[name]), parts.device, vae=parts.vae, scheduler=parts.scheduler)
 
     def forward(
         self,
@@ -113,42 +152,68 @@ class PipelineCall:
         inputs: NamedTensors,
         options: Mapping[str, Any],
     ) -> Tensor:
-        self.pipeline.transformer = network
         given = dict(inputs)
+        pipeline = self.editing if REFERENCE in given else self.pipeline
+        pipeline.transformer = network
         guidance = given.pop(GUIDANCE).tolist() if GUIDANCE in given else [None] * len(x)
         times = timestep.tolist() * (len(x) if len(timestep) == 1 else 1)
         outputs = torch.empty_like(x)
         for time, strength in dict.fromkeys(zip(times, guidance, strict=True)):
             rows = [i for i, pair in enumerate(zip(times, guidance, strict=True)) if pair == (time, strength)]
             some = {name: tensor[rows] for name, tensor in given.items()}
-            outputs[rows] = self._output(x[rows], time, tokens[rows], some, strength)
+            outputs[rows] = self._output(pipeline, x[rows], time, tokens[rows], some, strength)
         return outputs
 
     def _output(
-        self, x: Tensor, timestep: float, tokens: Tensor, inputs: dict[str, Tensor], guidance: float | None
+        self,
+        pipeline: Any,
+        x: Tensor,
+        timestep: float,
+        tokens: Tensor,
+        inputs: dict[str, Tensor],
+        guidance: float | None,
     ) -> Tensor:
         """What the network gives for one timestep, like x."""
-        scale = self.pipeline.vae_scale_factor
+        scale, parameters = pipeline.vae_scale_factor, _parameters(pipeline)
         height, width = (side * scale for side in x.shape[-2:])
-        scheduler = self.pipeline.scheduler
+        scheduler = pipeline.scheduler
         scheduler.timesteps = torch.tensor([timestep], device=x.device)
         scheduler.sigmas = scheduler.timesteps / 1000
-        said = {name: value for name, value in TURNED_OFF.items() if name in self.parameters}
+        said = {name: value for name, value in TURNED_OFF.items() if name in parameters}
+        if "max_area" in parameters:  # it would choose another size
+            said["max_area"] = height * width
         if guidance is not None:
             said["guidance_scale"] = guidance
-        elif self.parameters["guidance_scale"].default is None:
+        elif parameters["guidance_scale"].default is None:
             del said["guidance_scale"]
         prompts: Tensor | Sequence[Tensor] = [*tokens] if self.takes_list else tokens
-        latents = self.pipeline._pack_latents(x, *x.shape) if self.packs else x
+        latents = pipeline._pack_latents(x, *x.shape) if self.packs else x
         try:
-            self.pipeline(**said, **inputs, prompt_embeds=prompts, latents=latents, height=height, width=width)
+            pipeline(**said, **inputs, prompt_embeds=prompts, latents=latents, height=height, width=width)
         except _Reached as reached:
             output = reached.output
         except (ValueError, TypeError) as error:
             raise ConditioningError(
-                f"the model's pipeline ({type(self.pipeline).__name__}) refuses a picture of {width}×{height} with "
+                f"the model's pipeline ({type(pipeline).__name__}) refuses a picture of {width}×{height} with "
                 f"this conditioning: {one_line(error)}"
             ) from error
         if self.packs:
-            output = self.pipeline._unpack_latents(output, height, width, scale)
+            output = pipeline._unpack_latents(output, height, width, scale)
         return output.reshape(x.shape).to(x.dtype)
+
+
+def _parameters(pipeline: Any) -> Mapping[str, inspect.Parameter]:
+    """What a pipeline can be told."""
+    return inspect.signature(type(pipeline).__call__).parameters
+
+
+def bare_pipeline(pipeline_class: Any, device: torch.device, **parts: Any) -> Any:
+    """A pipeline on a device, with these components and without the others."""
+    here = property(lambda _: device)
+    placed = type(pipeline_class.__name__, (pipeline_class,), {"device": here, "_execution_device": here})
+    names = [name for name in inspect.signature(pipeline_class.__init__).parameters if name != "self"]
+    parameters = inspect.signature(pipeline_class.__init__).parameters
+    required = [name for name in names if parameters[name].default is inspect.Parameter.empty]
+    made = placed(**{**dict.fromkeys(required), **parts})
+    made.set_progress_bar_config(disable=True)
+    return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..models.recipe import Recipe
     from ..sampling.model_sampling import ModelSampling
+    from .transformer_file import TransformerFile
 
 
 class PipelineFamily:
@@ -45,7 +46,7 @@ class PipelineFamily:
 
 
 @lru_cache(maxsize=64)
-def pipeline_sampling(folder: PipelineFolder, digest: str) -> ModelSampling:
+def pipeline_sampling(folder: PipelineFolder | TransformerFile, digest: str) -> ModelSampling:
     """How the transformer of a pipeline is sampled; one object for each place and content.
 
     Raises:
@@ -73,11 +74,11 @@ def pipeline_sampling(folder: PipelineFolder, digest: str) -> ModelSampling:
     )
 
 
-def _is_flow(scheduler: dict[str, Any]) -> bool:
+def _is_flow(scheduler: Mapping[str, Any]) -> bool:
     return "FlowMatch" in str(scheduler.get("_class_name")) or bool(scheduler.get("use_flow_sigmas"))
 
 
-def _shift(scheduler: dict[str, Any]) -> float:
+def _shift(scheduler: Mapping[str, Any]) -> float:
     """Where it depends on the size of the picture, that of the largest."""
     if scheduler.get("use_dynamic_shifting"):
         return math.exp(float(scheduler.get("max_shift", 1.15)))

@@ -13,20 +13,21 @@ from mezzotint.engine.residency import Loaded, Residency
 from ..models.component_weights import one_line
 from ..models.recipe import Recipe
 from ..models.weight_casting import compute_in
-from .diffusers_networks import Loading, from_config, loading_weights
-from .pipeline_call import OneStep, PipelineCall
+from .diffusers_networks import Loading, from_config, joined, loading_weights
+from .pipeline_call import OneStep, PipelineCall, bare_pipeline
 from .pipeline_family import pipeline_sampling
 from .pipeline_folder import TRANSFORMER, PipelineFolder
 from .pipeline_text import PipelineTextEncoder, gives_lists
 
 if TYPE_CHECKING:
     from ..autoencoders.autoencoder import Autoencoder
+    from .transformer_file import TransformerFile
 
 USUAL_WIDTH, USUAL_VAE_WIDTH = 320, 256
 """For estimates of memory, where a configuration names no widths."""
 
 
-def load_transformer(folder: PipelineFolder, recipe: Recipe, residency: Residency) -> Loaded:
+def load_transformer(folder: PipelineFolder | TransformerFile, recipe: Recipe, residency: Residency) -> Loaded:
     """The `Denoiser` of a pipeline's transformer.
 
     Raises:
@@ -39,13 +40,13 @@ def load_transformer(folder: PipelineFolder, recipe: Recipe, residency: Residenc
         loading = Loading(folder, TRANSFORMER, recipe, residency)
         network = loading.network(lambda: from_config(network_class, config), is_whole=True)
         pipeline_class = folder.pipeline()
-        made = _pipeline(pipeline_class, loading.device, vae=_shape_of_vae(folder))
+        made = bare_pipeline(pipeline_class, loading.device, vae=_shape_of_vae(folder))
         made.register_modules(transformer=network, scheduler=OneStep(folder.config("scheduler")))
         call = PipelineCall(made, gives_lists(pipeline_class), bool(config.get("guidance_embeds")))
         width = int(config.get("num_attention_heads", 5)) * int(config.get("attention_head_dim", 64))
         sampling = pipeline_sampling(folder, recipe.source.digest)
         shape = ActivationShape((width or USUAL_WIDTH,), 1)
-        return Loaded(Denoiser(network, sampling, loading.device, loading.dtype, shape, None, call), loading.nbytes)
+        return loading.loaded(Denoiser(network, sampling, loading.device, loading.dtype, shape, None, call))
 
 
 def load_vae(folder: PipelineFolder, recipe: Recipe, residency: Residency) -> Loaded:
@@ -58,7 +59,7 @@ def load_vae(folder: PipelineFolder, recipe: Recipe, residency: Residency) -> Lo
     with loading_weights():
         loading = Loading(folder, "vae", recipe, residency, avoids_half=True)
         network = loading.network(lambda: from_config(network_class, config), is_whole=True)
-        return Loaded(_autoencoder(folder, network, loading), loading.nbytes)
+        return loading.loaded(_autoencoder(folder, network, loading))
 
 
 def _autoencoder(folder: PipelineFolder, network: Any, loading: Loading) -> Autoencoder:
@@ -84,28 +85,30 @@ def _autoencoder(folder: PipelineFolder, network: Any, loading: Loading) -> Auto
 
 def load_text_encoders(folder: PipelineFolder, recipe: Recipe, residency: Residency) -> Loaded:
     """The `PipelineTextEncoder`. Raises what `load_transformer` does."""
-    device, nbytes, parts = torch.device(residency.device), 0, {}
+    device, parts = torch.device(residency.device), {}
+    loaded: list[Loaded] = []
     with loading_weights():
         for component in folder.text_parts:
             if component.startswith("text_encoder"):
                 loading = Loading(folder, component, recipe, residency)
                 parts[component] = _text_encoder(folder, component, loading)
-                nbytes += loading.nbytes
+                loaded.append(loading.loaded(parts[component]))
             else:
                 parts[component] = _from_files(folder, component)
-        made = _pipeline(folder.pipeline(), device)
+        made = bare_pipeline(folder.pipeline(), device)
         made.register_modules(**parts)
-        return Loaded(PipelineTextEncoder(made, device), nbytes)
+        return joined(PipelineTextEncoder(made, device), loaded)
 
 
 def _text_encoder(folder: PipelineFolder, component: str, loading: Loading) -> Any:
     """A text encoder on the device, ready to be used."""
     name = folder.weights_paths(component)[0].name
     variant = {"variant": "fp16"} if ".fp16" in name else {}
-    network = _from_files(folder, component, dtype=loading.stored, **variant).to(loading.device).eval()
+    network = _from_files(folder, component, dtype=loading.stored, **variant).to(loading.read_device).eval()
     network.requires_grad_(False)
     if loading.stored != loading.dtype:
         compute_in(network, loading.dtype)
+    loading.placed(network)
     return network
 
 
@@ -123,21 +126,7 @@ def _from_files(folder: PipelineFolder, component: str, **options: Any) -> Any:
         ) from None
 
 
-def _pipeline(pipeline_class: Any, device: torch.device, **parts: Any) -> Any:
-    """A pipeline on a device, with these components and without the others."""
-    import inspect
-
-    here = property(lambda _: device)
-    placed = type(pipeline_class.__name__, (pipeline_class,), {"device": here, "_execution_device": here})
-    names = [name for name in inspect.signature(pipeline_class.__init__).parameters if name != "self"]
-    parameters = inspect.signature(pipeline_class.__init__).parameters
-    required = [name for name in names if parameters[name].default is inspect.Parameter.empty]
-    made = placed(**{**dict.fromkeys(required), **parts})
-    made.set_progress_bar_config(disable=True)
-    return made
-
-
-def _shape_of_vae(folder: PipelineFolder) -> Any:
+def _shape_of_vae(folder: PipelineFolder | TransformerFile) -> Any:
     """The VAE with no weights: pipelines look at its configuration."""
     with torch.device("meta"):
         return from_config(folder.component_class("vae"), folder.config("vae"))

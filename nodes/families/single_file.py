@@ -14,9 +14,10 @@ from mezzotint.engine.errors import ModelFileError
 
 from ..models.component_weights import ComponentWeights, TextReading, names_of_today
 from ..models.file_content import file_content
+from ..models.network_names import TEXT_ENCODERS
 from ..models.weights_file import PICKLE_SUFFIXES, WeightsHeader, read_header, read_tensors
-from . import diffusers_config, ldm_config
-from .file_parts import CLIP, DIFFUSERS, LDM, OPEN_CLIP, TEXT_ENCODERS, Part, find_parts, plain_shapes
+from . import diffusers_config, ldm_config, transformer_config
+from .file_parts import CLIP, DIFFUSERS, FLUX, LDM, OPEN_CLIP, SD3, T5, Part, find_parts, plain_shapes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -43,17 +44,28 @@ OTHER_FAMILIES = {
     "conditioner.embedders.3.encoder.": "Stable Video Diffusion",
 }
 """Tensors (or what their names begin with) of families whose networks look like those that are known."""
-IN_WORDS = {"unet": "diffusion model", "vae": "VAE", "text_encoder": "text encoder", "text_encoder_2": "text encoder"}
-LOADERS = {"unet": "UNETLoader", "vae": "VAELoader", "text_encoder": "CLIPLoader", "text_encoder_2": "CLIPLoader"}
+IN_WORDS = {
+    "unet": "diffusion model", "transformer": "diffusion model", "vae": "VAE", "text_encoder": "text encoder",
+    "text_encoder_2": "text encoder", "text_encoder_3": "text encoder",
+}  # fmt: skip
+LOADERS = {"diffusion model": "UNETLoader", "VAE": "VAELoader", "text encoder": "CLIPLoader"}
 """The nodes that load a component by itself."""
 CONFIGURATIONS: Mapping[tuple[str, str], Callable[[ldm_config.Shapes], dict[str, Any]]] = {
     ("unet", LDM): ldm_config.unet_config,
     ("unet", DIFFUSERS): diffusers_config.unet_config,
     ("vae", LDM): ldm_config.vae_config,
     ("vae", DIFFUSERS): diffusers_config.vae_config,
+    ("transformer", FLUX): transformer_config.flux_config,
+    ("transformer", SD3): transformer_config.sd3_config,
+    **{(component, T5): transformer_config.t5_config for component in TEXT_ENCODERS},
     **{(component, CLIP): ldm_config.clip_config for component in TEXT_ENCODERS},
     **{(component, OPEN_CLIP): ldm_config.open_clip_config for component in TEXT_ENCODERS},
 }
+TRANSFORMERS = {
+    FLUX: "convert_flux_transformer_checkpoint_to_diffusers",
+    SD3: "convert_sd3_transformer_checkpoint_to_diffusers",
+}
+"""What of diffusers turns names of transformers into its own."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,7 @@ class SingleFile:
             raise ModelFileError(
                 f"'{self.name}' holds no {IN_WORDS[component]}; going by its tensors it is "
                 f"{file_content(self.header.tensors)}: load the {IN_WORDS[component]} from another file with "
-                f"{LOADERS[component]}"
+                f"{LOADERS[IN_WORDS[component]]}"
             )
         return part
 
@@ -193,6 +205,9 @@ def _converted(
             return unet
         vae: dict[str, Tensor] = published.convert_ldm_vae_checkpoint(weights, config)
         return vae
+    if layout in TRANSFORMERS:
+        transformer: dict[str, Tensor] = getattr(published, TRANSFORMERS[layout])(weights)
+        return transformer
     if layout == OPEN_CLIP:
         weights = published.convert_open_clip_checkpoint(network, weights, prefix="")
     wanted = network.state_dict().keys()

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 from mezzotint.engine.errors import ModelFileError
 
 from ..models.weights_file import PICKLE_SUFFIXES, SAFE_SUFFIXES
+from .file_parts import T5
 from .joined_text_encoders import JoinedTextEncoders
+from .pipeline_family import pipeline_sampling
+from .pipeline_folder import TRANSFORMER
 from .single_file import SingleFile
+from .transformer_file import TransformerFile
 
 if TYPE_CHECKING:
     from mezzotint.engine.folders import Folders
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class SingleFileFamily:
-    """The `ModelFamily` of checkpoints in one file: Stable Diffusion 1 and 2, SDXL and its refiner."""
+    """The `ModelFamily` of checkpoints in one file, and of networks with files of their own."""
 
     def recognises(self, path: Path) -> bool:
         if path.suffix.lower() not in SAFE_SUFFIXES | PICKLE_SUFFIXES or not path.is_file():
@@ -35,12 +39,18 @@ class SingleFileFamily:
         return ()
 
     def check(self, path: Path, name: str) -> None:
-        SingleFile(path, name).check()
+        file = SingleFile(path, name)
+        file.check()
+        if TRANSFORMER in file.parts:
+            TransformerFile(file).check()
 
     def sampling(self, path: Path, name: str, digest: str) -> ModelSampling:
         from ..sampling.model_sampling import read_sampling
 
-        return read_sampling(SingleFile(path, name), digest)
+        file = SingleFile(path, name)
+        if TRANSFORMER in file.parts:
+            return pipeline_sampling(TransformerFile(file), digest)
+        return read_sampling(file, digest)
 
     def files(self, recipe: Recipe, path: Path, folders: Folders) -> SingleFile | JoinedTextEncoders:
         """What a recipe's networks are read from."""
@@ -51,7 +61,30 @@ class SingleFileFamily:
     def load(self, recipe: Recipe, path: Path, residency: Residency) -> Loaded:
         from .diffusers_networks import LOADERS
 
-        return LOADERS[recipe.kind](self.files(recipe, path, residency.folders), recipe, residency)
+        file = SingleFile(path, recipe.source.name)
+        if recipe.kind == "model" and TRANSFORMER in file.parts:
+            from .pipeline_networks import load_transformer
+
+            return load_transformer(TransformerFile(file), recipe, residency)
+        further = [SingleFile(residency.folders.require(each.folder, each.name), each.name) for each in recipe.further]
+        family = recipe.text_of or (file.parts[TRANSFORMER].layout if TRANSFORMER in file.parts else "")
+        if recipe.text_of or (recipe.kind == "clip" and family and file.text_encoders):
+            from .separate_text_encoders import load_separate_text_encoders
+
+            return load_separate_text_encoders(family, [file, *further], recipe, residency)
+        if recipe.kind == "clip":
+            _refuse_t5(file, *further)
+        return LOADERS[recipe.kind](JoinedTextEncoders(file, *further) if further else file, recipe, residency)
+
+
+def _refuse_t5(*files: SingleFile) -> None:
+    """Raises ModelFileError: one of them is T5, and not asked for."""
+    for file in files:
+        if any(file.parts[component].layout == T5 for component in file.text_encoders):
+            raise ModelFileError(
+                f"'{file.name}' is T5, which is no text encoder of Stable Diffusion 1, 2 or XL; choose the type of the "
+                f"model that it is for: flux or sd3 in DualCLIPLoader, pixart in CLIPLoader"
+            )
 
 
 SINGLE_FILE_FAMILY = SingleFileFamily()

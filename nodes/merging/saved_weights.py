@@ -19,7 +19,7 @@ from ..families.file_parts import CLIP, OPEN_CLIP, plain_shapes
 from ..families.published_layout import layout_of, published_tensors, unlike, with_unused_layer
 from ..families.single_file import LEFT_OVER
 from ..models.component_weights import LAST_LAYER, ComponentWeights, names_of_today
-from ..models.model_source import recipe_source
+from ..models.model_source import ModelSource, recipe_source
 from ..models.network_names import DENOISER
 from ..models.weights_file import read_header, read_tensors
 from ..models.weights_source import weights_path
@@ -68,8 +68,10 @@ class SavedWeights:
             found = {"vae": getattr(self.loaded, "network", None)}
         elif self.kind == "model":
             found = {"unet": found.get(DENOISER)}
+        is_alone = isinstance(self.recipe, VaeRecipe)
+        is_published = is_alone or (hasattr(self._source.family, "files") and not _is_pipeline_text(self.loaded))
         for network in found.values():
-            if type(network).__name__ not in SAVED_CLASSES:
+            if not is_published or type(network).__name__ not in SAVED_CLASSES:
                 raise ModelSaveError(
                     f"'{self.name}' is of a family ({type(network).__name__}) for which there is no layout of single "
                     f"files here; saved are Stable Diffusion 1, 2 and XL, and models merged of them"
@@ -136,9 +138,12 @@ class SavedWeights:
         return weights
 
     @cached_property
+    def _source(self) -> ModelSource:
+        return recipe_source(self.recipe.source, self.folders)
+
+    @cached_property
     def _files(self) -> Any:
-        source = recipe_source(self.recipe.source, self.folders)
-        return source.family.files(self.recipe, source.path, self.folders)  # type: ignore[attr-defined]
+        return self._source.family.files(self.recipe, self._source.path, self.folders)  # type: ignore[attr-defined]
 
     def _left_over(self, component: str, layout: str) -> Tensors:
         """What the file of a text encoder holds beside what its network takes."""
@@ -163,3 +168,10 @@ class SavedWeights:
             is_refiner = not self.loaded.reading.is_normed
             return dict.fromkeys(self.networks, REFINER_PREFIX if is_refiner else "cond_stage_model.model.")
         raise ModelSaveError(f"'{self.name}' has text encoders of no family that is saved in single files")
+
+
+def _is_pipeline_text(loaded: Any) -> bool:
+    """Whether text encoders are those of a pipeline with a transformer, which has no layout of single files here."""
+    from ..families.pipeline_text import PipelineTextEncoder
+
+    return isinstance(loaded, PipelineTextEncoder)

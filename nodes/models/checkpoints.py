@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, NamedTuple
 
 from mezzotint import Clip, Context, Model, Vae, model_files, node
@@ -22,6 +23,9 @@ ClipType = Literal[
     "hidream", "chroma", "ace", "omnigen2", "qwen_image", "hunyuan_image",
 ]  # fmt: skip
 DualClipType = Literal["sdxl", "sd3", "flux", "hunyuan_video", "hidream", "hunyuan_image"]
+CLIP_TYPES = {"stable_diffusion": "", "pixart": "pixart"}
+DUAL_CLIP_TYPES = {"sdxl": "", "sd3": "sd3", "flux": "flux"}
+"""Types that can be loaded → `Recipe.text_of`."""
 ClipDevice = Literal["default", "cpu"]
 
 bundle_embedded_checkpoint()
@@ -133,13 +137,13 @@ def load_clip(
     *,
     ctx: Context,
 ) -> Clip:
-    """Open a text encoder that has a file of its own: of Stable Diffusion 1 or 2, or of SDXL's refiner.
+    """Open a text encoder that has a file of its own: of Stable Diffusion 1 or 2, of SDXL's refiner, or T5 of PixArt.
 
     Args:
         type: of the diffusion model it is for. device: text encoders run where models run, whatever is chosen.
     """
-    _require_type("CLIPLoader", type, "stable_diffusion")
-    return Recipe("clip", source_of("text_encoders", clip_name, ctx))
+    _require_type("CLIPLoader", type, CLIP_TYPES)
+    return Recipe("clip", source_of("text_encoders", clip_name, ctx), text_of=CLIP_TYPES[type])
 
 
 def dual_clip_identity(clip_name1: str | None, clip_name2: str | None, folders: Folders) -> Any:
@@ -156,19 +160,40 @@ def load_two_clips(
     *,
     ctx: Context,
 ) -> Clip:
-    """Open the two text encoders of SDXL, each from a file of its own, in any order.
+    """Open two text encoders, each from a file of its own, in any order: of SDXL, Flux, or SD3 without T5.
 
     Args:
         type: of the diffusion model they are for. device: text encoders run where models run, whatever is chosen.
     """
-    _require_type("DualCLIPLoader", type, "sdxl")
+    _require_type("DualCLIPLoader", type, DUAL_CLIP_TYPES)
     first, second = (source_of("text_encoders", name, ctx) for name in (clip_name1, clip_name2))
-    return Recipe("clip", first, further=(second,))
+    return Recipe("clip", first, further=(second,), text_of=DUAL_CLIP_TYPES[type])
 
 
-def _require_type(node_name: str, given: str, known: str) -> None:
-    if given != known:
+def triple_clip_identity(
+    clip_name1: str | None, clip_name2: str | None, clip_name3: str | None, folders: Folders
+) -> Any:
+    """Of three text encoders, what `model_identity` says."""
+    return model_identity("text_encoders", clip_name1, clip_name2, clip_name3, folders=folders)
+
+
+@node("TripleCLIPLoader", category="advanced/loaders", fingerprint=triple_clip_identity)
+def load_three_clips(
+    clip_name1: Annotated[str, model_files("text_encoders")],
+    clip_name2: Annotated[str, model_files("text_encoders")],
+    clip_name3: Annotated[str, model_files("text_encoders")],
+    *,
+    ctx: Context,
+) -> Clip:
+    """Open the three text encoders of SD3, CLIP L, CLIP G and T5, each from a file of its own, in any order."""
+    first, *further = (source_of("text_encoders", name, ctx) for name in (clip_name1, clip_name2, clip_name3))
+    return Recipe("clip", first, further=tuple(further), text_of="sd3")
+
+
+def _require_type(node_name: str, given: str, known: Collection[str]) -> None:
+    if given not in known:
         raise ModelFileError(
             f"{node_name}: text encoders of the type '{given}' cannot be loaded from files of their own, only those of "
-            f"'{known}'; use the diffusers folder of the model with CheckpointLoaderSimple"
+            f"{' and '.join(repr(name) for name in known)}; use the diffusers folder of the model with "
+            f"CheckpointLoaderSimple"
         )

@@ -60,14 +60,25 @@ LAST_LAYER = TextReading(-1, True)
 SDXL_READING = TextReading(-2, False)
 
 
-class CheckpointFiles(Protocol):
-    """A checkpoint, whatever its layout; components have the names that diffusers' pipelines have for them."""
-
-    def __hash__(self) -> int: ...
+class Components(Protocol):
+    """Networks by the names that diffusers' pipelines have for them."""
 
     @property
     def name(self) -> str:
-        """What the user calls it."""
+        """What the user calls them."""
+
+    def weights(self, component: str) -> ComponentWeights:
+        """The weights of a component.
+
+        Raises:
+            ModelFileError: there are none.
+        """
+
+
+class CheckpointFiles(Components, Protocol):
+    """A checkpoint, whatever its layout."""
+
+    def __hash__(self) -> int: ...
 
     @property
     def text_encoders(self) -> Sequence[str]:
@@ -81,13 +92,6 @@ class CheckpointFiles(Protocol):
 
         Raises:
             ModelFileError: there is none, or it cannot be read.
-        """
-
-    def weights(self, component: str) -> ComponentWeights:
-        """The weights of a component.
-
-        Raises:
-            ModelFileError: there are none.
         """
 
     def tokenizer(self, component: str, length: int) -> tuple[Tokenizer, ChunkLayout]:

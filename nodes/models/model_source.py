@@ -94,8 +94,8 @@ def find_model(folders: Folders, kind: str, name: str) -> ModelSource:
     if path.suffix.lower() in SAFE_SUFFIXES | PICKLE_SUFFIXES:
         raise ModelFileError(
             f"'{name}' is no checkpoint of a known family: going by its tensors it is "
-            f"{file_content(read_header(path).tensors)}; known are single files of Stable Diffusion 1, 2 and XL, and "
-            f"diffusers folders; use one of these, or a plugin that knows its family"
+            f"{file_content(read_header(path).tensors)}; known are single files of Stable Diffusion 1, 2, XL "
+            f"and 3 and of Flux, and diffusers folders; use one of these, or a plugin that knows its family"
         )
     raise ModelFileError(f"'{name}' is no file of weights ({path.suffix}); use the model's .safetensors file")
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mezzotint.engine.errors import ModelFileError
-from mezzotint.engine.residency import Residency
+from mezzotint.engine.residency import Loaded, Residency
 
 from .component_weights import one_line
 from .dtype_policy import AUTO, computation_dtype, powers_of
+from .weight_placement import WeightPlacement
 from .weights_file import read_header, read_tensors
 
 if TYPE_CHECKING:
@@ -21,12 +22,21 @@ KEPT_NBYTES = 256 << 20
 
 
 class LoadedNetwork(NamedTuple):
-    """A network that records no gradients. dtype: what it computes in. nbytes: what its weights take on the device."""
+    """A network that records no gradients.
+
+    Attributes:
+        dtype: what it computes in. nbytes: what its weights take on the device. placement: moves them.
+    """
 
     network: Any
     device: torch.device
     dtype: torch.dtype
     nbytes: int
+    placement: WeightPlacement
+
+    def loaded(self, made: Any) -> Loaded:
+        """What was made of it, for the residency manager."""
+        return Loaded(made, self.nbytes, self.placement)
 
 
 def load_network(
@@ -71,7 +81,8 @@ def load_network(
                 compute_in(network, dtype)
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise ModelFileError(f"{what}: its weights do not fit its configuration ({one_line(error)})") from None
-    return LoadedNetwork(network, device, dtype, nbytes)
+    placement = WeightPlacement(network, device, nbytes, dtype if is_kept else None)
+    return LoadedNetwork(network, device, dtype, nbytes, placement)
 
 
 def _as(tensor: Any, dtype: torch.dtype) -> Any:

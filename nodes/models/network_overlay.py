@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import nn
 
@@ -21,6 +21,12 @@ def with_layers(network: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Modul
         parent, _, last = name.rpartition(".")
         _copied(parent, copies)._modules[last] = layer
     return copies[""]
+
+
+def with_copies(network: nn.Module, names: Iterable[str]) -> tuple[nn.Module, dict[str, nn.Module]]:
+    """The network with shallow copies in some places, which may be changed, and these by name."""
+    copies = {"": shallow_copy(network)}
+    return copies[""], {name: _copied(name, copies) for name in names}
 
 
 def with_parameters(network: nn.Module, parameters: Mapping[str, Mapping[str, nn.Parameter]]) -> nn.Module:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mezzotint.engine.residency import Loadable, Loaded, Residency
 
 PATCHED_NBYTES = 8_000_000
-"""What one more set of patches on a loaded base takes beside the weights of the patches: its view of the modules."""
+"""What one more set of patches on a loaded base takes beside the weights of the patches: its view of the modules, in
+main memory."""
 
 Kind = Literal["model", "clip", "vae"]
 Options = tuple[tuple[str, Any], ...]
@@ -31,6 +32,9 @@ GUIDANCE = f"{FOR_DRIVER}guidance"
 SAMPLING = "sampling"
 """The option of a model that is sampled otherwise than its files say; its value is a
 `sampling.sampling_change.SamplingChange`."""
+CHANGES = "changes"
+"""The option of a model whose network computes otherwise; its value is a tuple of
+`sampling.network_change.NetworkChange`."""
 
 
 @value_type("mezzotint.Source")
@@ -80,7 +84,8 @@ class Recipe:
             docs/models.md; `"float8_e4m3fn"` and `"float8_e5m2"` are kept so and computed in as with `"auto"`.
         options: pairs of name and value, sorted, that change no weights. patches: what is added to the weights, in
             order, each a `Patch` or `Replacement`. further: the files of its other text encoders, where each has one
-            of its own.
+            of its own. text_of: the family that these text encoders are for, as `families.separate_text_encoders` has
+            it; empty where the files say so.
     """
 
     kind: Kind
@@ -89,6 +94,7 @@ class Recipe:
     options: Options = ()
     patches: tuple[Patch | Replacement, ...] = ()
     further: tuple[Source, ...] = ()
+    text_of: str = ""
 
     def with_option(self, name: str, value: Any) -> Recipe:
         """A copy with an option set, in place of an earlier value."""
@@ -153,4 +159,4 @@ class PatchedWeights:
             for patch in self.patches:
                 parts = [loans.enter_context(residency.borrow(part)) for part in patch.parts(self.base)]
                 made = patch.apply(made, *parts)
-        return Loaded(made, PATCHED_NBYTES)
+        return Loaded(made, 0 if residency.host_nbytes else PATCHED_NBYTES)

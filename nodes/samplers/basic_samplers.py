@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor
 
 from .sampler import Denoising, NoiseScaling, StepNoise, ancestral_sigmas, derivative, steps_of
@@ -22,7 +21,7 @@ class Previous(NamedTuple):
 def euler_step(x: Tensor, denoised: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """One step of Euler's method from `sigma` to `sigma_next`."""
     ratio = (sigma_next - sigma) / sigma if sigma else math.nan  # from a level of 0 there is no direction to go
-    return torch.add(x, x - denoised, alpha=ratio)
+    return x.add(x - denoised, alpha=ratio)
 
 
 def euler(x: Tensor, sigmas: Tensor, step_noise: StepNoise, scaling: NoiseScaling) -> Denoising:

@@ -54,7 +54,7 @@ def _level(first: float, last: float, share: float) -> float:
 def _moved(x: Tensor, sigma: float, level: float, d: Tensor, change: Tensor | None = None) -> Tensor:
     """x at another level, by its direction and, where it is known, how that changes on the way, in a line."""
     moved = x + d * (level - sigma)
-    if change is None:
+    if change is None or level == sigma:
         return moved
     h = math.log(sigma / level)
     return moved - change * (level * (math.expm1(h) / h - 1))

@@ -9,6 +9,7 @@ from mezzotint.engine.errors import OutOfMemoryError
 from mezzotint.engine.request import Request
 
 from .control import Control, ControlledForward
+from .network_change import changes_of
 from .prompts import Item, Prompts, ReadyPrompts, joined
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class Denoise(Request):
         self.prompts = conditionings if isinstance(conditionings, Prompts) else Prompts(conditionings)
 
     def group(self) -> Hashable:
-        return self.model, self.x.shape[1:], self.x.dtype
+        # What changes a network may look at the noise level, so then a forward has one.
+        sigma = self.sigma if self.model.options and changes_of(self.model) else None
+        return self.model, self.x.shape[1:], self.x.dtype, sigma
 
     @classmethod
     def answer(cls, requests: Sequence[Any], context: Context) -> list[Sequence[Tensor]]:
@@ -97,12 +100,16 @@ def _predictions(requests: Sequence[Denoise], denoiser: Denoiser, context: Conte
 
 def _plain(request: Denoise, tokens: Tensor, inputs: NamedTensors, denoiser: Denoiser) -> Sequence[Tensor]:
     """The usual case, with little ceremony: after each forward this runs with the processor's caches cold."""
-    import torch
-
     x, count = request.x, request.x.shape[0]
     times = tokens.shape[0] // count
-    repeated = x.expand(times, *x.shape[1:]) if count == 1 else torch.cat([x] * times)
+    repeated = x.expand(times, *x.shape[1:]) if count == 1 else _repeated(x, times)
     return denoiser.predict(repeated, request.sigma, tokens, inputs).split_with_sizes([count] * times)
+
+
+def _repeated(x: Tensor, times: int) -> Tensor:
+    import torch
+
+    return torch.cat([x] * times)
 
 
 # several requests, or items that are weighed

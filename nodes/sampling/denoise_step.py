@@ -66,7 +66,7 @@ def unet_denoise(
 
     sigma = _sigma_of(latent, "UNetDenoise", "latent")
     guider = CFGGuider(model, positive, negative, cfg)
-    _, device = prepare_model(ctx, guider, latent["samples"].shape)
+    device = prepare_model(ctx, guider, latent["samples"].shape).device
     denoised = yield from guider.predict(latent["samples"].to(device), sigma)
     return {**latent, "samples": denoised.cpu()}
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ..models.network_names import DENOISER
-from ..models.recipe import SAMPLING
+from ..models.recipe import CHANGES, SAMPLING
 from .model_sampling import ModelSampling
 from .network_call import NamedTensors, NetworkCall, Target, UNetCall
+from .network_change import Forward, NetworkChange, with_changes, within
 from .sampling_change import SamplingChange, changed
 
 Steering = Callable[[Tensor, Tensor, Tensor, NamedTensors], Mapping[str, Any]]
@@ -35,11 +36,12 @@ class _Level(NamedTuple):
 
     Attributes:
         c_in, c_skip, c_out: the factors of `Preconditioning`, float32 [n, 1, 1, 1]; n is 1 or the batch. timestep: [n].
+            A single c_out is a number: after a forward that is quicker.
     """
 
     c_in: Tensor
     c_skip: Tensor
-    c_out: Tensor
+    c_out: Tensor | float
     timestep: Tensor
 
 
@@ -72,6 +74,9 @@ class Denoiser:
         device, dtype: where the network is and computes in. activations: for `estimate_nbytes`.
         conditioning_width: D of the conditioning it takes; None where any may do.
         call: how the network is called; as a U-Net that takes nothing but text, if not said.
+
+    Attributes:
+        is_changed: whether the network computes otherwise, by `recipe.CHANGES`.
     """
 
     def __init__(
@@ -92,7 +97,8 @@ class Denoiser:
         self.conditioning_width = conditioning_width
         self.call = call
         self._levels: dict[float, _Level] = {}
-        self._changed: dict[SamplingChange, Denoiser] = {}
+        self.is_changed = False
+        self._changed: dict[tuple[SamplingChange | None, tuple[NetworkChange, ...]], Denoiser] = {}
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
@@ -107,18 +113,26 @@ class Denoiser:
         return made
 
     def with_options(self, options: Mapping[str, Any]) -> Denoiser:
-        """The same network with the options of a recipe: `recipe.SAMPLING`. Remembered, with its noise levels.
+        """The same network with the options of a recipe: `recipe.SAMPLING`, `recipe.CHANGES`. Remembered.
 
         Raises:
-            SamplingChangeError: it cannot be sampled so.
+            SamplingChangeError: it cannot be sampled so. NetworkChangeError: its network cannot be changed so.
         """
-        change: SamplingChange = options[SAMPLING]
-        made = self._changed.get(change)
+        wanted = options.get(SAMPLING), options.get(CHANGES, ())
+        made = self._changed.get(wanted)
         if made is None:
             if len(self._changed) >= MAX_CHANGES:
                 self._changed.clear()
-            made = self._changed[change] = copy(self)
-            made.sampling, made._levels, made._changed = changed(self.sampling, change), {}, {}
+            made = self._changed[wanted] = self._with(*wanted)
+        return made
+
+    def _with(self, sampling: SamplingChange | None, changes: tuple[NetworkChange, ...]) -> Denoiser:
+        made = copy(self)
+        made._changed = {}
+        if sampling is not None:
+            made.sampling, made._levels = changed(self.sampling, sampling), {}
+        if changes:
+            made.network, made.is_changed = with_changes(self.network, changes), True
         return made
 
     def inputs(self, options: Mapping[str, Any], target: Target) -> NamedTensors:
@@ -139,6 +153,7 @@ class Denoiser:
         Args:
             x: float32 [B, C, h, w] on the device, at noise level `sigma`.
             sigma: one level for all, or one for each of the batch ([B]; a tensor lies on the CPU, since it is read).
+                Where the network is changed, all are alike.
             conditioning: cross-attention input [B, T, D] on the device, of any floating dtype.
             inputs: what the network takes beside, by `inputs`; [B, ...] each, on the device, of any dtype.
             options: further keyword arguments of the network. steering: gives more of them for this one forward.
@@ -146,7 +161,21 @@ class Denoiser:
         Returns:
             float32 [B, C, h, w] on the device; a new tensor.
         """
-        if isinstance(sigma, float | int):
+        if self.is_changed:
+            with within(Forward(_size(x), _first(sigma), self.sampling)):
+                return self._predict_at(x, sigma, conditioning, inputs, options, steering)
+        return self._predict_at(x, sigma, conditioning, inputs, options, steering)
+
+    def _predict_at(
+        self,
+        x: Tensor,
+        sigma: float | Sequence[float] | Tensor,
+        conditioning: Tensor,
+        inputs: NamedTensors,
+        options: Mapping[str, Any],
+        steering: Steering | None,
+    ) -> Tensor:
+        if isinstance(sigma, (float, int)):
             return self._predict(x, self._level(float(sigma)), conditioning, inputs, options, steering)
         sigmas: Sequence[float] = sigma.tolist() if isinstance(sigma, Tensor) else sigma
         if len(set(sigmas)) == 1:
@@ -169,7 +198,8 @@ class Denoiser:
             options = {**options, **steering(model_input, timestep, context, further)}
         kept = x * c_skip  # here, since after the forward it would take twice as long: caches are cold then
         output = self.call.forward(self.network, model_input, timestep, context, further, options)
-        return torch.addcmul(kept, _as(output, torch.float32), c_out)
+        output = _as(output, torch.float32)
+        return kept.add(output, alpha=c_out) if isinstance(c_out, float) else torch.addcmul(kept, output, c_out)
 
     def _as_computed(self, tensor: Tensor) -> Tensor:
         return _as(tensor, self.dtype) if tensor.is_floating_point() else tensor
@@ -186,12 +216,20 @@ class Denoiser:
         rows = [self.sampling.sigmas.preconditioning(sigma) for sigma in sigmas]
         columns = torch.tensor([*zip(*rows, strict=True)], dtype=torch.float32).to(self.device)
         c_in, c_skip, c_out = columns[:3].reshape(3, -1, 1, 1, 1)
-        return _Level(c_in, c_skip, c_out, columns[3])
+        return _Level(c_in, c_skip, c_out if len(rows) > 1 else float(rows[0].c_out), columns[3])
 
     def estimate_nbytes(self, shape: Sequence[int]) -> int:
         """About how much memory one forward takes beside the weights, for x of the shape [B, C, h, w]."""
         batch, _, height, width = shape
         return int(batch * height * width * self.activations.elements_per_cell() * self.dtype.itemsize)
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    return x.shape[-2], x.shape[-1]
+
+
+def _first(sigma: float | Sequence[float] | Tensor) -> float:
+    return float(sigma) if isinstance(sigma, float | int) else float(sigma[0])
 
 
 def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:

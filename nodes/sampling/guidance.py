@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
@@ -14,6 +14,7 @@ from mezzotint.engine.value_type import value_type
 from ..models.recipe import GUIDANCE
 from .denoise import Denoise
 from .network_call import CONCAT_LATENT, CONCAT_MASK
+from .network_change import with_change
 from .prompts import Prompts
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..models.recipe import Recipe
     from ..ports import Conditioning, Latent
+    from .network_change import NetworkChange
 
 
 class GuiderValue(Protocol):
@@ -51,7 +53,7 @@ class Guided(NamedTuple):
 
     Attributes:
         unconditional: for the negative conditioning; None where it was not asked for. scale: of the guidance.
-        positive, negative: the conditionings themselves.
+        positive, negative: the conditionings themselves. model: what predicted. kept: prompts that are made ready.
     """
 
     prediction: Tensor
@@ -62,6 +64,23 @@ class Guided(NamedTuple):
     scale: float
     positive: Conditioning
     negative: Conditioning
+    model: Recipe
+    kept: dict[tuple[bool, Recipe], Prompts]
+
+    def again(self, change: NetworkChange | None, x: Tensor, is_negative: bool = False) -> Requests[Tensor]:
+        """A further prediction at this noise level, for the positive conditioning or the negative one.
+
+        Args:
+            change: of the model's network, if any.
+        """
+        model = self.model if change is None else with_change(self.model, change)
+        prompts = self.kept.get((is_negative, model))
+        if prompts is None:
+            given = self.negative if is_negative else self.positive
+            prompts = self.kept[is_negative, model] = Prompts((given,))
+        (prediction,) = yield Denoise(model, x, self.sigma, prompts)
+        result: Tensor = prediction
+        return result
 
 
 class Adjustment(Protocol):
@@ -71,8 +90,8 @@ class Adjustment(Protocol):
     def needs_negative(self) -> bool:
         """Whether it wants the prediction for the negative conditioning even where the scale is 1."""
 
-    def __call__(self, guided: Guided) -> Tensor:
-        """The prediction in its place; a new tensor."""
+    def __call__(self, guided: Guided) -> Tensor | Requests[Tensor]:
+        """The prediction in its place; a new tensor. A generator may ask for further ones, with `guided.again`."""
 
 
 def adjustments_of(model: Recipe) -> tuple[Adjustment, ...]:
@@ -81,10 +100,22 @@ def adjustments_of(model: Recipe) -> tuple[Adjustment, ...]:
     return found
 
 
-def adjusted(guided: Guided, adjustments: Sequence[Adjustment]) -> Tensor:
+def with_adjustment(model: Recipe, adjustment: Adjustment, is_first: bool = False) -> Recipe:
+    """The model with one more change of its guided predictions.
+
+    Args:
+        is_first: whether it comes before the others, as what takes the place of the usual formula must.
+    """
+    others = adjustments_of(model)
+    return model.with_option(GUIDANCE, (adjustment, *others) if is_first else (*others, adjustment))
+
+
+def adjusted(guided: Guided, adjustments: Sequence[Adjustment]) -> Requests[Tensor]:
     """A guided prediction with all changes."""
     for adjust in adjustments:
-        guided = guided._replace(prediction=adjust(guided))
+        made = adjust(guided)
+        prediction = (yield from made) if isinstance(made, Generator) else made
+        guided = guided._replace(prediction=prediction)
     return guided.prediction
 
 
@@ -96,6 +127,8 @@ class CFGGuider:
     Attributes:
         cfg: the guidance scale. At 1 the negative is not evaluated, since nothing would come of it.
     """
+
+    conditionings = ("positive", "negative")
 
     model: Recipe
     positive: Conditioning
@@ -123,7 +156,7 @@ class CFGGuider:
 
     def predict(self, x: Tensor, sigma: float) -> Requests[Tensor]:
         conditional, *others = yield Denoise(self.model, x, sigma, self.prompts)
-        return self._combined(conditional, others[0] if others else None, x, sigma)
+        return (yield from self._combined(conditional, others[0] if others else None, x, sigma))
 
     @cached_property
     def _pair(self) -> Prompts:
@@ -131,20 +164,28 @@ class CFGGuider:
 
     def predict_pair(self, x: Tensor, sigma: float) -> Requests[tuple[Tensor, Tensor]]:
         conditional, negative = yield Denoise(self.model, x, sigma, self._pair)
-        return self._combined(conditional, negative, x, sigma), negative
+        return (yield from self._combined(conditional, negative, x, sigma)), negative
 
-    def _combined(self, conditional: Tensor, negative: Tensor | None, x: Tensor, sigma: float) -> Tensor:
+    @cached_property
+    def _kept(self) -> dict[tuple[bool, Recipe], Prompts]:
+        return {}
+
+    def _combined(self, conditional: Tensor, negative: Tensor | None, x: Tensor, sigma: float) -> Requests[Tensor]:
         prediction = conditional if negative is None else guided(conditional, negative, self.cfg)
         if not self.adjustments:
             return prediction
-        found = Guided(prediction, conditional, negative, x, sigma, self.cfg, self.positive, self.negative)
-        return adjusted(found, self.adjustments)
+        found = Guided(
+            prediction, conditional, negative, x, sigma, self.cfg, self.positive, self.negative, self.model, self._kept
+        )
+        return (yield from adjusted(found, self.adjustments))
 
 
 @value_type("mezzotint.BasicGuider")
 @dataclass(frozen=True, eq=False)
 class BasicGuider:
     """The model's prediction as it is, for models that need no guidance or have it built in."""
+
+    conditionings = ("conditioning",)
 
     model: Recipe
     conditioning: Conditioning
@@ -154,6 +195,10 @@ class BasicGuider:
         """What is predicted for at each step."""
         return Prompts((self.conditioning,))
 
+    @cached_property
+    def _kept(self) -> dict[tuple[bool, Recipe], Prompts]:
+        return {}
+
     @property
     def evaluations(self) -> int:
         return self.prompts.evaluations
@@ -162,7 +207,8 @@ class BasicGuider:
         (prediction,) = yield Denoise(self.model, x, sigma, self.prompts)
         result: Tensor = prediction
         if adjustments := adjustments_of(self.model):
-            return adjusted(Guided(result, result, None, x, sigma, 1.0, self.conditioning, []), adjustments)
+            found = Guided(result, result, None, x, sigma, 1.0, self.conditioning, [], self.model, self._kept)
+            return (yield from adjusted(found, adjustments))
         return result
 
     def predict_pair(self, x: Tensor, sigma: float) -> Requests[tuple[Tensor, Tensor]]:
@@ -173,17 +219,16 @@ class BasicGuider:
 def showing(guider: GuiderValue, latent: Latent) -> GuiderValue:
     """The guider with conditionings that show the latent and its mask, where they show nothing else.
 
-    For models for inpainting, which see what they paint over. Guiders of other kinds stay as they are.
+    For models for inpainting, which see what they paint over. Guiders that are no dataclass with an attribute
+    `conditionings`, the names of those fields, stay as they are.
     """
-    if not isinstance(guider, CFGGuider | BasicGuider):
-        return guider
     shown = {CONCAT_LATENT: latent["samples"], CONCAT_MASK: latent["noise_mask"]}
-    changed: dict[str, Any] = {
+    changed: Any = {
         name: [[tokens, {**shown, **given}] for tokens, given in getattr(guider, name)]
-        for name in ("positive", "negative", "conditioning")
-        if hasattr(guider, name)
+        for name in getattr(guider, "conditionings", ())
     }
-    return replace(guider, **changed)
+    made: GuiderValue = replace(guider, **changed) if changed else guider  # type: ignore[type-var]
+    return made
 
 
 def positive_guider(model: Recipe, positive: Conditioning, negative: Conditioning, cfg: float) -> BasicGuider:
@@ -193,7 +238,5 @@ def positive_guider(model: Recipe, positive: Conditioning, negative: Conditionin
 
 def guided(conditional: Tensor, unconditional: Tensor, cfg: float) -> Tensor:
     """unconditional + (conditional - unconditional) * cfg."""
-    import torch
-
     # Not torch.lerp: its code is not in the processor's cache after a forward, that of these two is.
-    return torch.add(unconditional, conditional - unconditional, alpha=cfg)
+    return unconditional.add(conditional - unconditional, alpha=cfg)

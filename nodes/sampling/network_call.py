@@ -24,6 +24,8 @@ POOLED = "pooled_output"
 CONCAT = "concat"
 """The input that is joined to the channels of x, [B, ..., h, w]; where an area is evaluated, it is cut like x."""
 CONCAT_LATENT, CONCAT_MASK = "concat_latent_image", "concat_mask"
+REFERENCES = "reference_latents"
+"""The option with latents of pictures, [B, C, h, w] each as the VAE gives them, that a model that edits is shown."""
 CLASS_LABEL, CLASS_LABELS = "class_label", "class_labels"
 """The option of a conditioning's item that names its class by number, and the input of the network."""
 PICTURE_NUMBERS = (5, 6)

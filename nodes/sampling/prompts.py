@@ -36,7 +36,8 @@ WEIGHING = frozenset(
 FOR_NETWORKS = frozenset(
     {
         "pooled_output", "guidance", "width", "height", "crop_w", "crop_h", "target_width", "target_height",
-        "aesthetic_score", "concat_latent_image", "concat_mask", "prompt_inputs",
+        "aesthetic_score", "class_label", "concat_latent_image", "concat_mask", "prompt_inputs",
+        "reference_latents",
     }
 )  # fmt: skip
 """Options that networks read which have an input for them (`network_call`), and others leave alone."""

@@ -10,8 +10,7 @@ from pydantic import Field
 from mezzotint import Model, Widget, node
 from mezzotint.engine.value_type import value_type
 
-from ..models.recipe import GUIDANCE
-from .guidance import adjustments_of
+from .guidance import with_adjustment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,4 +47,4 @@ def rescale_cfg(
     multiplier: Annotated[float, Field(ge=0, le=1, description="How much of it: 0 is none."), Widget(step=0.01)] = 0.7,
 ) -> Model:
     """Keep the contrast of high guidance scales as the model has it without, mostly for v-prediction."""
-    return model.with_option(GUIDANCE, (*adjustments_of(model), RescaledGuidance(multiplier)))
+    return with_adjustment(model, RescaledGuidance(multiplier))

@@ -29,6 +29,7 @@ DiscreteKind = Literal["eps", "v_prediction", "lcm", "x0", "img_to_img"]
 Shift = Annotated[
     float, Field(ge=0, le=100, description="Above 1, more of the steps go to high noise."), Widget(step=0.01)
 ]
+Level = Annotated[float, Field(ge=0, le=1000), Widget(step=0.001, round=False)]
 Mu = Annotated[float, Field(ge=0, le=100), Widget(step=0.01)]
 Side = Annotated[int, Field(ge=16, le=16384), Widget(step=8)]
 
@@ -39,6 +40,7 @@ PREDICTIONS: dict[DiscreteKind, Prediction] = {
     "x0": "sample",
     "img_to_img": "direct",
 }
+ContinuousKind = Literal["v_prediction", "edm", "edm_playground_v2.5", "eps", "cosmos_rflow"]
 LEAST_TOKENS, MOST_TOKENS = 256, 4096
 """Between these numbers of tokens of a picture, the shift of Flux grows in a line."""
 
@@ -80,6 +82,24 @@ class DiscreteChange:
         made = DistilledSigmas.of(table) if self.kind == "lcm" else DiscreteSigmas(table, prediction)
         config = {**sampling.scheduler_config, "prediction_type": prediction, "rescale_betas_zero_snr": self.zero_snr}
         return replace(sampling, sigmas=made, prediction_type=prediction, scheduler_config=config)
+
+
+@value_type("mezzotint.ContinuousChange")
+@dataclass(frozen=True, slots=True)
+class ContinuousChange:
+    """Noise levels that are no timesteps, from the least to the greatest."""
+
+    kind: ContinuousKind
+    sigma_min: float
+    sigma_max: float
+
+    def applied(self, sampling: ModelSampling) -> ModelSampling:
+        from .continuous_sigmas import ContinuousSigmas, with_playground_latents
+
+        _discrete(sampling, "ModelSamplingContinuousEDM")
+        kind = "edm" if self.kind == "edm_playground_v2.5" else self.kind
+        made = replace(sampling, sigmas=ContinuousSigmas.between(self.sigma_min, self.sigma_max, kind))
+        return with_playground_latents(made) if kind != self.kind else made
 
 
 @value_type("mezzotint.ShiftChange")
@@ -125,6 +145,25 @@ def model_sampling_discrete(
     `lcm` is for models that were distilled for few steps, by the sampler of that name.
     """
     return model.with_option(SAMPLING, DiscreteChange(sampling, zsnr))
+
+
+@node("ModelSamplingContinuousEDM", category="advanced/model")
+def model_sampling_continuous_edm(
+    model: Model,
+    sampling: Annotated[ContinuousKind, Field(description="What the network predicts.")] = "v_prediction",
+    sigma_max: Level = 120.0,
+    sigma_min: Level = 0.002,
+) -> Model:
+    """Sample a model that was trained on noise levels of any size, as Karras et al. 2022 have it (EDM).
+
+    `edm_playground_v2.5` is EDM with the scale of that model's latents.
+    """
+    if not 0 < sigma_min < sigma_max:
+        raise SamplingChangeError(
+            f"ModelSamplingContinuousEDM: sigma_min is {sigma_min:g} and sigma_max {sigma_max:g}; allowed is a "
+            f"sigma_min above 0 and below sigma_max, such as 0.002 and 120"
+        )
+    return model.with_option(SAMPLING, ContinuousChange(sampling, sigma_min, sigma_max))
 
 
 @node("ModelSamplingSD3", category="advanced/model")

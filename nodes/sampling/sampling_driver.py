@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -71,7 +72,7 @@ def sample(
     """
     if len(sigmas) < 2:
         return SampleResult(latent, latent)
-    sampling, device = prepare_model(ctx, guider, latent["samples"].shape)
+    sampling, device, room = prepare_model(ctx, guider, latent["samples"].shape)
     levels = sigmas.tolist()
     start = noised_latent(latent, noise, levels[0], sampling, device)
     masking = None
@@ -83,10 +84,11 @@ def sample(
         masking = _masking(masking, guider.model, levels, sampling.sigmas)
     steps = sampler.begin(start.x, sigmas, SeededStepNoise(start.x, sigmas, noise.seed), sampling)
     progress = _Progress(ctx, levels, latent_colours(guider.model), sampling)
-    if SAMPLERS.has_trait(sampler.name, SEES_UNCONDITIONAL):
-        x, denoised = yield from _drive_by_pairs(steps, _pair_guider(guider, sampler), masking, progress)
-    else:
-        x, denoised = yield from _drive(steps, guider, masking, progress)
+    with room:
+        if SAMPLERS.has_trait(sampler.name, SEES_UNCONDITIONAL):
+            x, denoised = yield from _drive_by_pairs(steps, _pair_guider(guider, sampler), masking, progress)
+        else:
+            x, denoised = yield from _drive(steps, guider, masking, progress)
     return SampleResult(
         {**latent, "samples": finished(x, levels[-1], sampling)},
         {**latent, "samples": finished(denoised, 0.0, sampling)},
@@ -211,10 +213,19 @@ def _fitted(samples: Tensor, channels: int) -> Tensor:
     return torch.zeros(samples.shape[0], channels, *samples.shape[2:])
 
 
-def prepare_model(ctx: Context, guider: GuiderValue, shape: Sequence[int]) -> tuple[ModelSampling, torch.device]:
+class PreparedModel(NamedTuple):
+    """A model to sample. device: where it computes. room: while entered, memory is kept free for its forwards."""
+
+    sampling: ModelSampling
+    device: torch.device
+    room: AbstractContextManager[None]
+
+
+def prepare_model(ctx: Context, guider: GuiderValue, shape: Sequence[int]) -> PreparedModel:
     """Have the model of a guider, see that it can predict for a latent of this shape, and say where it is.
 
-    Where memory is too short for all evaluations of a prediction at once, they are made one by one.
+    Where memory is too short for all evaluations of a prediction at once, they are made one by one; where it is too
+    short for one beside all weights, some of these wait in main memory, if the device has another.
 
     Raises:
         OutOfMemoryError: it does not fit.
@@ -223,13 +234,17 @@ def prepare_model(ctx: Context, guider: GuiderValue, shape: Sequence[int]) -> tu
         denoiser: Any = borrowed
         sampling: ModelSampling = denoiser.sampling
         nbytes = denoiser.estimate_nbytes((shape[0], sampling.latent_channels, *shape[-2:]))
-        if nbytes * guider.evaluations > NEGLIGIBLE_NBYTES:
-            what = what_is_sampled(shape, sampling.downscale)
-            try:
-                ctx.models.reserve(nbytes * guider.evaluations, what)
-            except OutOfMemoryError:
-                ctx.models.reserve(nbytes, what)
-        return sampling, denoiser.device
+        if nbytes * guider.evaluations <= NEGLIGIBLE_NBYTES:
+            return PreparedModel(sampling, denoiser.device, nullcontext())
+        what = what_is_sampled(shape, sampling.downscale)
+        for evaluations in (guider.evaluations, 1):
+            with suppress(OutOfMemoryError):
+                room = ctx.models.reserve(nbytes * evaluations, what)
+                return PreparedModel(sampling, denoiser.device, room)
+        if not ctx.models.host_nbytes:
+            ctx.models.reserve(nbytes, what)  # says what is wrong
+    # Nobody uses the model now, so it can make way, and is loaded again into what is left.
+    return PreparedModel(sampling, denoiser.device, ctx.models.reserve(nbytes, what))
 
 
 def finished(x: Tensor, sigma: float, sampling: ModelSampling) -> Tensor:

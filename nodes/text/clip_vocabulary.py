@@ -6,7 +6,7 @@ import gzip
 from functools import cache
 from importlib.resources import files
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,6 +40,15 @@ def clip_tokenizer() -> Tokenizer:
     )
     tokenizer.add_special_tokens([AddedToken(token, normalized=True, special=True) for token in (START, END)])
     return tokenizer
+
+
+def transformers_tokenizer(padding: str) -> Any:
+    """transformers' own tokenizer over the vocabulary, as pipelines have it; short texts are filled with `padding`."""
+    from transformers import CLIPTokenizer
+
+    merges = _merges()
+    vocabulary = {token: i for i, token in enumerate(_tokens(merges))}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=padding, model_max_length=77)
 
 
 def _merges() -> list[tuple[str, str]]:

@@ -45,7 +45,8 @@ def _place(name: str, folders: Folders) -> Path:
     path = (root / name).resolve()
     if not path.is_relative_to(root) or not (path.is_dir() or (is_shard(path) and path.is_file())):
         raise TrainingDataError(
-            f"there is no folder '{name}' in the input folder ({folders.input}); put the pictures into one there"
+            f"there is no folder '{name}' in the input folder ({folders.input}), nor a .parquet or .tar file of that "
+            f"name; put the pictures there"
         )
     return path
 

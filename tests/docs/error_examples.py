@@ -272,6 +272,15 @@ def SamplerError(folder: Path) -> None:
 
 
 @example
+def NetworkChangeError(folder: Path) -> None:
+    from torch import nn
+
+    from mezzotint.nodes.patches.free_u import FreeUChange
+
+    FreeUChange((1.1, 1.2), (0.9, 0.2), is_adaptive=False).around(nn.Linear(1, 1))
+
+
+@example
 def SamplingChangeError(folder: Path) -> None:
     from mezzotint.nodes.samplers.schedules import DiscreteSigmas
     from mezzotint.nodes.sampling.model_sampling import ModelSampling

@@ -16,12 +16,24 @@ from mezzotint.engine.node import NodeSpec
 from mezzotint.plugins.host import unloaded_plugins
 
 ROWS = """
+**ModelSamplingContinuousEDM** · advanced/model | `model` MODEL · `sampling` {v_prediction,edm,edm_playground_v2.5,eps,cosmos_rflow} · `sigma_max` FLOAT=120 [0..1000 /0.001] · `sigma_min` FLOAT=0.002 [0..1000 /0.001] | MODEL
+**FreeU** · model_patches/unet | `model` MODEL · `b1` FLOAT=1.1 [0..10 /0.01] · `b2` FLOAT=1.2 [0..10 /0.01] · `s1` FLOAT=0.9 [0..10 /0.01] · `s2` FLOAT=0.2 [0..10 /0.01] | MODEL
+**FreeU_V2** · model_patches/unet | `model` MODEL · `b1` FLOAT=1.3 [0..10 /0.01] · `b2` FLOAT=1.4 [0..10 /0.01] · `s1` FLOAT=0.9 [0..10 /0.01] · `s2` FLOAT=0.2 [0..10 /0.01] | MODEL
+**PatchModelAddDownscale** “PatchModelAddDownscale (Kohya Deep Shrink)” · model_patches/unet | `model` MODEL · `block_number` INT=3 [1..32] · `downscale_factor` FLOAT=2 [0.1..9 /0.001] · `start_percent` FLOAT=0 [0..1 /0.001] · `end_percent` FLOAT=0.35 [0..1 /0.001] · `downscale_after_skip` BOOLEAN=true · `downscale_method` {bicubic,nearest-exact,bilinear,area,bislerp} · `upscale_method` {bicubic,nearest-exact,bilinear,area,bislerp} | MODEL
+**HyperTile** · model_patches/unet | `model` MODEL · `tile_size` INT=256 [1..2048] · `swap_size` INT=2 [1..128] · `max_depth` INT=0 [0..10] · `scale_depth` BOOLEAN=false | MODEL
+**TomePatchModel** · model_patches/unet | `model` MODEL · `ratio` FLOAT=0.3 [0..1 /0.01] | MODEL
+**PerturbedAttentionGuidance** · model_patches/unet | `model` MODEL · `scale` FLOAT=3 [0..100 /0.01] | MODEL
+**SelfAttentionGuidance** “Self-Attention Guidance” · _for_testing | `model` MODEL · `scale` FLOAT=0.5 [-2..5 /0.01] · `blur_sigma` FLOAT=2 [0..10 /0.1] | MODEL
+**SkipLayerGuidanceSD3** · advanced/guidance | `model` MODEL · `layers` STRING=7, 8, 9 · `scale` FLOAT=3 [0..10 /0.1] · `start_percent` FLOAT=0.01 [0..1 /0.001] · `end_percent` FLOAT=0.15 [0..1 /0.001] | MODEL
+**VideoLinearCFGGuidance** · sampling/video_models | `model` MODEL · `min_cfg` FLOAT=1 [0..100 /0.5] | MODEL
+**DualCFGGuider** · sampling/custom_sampling/guiders | `model` MODEL · `cond1` CONDITIONING · `cond2` CONDITIONING · `negative` CONDITIONING · `cfg_conds` FLOAT=8 [0..100 /0.1] · `cfg_cond2_negative` FLOAT=8 [0..100 /0.1] · `style` {regular,nested} | GUIDER
 **ConditioningSetArea** “Conditioning (Set Area)” · conditioning | `conditioning` CONDITIONING · `width` INT=64 [64..MAX /8] · `height` INT=64 [64..MAX /8] · `x` INT=0 [0..MAX /8] · `y` INT=0 [0..MAX /8] · `strength` FLOAT=1 [0..10 /0.01] | CONDITIONING
 **ConditioningSetAreaPercentage** “Conditioning (Set Area with Percentage)” · conditioning | `conditioning` CONDITIONING · `width` FLOAT=1 [0..1 /0.01] · `height` FLOAT=1 [0..1 /0.01] · `x` FLOAT=0 [0..1 /0.01] · `y` FLOAT=0 [0..1 /0.01] · `strength` FLOAT=1 [0..10 /0.01] | CONDITIONING
 **ConditioningSetAreaStrength** · conditioning | `conditioning` CONDITIONING · `strength` FLOAT=1 [0..10 /0.01] | CONDITIONING
 **ConditioningSetMask** “Conditioning (Set Mask)” · conditioning | `conditioning` CONDITIONING · `mask` MASK · `strength` FLOAT=1 [0..10 /0.01] · `set_cond_area` {default,mask bounds} | CONDITIONING
 **ConditioningSetTimestepRange** · advanced/conditioning | `conditioning` CONDITIONING · `start` FLOAT=0 [0..1 /0.001] · `end` FLOAT=1 [0..1 /0.001] | CONDITIONING
 **InstructPixToPixConditioning** · conditioning/instructpix2pix | `positive` CONDITIONING · `negative` CONDITIONING · `vae` VAE · `pixels` IMAGE | CONDITIONING `positive`, CONDITIONING `negative`, LATENT `latent`
+**ReferenceLatent** · advanced/conditioning/edit_models | `conditioning` CONDITIONING · `latent`? LATENT | CONDITIONING
 **InpaintModelConditioning** · conditioning/inpaint | `positive` CONDITIONING · `negative` CONDITIONING · `vae` VAE · `pixels` IMAGE · `mask` MASK · `noise_mask` BOOLEAN=true | CONDITIONING `positive`, CONDITIONING `negative`, LATENT `latent`
 **VAEDecode** “VAE Decode” · latent | `samples` LATENT · `vae` VAE | IMAGE
 **VAEEncode** “VAE Encode” · latent | `pixels` IMAGE · `vae` VAE | LATENT
@@ -116,7 +128,7 @@ SINKS = {
 }  # fmt: skip
 NODE = re.compile(r"\*\*(?P<name>\w+)\*\*( “(?P<title>.+?)”)? · (?P<category>\S+)")
 INPUT = re.compile(
-    r"`(?P<name>\w+)`(?P<optional>\?)? (?P<port>\{[^}]*\}|[A-Z]+|\*)(=(?P<default>\S+))?"
+    r"`(?P<name>\w+)`(?P<optional>\?)? (?P<port>\{[^}]*\}|[A-Z]+|\*)(=(?P<default>\S+(, \S+)*))?"
     r"( \[(?P<low>\S+?)\.\.(?P<high>\S+?)( /(?P<step>\S+))?\])?(?P<hints>( ml| cag)*)"
 )
 OUTPUT = re.compile(r"(?P<port>[A-Z]+)(?P<list>\[\])?( `(?P<name>\w+)`)?")

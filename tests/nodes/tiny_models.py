@@ -66,13 +66,9 @@ def text_encoder(
 
 def clip_tokenizer(padding: str = "<|endoftext|>") -> Any:
     """transformers' own tokenizer over the vocabulary that comes with the package."""
-    from transformers import CLIPTokenizer
+    from mezzotint.nodes.text.clip_vocabulary import transformers_tokenizer
 
-    from mezzotint.nodes.text import clip_vocabulary
-
-    merges = clip_vocabulary._merges()
-    vocabulary = {token: i for i, token in enumerate(clip_vocabulary._tokens(merges))}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=padding, model_max_length=77)
+    return transformers_tokenizer(padding)
 
 
 def seeded(make: Any, *arguments: Any, **options: Any) -> Any:

@@ -71,6 +71,10 @@ def test_two_models_are_compared_on_the_same_captions(
     tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The embedded one with a copy of itself: equal scores."""
+    workflow = tool.WORKFLOW.read_text()
+    monkeypatch.setattr(tool, "WORKFLOW", tmp_path / "brief.json")
+    tool.WORKFLOW.write_text(workflow.replace('"steps": 20', '"steps": 1'))
+    assert '"steps": 1,' in tool.WORKFLOW.read_text()
     pixels, captions = drawn_shapes(30, 64, seed=1)
     for name, numbers in (("emoji", range(26)), ("emoji-heldout", range(26, 30))):
         (tmp_path / name).mkdir()
@@ -79,7 +83,7 @@ def test_two_models_are_compared_on_the_same_captions(
             (tmp_path / name / f"{number}.txt").write_text(captions[number])
     copied = tmp_path / "models" / "checkpoints" / "copy"
     shutil.copytree(EMBEDDED, copied)
-    given = [tmp_path, "mezzotint-emoji", tmp_path / "models" / "copy", "--count", 3, "--steps", 5,
+    given = [tmp_path, "mezzotint-emoji", tmp_path / "models" / "copy", "--count", 3, "--steps", 2,
              "--sheet", tmp_path / "sheet.png"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["evaluate_model.py", *map(str, given)])
     tool.main()

@@ -20,9 +20,12 @@ from mezzotint.engine.folders import Folders
 from mezzotint.engine.residency import Residency
 from mezzotint.engine.signature import read_node
 from mezzotint.nodes.adapters import control_net as nodes
+from mezzotint.nodes.models.checkpoints import load_checkpoint
 from mezzotint.nodes.sampling.control import ControlledForward
 from mezzotint.nodes.sampling.network_call import ConditioningError
 from mezzotint.nodes.tensor_value import tensor_value
+
+from .. import single_files
 
 BLOCKS = {
     "block_out_channels": (32, 64), "layers_per_block": 2, "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
@@ -342,3 +345,38 @@ def test_the_nodes_are_declared_as_saved_workflows_know_them() -> None:
     assert (union.name, [*union.inputs], union.inputs["type"].default) == (
         "SetUnionControlNetType", ["control_net", "type"], "auto",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", ["diffusers", "marked nothing"])
+def test_differences_are_added_to_the_model(layout: str, context: Context, save: Callable[..., str]) -> None:
+    from diffusers import ControlNetModel
+
+    torch.manual_seed(0)
+    family = single_files.sd1()
+    family.write(context.folders.model_folders("checkpoints")[0] / "sd1.safetensors")
+    model = load_checkpoint("sd1.safetensors", ctx=context).MODEL
+    net = ControlNetModel.from_unet(family.unet).eval().requires_grad_(False)
+    weights = {name: tensor + 0.1 for name, tensor in net.state_dict().items()}
+    ours = family.unet.state_dict()
+    told = {name: tensor - ours[name] if name in ours else tensor for name, tensor in weights.items()}
+    if layout == "marked nothing":
+        name = save(weights)
+    else:
+        name = save({**told, "difference": torch.ones(1)})
+        with pytest.raises(ModelFileError, match="load it with DiffControlNetLoader"):
+            nodes.load_control_net(name, ctx=context)
+    with context.models.borrow(nodes.load_diff_control_net(model, name, ctx=context)) as loaded:
+        made = loaded.network.state_dict()
+        assert made.keys() == weights.keys()
+        for key, tensor in weights.items():
+            torch.testing.assert_close(made[key], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_a_node_with_a_vae_steers_as_the_one_without(context: Context, save: Callable[..., str]) -> None:
+    net = nodes.load_control_net(save(random_network("ControlNetModel", **SD1).state_dict()), ctx=context)
+    text: Any = [[torch.ones(1, 2, 48), {}]]
+    made = nodes.apply_control_net_with_vae(text, text, net, None, IMAGE, 0.5, 0.1, 0.9)  # type: ignore[arg-type]
+    plain = nodes.apply_control_net_advanced(text, text, net, IMAGE, 0.5, 0.1, 0.9)
+    assert made.positive[0][1]["control"] == plain.positive[0][1]["control"]
+    inputs = ["positive", "negative", "control_net", "vae", "image", "strength", "start_percent", "end_percent"]
+    assert [*read_node(nodes.apply_control_net_with_vae).inputs] == inputs

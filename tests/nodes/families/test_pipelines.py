@@ -15,6 +15,7 @@ from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.residency import Residency
 from mezzotint.nodes.conditioning.conditioning import ConditioningMismatchError, encode_text, flux_guidance
+from mezzotint.nodes.conditioning.reference_latent import reference_latent
 from mezzotint.nodes.conditioning.transformer_prompts import encode_flux, encode_sd3
 from mezzotint.nodes.families import diffusers_networks
 from mezzotint.nodes.models import weight_casting
@@ -212,3 +213,32 @@ def test_transformers_in_half_precision_are_kept_so_and_compute_the_same(
         with torch.inference_mode():
             answers.append(Denoise.answer([Denoise(model, x, 0.7, (positive,))], context)[0][0])
     assert torch.equal(*answers)
+
+
+def test_a_reference_is_shown_as_the_pipeline_that_edits_shows_it(bench: Bench) -> None:
+    model, clip, _ = bench.checkpoint("flux")
+    sampled = model_sampling(model, bench.context)
+    plain = encode_text(PROMPT, clip, ctx=bench.context)
+    shown, x = torch.randn(1, 16, 6, 10), torch.randn(2, 16, 8, 8)
+    told = reference_latent(plain, {"samples": sampled.to_latent(shown)})
+    with torch.inference_mode():
+        edited, drawn = Denoise.answer([Denoise(model, x, 0.7, (told, plain))], bench.context)[0]
+    other = tiny_pipelines.other(bench.pipeline("flux"), "FluxKontextPipeline", is_flow=True)
+    noisy = other._pack_latents(x[:1], *x[:1].shape)
+    given = {"latents": noisy, "height": 16, "width": 16, "max_area": 256, "guidance_scale": 3.5}
+    result = other(shown, PROMPT, sigmas=[0.7], num_inference_steps=1, output_type="latent", **given).images
+    theirs = other._unpack_latents(result, 16, 16, other.vae_scale_factor)  # one step to 0: what is predicted
+    torch.testing.assert_close(edited[:1], theirs, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(edited, drawn, atol=1e-3)
+
+
+def test_a_reference_that_cannot_be_shown(bench: Bench) -> None:
+    latent = {"samples": torch.randn(1, 16, 8, 8)}
+    for name, times, says in (("sd3", 1, r"StableDiffusion3Pipeline\) takes none"), ("flux", 2, "2 reference latents")):
+        model, clip, _ = bench.checkpoint(name)
+        told = encode_text(PROMPT, clip, ctx=bench.context)
+        for _ in range(times):
+            told = reference_latent(told, latent)
+        with pytest.raises(ConditioningError, match=says):
+            Denoise.answer([Denoise(model, torch.randn(1, 16, 8, 8), 0.7, (told,))], bench.context)
+    assert reference_latent(told) is told

@@ -169,8 +169,8 @@ def test_twice_the_same_text_encoder(two_files: tuple[str, str], ctx: Context) -
 
 
 def test_a_type_of_text_encoder_that_is_not_known(two_files: tuple[str, str], ctx: Context) -> None:
-    with pytest.raises(ModelFileError, match="of the type 'flux' cannot be loaded from files of their own"):
-        checkpoints.load_two_clips(*two_files, "flux", ctx=ctx)
+    with pytest.raises(ModelFileError, match="of the type 'hunyuan_video' cannot be loaded from files"):
+        checkpoints.load_two_clips(*two_files, "hunyuan_video", ctx=ctx)
 
 
 def test_a_file_of_something_else(sd1: single_files.Family, tmp_path: Path, ctx: Context) -> None:

@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mezzotint import Context
+from mezzotint.engine.context import Prompt
 from mezzotint.engine.errors import MezzotintError, OutputError
 from mezzotint.engine.folders import Folders
+from mezzotint.engine.workflow import Workflow
 from mezzotint.nodes.adapters.lora import load_lora
 from mezzotint.nodes.autoencoders.vae_loader import load_vae
 from mezzotint.nodes.conditioning.conditioning import encode_text
@@ -158,15 +160,14 @@ def test_a_text_encoder_alone_keeps_its_file(models: Models) -> None:
 
 def test_files_carry_the_workflow_unless_it_is_not_wanted(models: Models, tmp_path: Path) -> None:
     folders = Folders(tmp_path, models=[models.folder])
+    graph = {"1": {"class_type": "ModelSave", "inputs": {}}}
+    prompt = Prompt(Workflow.from_api(graph), {"workflow": {"nodes": []}})
     for wanted in (True, False):
-        context = Context(
-            folders=folders, models=models.context.models, original_prompt={"1": {"class_type": "VAESave"}},
-            extra_pnginfo={"workflow": {"nodes": []}}, save_metadata=wanted,
-        )  # fmt: skip
+        context = Context(folders=folders, models=models.context.models, prompt=prompt, save_metadata=wanted)
         save_model(models.load("sd1").MODEL, ctx=context)
     first, second = sorted((tmp_path / "output" / "diffusion_models").iterdir())
     said = metadata(first)
-    assert json.loads(said["prompt"]) == {"1": {"class_type": "VAESave"}}
+    assert json.loads(said["prompt"]) == graph
     assert json.loads(said["workflow"]) == {"nodes": []}
     assert said["modelspec.architecture"] == "stable-diffusion-v1"
     assert metadata(second).keys() == {key for key in said if key.startswith("modelspec.")}
@@ -228,6 +229,26 @@ def test_what_a_single_file_cannot_say_is_a_sentence(
     with pytest.raises(ModelSaveError, match=r"its noise levels, or its prediction \(epsilon\), are unusual"):
         save_model(distilled, ctx=models.context)
     assert not (model_context.folders.output / "checkpoints").exists()
+
+
+def test_parts_of_pipelines_with_a_transformer_are_refused(models: Models) -> None:
+    """Also where their classes are those of Stable Diffusion's networks: without T5, and the VAE."""
+    torch.manual_seed(0)
+    pipeline = tiny_pipelines.sd3()
+    pipeline.register_modules(text_encoder_3=None, tokenizer_3=None)
+    pipeline.save_pretrained(models.folder / "checkpoints" / "sd3-without-t5")
+    sd3, of_family = (
+        load_checkpoint("sd3-without-t5", ctx=models.context),
+        r"'sd3-without-t5' is of a family \({}\) for",
+    )
+    with pytest.raises(ModelSaveError, match=of_family.format("CLIPTextModelWithProjection")):
+        save_clip(sd3.CLIP, ctx=models.context)
+    with pytest.raises(ModelSaveError, match=of_family.format("AutoencoderKL")):
+        save_vae(sd3.VAE, ctx=models.context)
+    save_clip(models.load("sdxl").CLIP, "clip/of", ctx=models.context)
+    two = load_two_clips(*(f"of_clip_{kind}_00001_.safetensors" for kind in "lg"), "sd3", ctx=models.context)
+    with pytest.raises(ModelSaveError, match=r"is of a family \(CLIPTextModelWithProjection\) for"):
+        save_clip(two, ctx=models.context)
 
 
 def test_a_prefix_that_leaves_the_folder_is_refused(models: Models) -> None:

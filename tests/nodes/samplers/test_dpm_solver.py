@@ -122,6 +122,14 @@ def test_a_tolerance_that_nothing_meets_comes_to_its_end() -> None:
     assert run("dpm_adaptive", sigmas, rtol=0.0, atol=1e-30)[2] < 1e-6
 
 
+@pytest.mark.parametrize("name", ["dpm_fast", "dpm_adaptive"])
+def test_levels_that_lie_as_near_as_can_be_are_no_trouble(name: str) -> None:
+    high = torch.tensor(0.2)
+    low = torch.nextafter(high, torch.tensor(0.0))
+    for sigmas in (torch.stack([high, low]), torch.stack([*[high] * 20, low])):
+        assert run(name, sigmas)[2] < 1e-6
+
+
 def test_the_control_follows_its_rule() -> None:
     integral = StepControl(3, 0.0, 1.0, 0.0, 0.81)
     for error in (0.2, 1.0, 4.0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -124,7 +125,8 @@ def test_rescaled_guidance_is_that_of_diffusers_on_v() -> None:
     guided_v = negative + (positive - negative) * scale
     conditional, unconditional, prediction = (x * c_skip + v * c_out for v in (positive, negative, guided_v))
     expected = x * c_skip + rescale_noise_cfg(guided_v, positive, 0.7) * c_out
-    found = Guided(prediction, conditional, unconditional, x, sigma, scale, [], [])
+    any_model: Any = None
+    found = Guided(prediction, conditional, unconditional, x, sigma, scale, [], [], any_model, {})
     torch.testing.assert_close(RescaledGuidance(0.7)(found), expected)
     torch.testing.assert_close(RescaledGuidance(0.0)(found), prediction)
     assert torch.equal(RescaledGuidance(0.7)(found._replace(unconditional=None)), prediction)

@@ -1,0 +1,202 @@
+"""Text encoders of pipelines with a transformer, each from a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mezzotint.engine.errors import ModelFileError
+from mezzotint.engine.folders import Folders
+from mezzotint.engine.residency import Loaded, Residency
+
+from ..models.component_weights import ComponentWeights, names_of_today, one_line
+from ..models.recipe import Recipe
+from .diffusers_networks import Loading, loading_weights
+from .file_parts import CHECKPOINT_G, CHECKPOINT_L, T5
+from .ldm_config import OF_OPENAI
+from .single_file import SingleFile
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+CLIP_L, CLIP_G, T5_XXL = "CLIP L", "CLIP G", "T5"
+PREFIXES = {CHECKPOINT_L: CLIP_L, CHECKPOINT_G: CLIP_G}
+PADDING = {CLIP_L: "<|endoftext|>", CLIP_G: "!"}
+"""What fills the rest of a text for each."""
+TOKENIZER_FOLDER = "t5_tokenizer"
+
+
+class Wanted(NamedTuple):
+    """The text encoders of a family.
+
+    Attributes:
+        pipeline: the class of diffusers that encodes with them. encoders: in its order; those that it can do without
+            are in `optional`. is_projected: whether the pooled output of CLIP is projected.
+    """
+
+    pipeline: str
+    encoders: tuple[str, ...]
+    optional: frozenset[str] = frozenset()
+    is_projected: bool = False
+
+
+WANTED: Mapping[str, Wanted] = {
+    "sd3": Wanted("StableDiffusion3Pipeline", (CLIP_L, CLIP_G, T5_XXL), frozenset({T5_XXL}), is_projected=True),
+    "flux": Wanted("FluxPipeline", (CLIP_L, T5_XXL)),
+    "pixart": Wanted("PixArtSigmaPipeline", (T5_XXL,)),
+}
+"""By what the nodes call the family."""
+
+
+class SeparateTextEncoders:
+    """Which file holds which text encoder; of `Components`, what they need.
+
+    Args:
+        family: one of `WANTED`. files: in any order; a checkpoint may hold several text encoders.
+
+    Raises:
+        ModelFileError: they are not the text encoders of the family.
+    """
+
+    def __init__(self, family: str, files: list[SingleFile]) -> None:
+        self.name = "', '".join(file.name for file in files)
+        self.wanted = WANTED[family]
+        found = [(_kind(file, component), file, component) for file in files for component in file.text_encoders]
+        self.files = {kind: (file, component) for kind, file, component in found}
+        lacking = [kind for kind in self.wanted.encoders if kind not in {*self.files, *self.wanted.optional}]
+        if lacking or len(self.files) < len(found) or self.files.keys() - {*self.wanted.encoders}:
+            optional = dict.fromkeys(self.wanted.optional, " (optional)")
+            known = ", ".join(kind + optional.get(kind, "") for kind in self.wanted.encoders)
+            given = ", ".join(f"'{file.name}' is {kind}" for kind, file, _ in found) or f"'{self.name}' holds none"
+            raise ModelFileError(
+                f"the type '{family}' wants the text encoders {known}, and {given}; choose these files"
+            )
+
+    def _found(self, component: str) -> tuple[SingleFile, str]:
+        number = int(component.removeprefix("text_encoder").removeprefix("_") or 1) - 1
+        return self.files[self.wanted.encoders[number]]
+
+    def config(self, component: str) -> Mapping[str, Any]:
+        file, there = self._found(component)
+        return file.config(there)
+
+    def weights(self, component: str) -> ComponentWeights:
+        file, there = self._found(component)
+        given = file.weights(there)
+        return ComponentWeights(given.paths, given.header, lambda tensors, net: _whole(given, tensors, net))
+
+    def parts(self, recipe: Recipe, residency: Residency) -> tuple[dict[str, Any], int]:
+        """The text encoders and tokenizers by the pipeline's names, and what the weights take."""
+        made: dict[str, Any] = {}
+        nbytes = 0
+        for number, kind in enumerate(self.wanted.encoders):
+            component = "text_encoder" if number == 0 else f"text_encoder_{number + 1}"
+            tokenizer = component.replace("text_encoder", "tokenizer")
+            made |= {component: None, tokenizer: None}
+            if kind in self.files:
+                made[tokenizer] = _tokenizer(kind, self.files[kind][0], residency.folders)
+                loading = Loading(self, component, recipe, residency)
+                made[component] = loading.network(partial(self._network, kind, self.config(component)))
+                nbytes += loading.nbytes
+        return made, nbytes
+
+    def beside(self) -> dict[str, Any]:
+        """What the pipeline looks at to encode without T5: how wide the zeros are that stand for its tokens."""
+        if T5_XXL in self.files:
+            return {}
+        import torch
+        from diffusers import SD3Transformer2DModel
+
+        with torch.device("meta"):
+            return {"transformer": SD3Transformer2DModel(num_layers=1)}
+
+    def _network(self, kind: str, config: Mapping[str, Any]) -> Any:
+        if kind == T5_XXL:
+            from transformers import T5Config, T5EncoderModel
+
+            return T5EncoderModel(T5Config(**config))
+        from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+        network_class = CLIPTextModelWithProjection if self.wanted.is_projected else CLIPTextModel
+        return network_class(CLIPTextConfig.from_dict(dict(config)))
+
+
+def load_separate_text_encoders(family: str, files: list[SingleFile], recipe: Recipe, residency: Residency) -> Loaded:
+    """The `PipelineTextEncoder` of a family.
+
+    Raises:
+        ModelFileError: the files are damaged or others, or T5's tokenizer is not there.
+        OutOfMemoryError: they do not fit.
+    """
+    import diffusers
+    import torch
+
+    from .pipeline_call import bare_pipeline
+    from .pipeline_text import PipelineTextEncoder
+
+    encoders = SeparateTextEncoders(family, files)
+    with loading_weights():
+        parts, nbytes = encoders.parts(recipe, residency)
+        device = torch.device(residency.device)
+        made = bare_pipeline(getattr(diffusers, encoders.wanted.pipeline), device)
+        made.register_modules(**parts, **encoders.beside())
+        return Loaded(PipelineTextEncoder(made, device), nbytes)
+
+
+def _kind(file: SingleFile, component: str) -> str:
+    """Which text encoder a part of a file is. Raises ModelFileError: it is not whole."""
+    part, config = file.parts[component], file.config(component)
+    if part.layout == T5:
+        return T5_XXL
+    if part.prefix in PREFIXES:
+        return PREFIXES[part.prefix]
+    return CLIP_L if config["hidden_act"] == OF_OPENAI else CLIP_G
+
+
+def _whole(given: ComponentWeights, tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """With what files leave out: T5's vectors a second time, and a projection of CLIP L that changes nothing."""
+    import torch
+
+    named = names_of_today(given.names_for(tensors, network), network)
+    wanted = network.state_dict()
+    named = {name: tensor for name, tensor in named.items() if name in wanted}
+    if "encoder.embed_tokens.weight" in wanted and "shared.weight" in named:
+        named.setdefault("encoder.embed_tokens.weight", named["shared.weight"])
+    projection = wanted.get("text_projection.weight")
+    if projection is not None and "text_projection.weight" not in named and projection.shape[0] == projection.shape[1]:
+        like = next(iter(named.values()))
+        named["text_projection.weight"] = torch.eye(len(projection), dtype=like.dtype, device=like.device)
+    return named
+
+
+def _tokenizer(kind: str, file: SingleFile, folders: Folders) -> Any:
+    if kind != T5_XXL:
+        from ..text.clip_vocabulary import transformers_tokenizer
+
+        return transformers_tokenizer(PADDING[kind])
+    places = [file.path.parent, *folders.model_folders("text_encoders")]
+    names = ("tokenizer.json", "spiece.model")
+    found = (
+        place / TOKENIZER_FOLDER for place in places if any((place / TOKENIZER_FOLDER / n).is_file() for n in names)
+    )
+    folder = next(found, None)
+    if folder is None:
+        raise ModelFileError(
+            f"'{file.name}' has T5 as a text encoder, whose tokenizer no file of weights brings: put the files of the "
+            f"folder tokenizer_2 of Flux, or tokenizer_3 of SD3 (tokenizer.json or spiece.model, and "
+            f"tokenizer_config.json), into '{file.path.with_name(TOKENIZER_FOLDER)}'"
+        )
+    return _t5_tokenizer(folder)
+
+
+def _t5_tokenizer(folder: Path) -> Any:
+    from transformers import T5TokenizerFast
+
+    try:
+        return T5TokenizerFast.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises the bare class for what it cannot read
+        raise ModelFileError(
+            f"T5's tokenizer cannot be read from '{folder}' ({one_line(error)}); fetch it again"
+        ) from None

@@ -1,0 +1,1 @@
+"""Changes of what a model's network computes, and of its guidance."""
