@@ -1,7 +1,7 @@
 """Builds the pictures that the embedded model is trained on, from icons of published packages.
 
     pip install resvg-py
-    python tools/build_emoji_dataset.py training/input --count 12000
+    python tools/build_emoji_dataset.py training/input
 
 It fetches npm packages with `npm pack`, draws their icons with resvg, composes captioned pictures of them into
 `training/input/emoji` (for training) and `training/input/emoji-heldout` (captions that training never sees), and puts
@@ -60,7 +60,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("folder", type=Path, help="the input folder of the trainings")
-    parser.add_argument("--count", type=int, default=12_000, help="pictures to train with")
+    parser.add_argument("--count", type=int, default=30_000, help="pictures to train with")
     parser.add_argument("--size", type=int, default=64, help="their side in pixels")
     parser.add_argument("--styles", default="fluent", help="fluent, noto or both, parted by a comma")
     parser.add_argument("--seed", type=int, default=0)

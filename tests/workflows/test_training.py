@@ -96,12 +96,13 @@ def test_a_model_conditioned_by_class_draws_the_class_it_is_asked_for(host: Host
     run(host, training)
     index = json.loads((tmp_path / "models" / "checkpoints" / "sorted" / "model_index.json").read_text())
     assert index["id2label"] == {"0": "blue", "1": "red"}
-    for label, colour in enumerate(colours.values()):
+    wanted = np.array([*colours.values()]) / 255
+    for label in range(2):
         drawing = graph_of("text_to_image", n1={"ckpt_name": "sorted"}, n2={"text": ""}, n5={"positive": ["50", 0]})
         drawing["50"] = {"class_type": "ConditioningSetClass",
                          "inputs": {"conditioning": ["2", 0], "class_label": label}}  # fmt: skip
         drawn = picture(run(host, drawing), tmp_path).mean((0, 1))
-        assert np.abs(drawn - np.array(colour) / 255).max() < 0.25
+        assert np.square(drawn - wanted).sum(1).argmin() == label
 
 
 def test_a_model_for_inpainting_is_trained_and_paints(host: Host, tmp_path: Path) -> None:
