@@ -57,6 +57,13 @@ SUFFIXES: dict[str, frozenset[str] | None] = {
     "diffusers": PIPELINES_ONLY,
 }
 """The files that a kind lists; a kind that only settings or packs name lists any."""
+SAVED_IN = {
+    "checkpoints": "checkpoints",
+    "vae": "vae",
+    "diffusion_models": "diffusion_models",
+    "text_encoders": "clip",
+}
+"""The sub-folders of the output folder that are searched last: where workflows save models of these kinds."""
 PIPELINE_KINDS = frozenset({"checkpoints", "diffusers"})
 FOLDER_TYPES = ("input", "output", "temp")
 
@@ -107,6 +114,10 @@ class Folders:
         for kind, names in SUBFOLDERS.items():
             self.add(kind, *(folder / name for folder in self.models for name in names))
         self.add("custom_nodes", home / "custom_nodes")
+        self._saved = {
+            kind: [ListedFolder(self.output / name, SUFFIXES[kind], kind in PIPELINE_KINDS)]
+            for kind, name in SAVED_IN.items()
+        }
         for file in extra_paths:
             for extra in read_extra_paths(file):
                 self.add(extra.kind, *extra.paths, first=extra.is_default)
@@ -176,7 +187,7 @@ class Folders:
         return sorted(names | {name for of_kind, name in _bundled if of_kind == kind})
 
     def search_path(self, kind: str) -> tuple[Path, ...]:
-        """Every folder where models of a kind are searched, in order: `model_folders`, and those of pipelines.
+        """Every folder where models of a kind are searched, in order: `model_folders`, those of pipelines, `SAVED_IN`.
 
         Raises:
             FolderError: there is no such kind.
@@ -272,7 +283,8 @@ class Folders:
         return self._kinds[kind]
 
     def _searched(self, kind: str) -> list[ListedFolder]:
-        return [*self._of(kind), *(self._kinds["diffusers"] if kind == "checkpoints" else ())]
+        pipelines = self._kinds["diffusers"] if kind == "checkpoints" else []
+        return [*self._of(kind), *pipelines, *self._saved.get(KIND_ALIASES.get(kind, kind), [])]
 
     def _missing(self, kind: str, name: str) -> str:
         from .registry import closest

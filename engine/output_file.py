@@ -13,14 +13,14 @@ import re
 import secrets
 import string
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from .atomic_file import write_new
+from .atomic_file import new_file, publish_new, write_new
 from .errors import OutputError
 from .folder_path import is_below, is_device
 from .run_record import FileClaims
@@ -87,6 +87,22 @@ class OutputSeries:
             filename = write(self.folder, self._counter.names(name, extension), data)
         except OSError as error:
             raise output_error(self.folder / f"{name}{extension}", error, len(data)) from error
+        return SavedFile(self.folder / filename, filename, self.subfolder, self.folder_type)
+
+    def save_large(self, write: Callable[[IO[bytes]], None], extension: str) -> SavedFile:
+        """As `save`, a file that is never in memory as a whole: `write` is given it, open."""
+        name = self.name.replace(BATCH_INDEX, "0")
+        names = self._counter.names(name, extension)
+        try:
+            if self.claims is not None:
+                filename = self.claims.write_large(self.folder, names, write)
+            else:
+                with new_file(self.folder) as (temporary, file):
+                    write(file)
+                    file.close()
+                    filename = publish_new(temporary, names)
+        except OSError as error:
+            raise output_error(self.folder / f"{name}{extension}", error) from error
         return SavedFile(self.folder / filename, filename, self.subfolder, self.folder_type)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, Protocol
 
 from .output_file import fill_placeholders, output_series
 
@@ -34,7 +35,11 @@ class OutputName:
 
 
 class OutputStore(Protocol):
-    """Keeps the files that workflows make. Called on several threads at once."""
+    """Keeps the files that workflows make. Called on several threads at once.
+
+    A store may have `save_large(write, name)`, too: as `save`, of a file that `write`, called with one that is open,
+    writes bit by bit.
+    """
 
     def save(self, data: bytes, name: OutputName) -> Mapping[str, str]:
         """Keep a file; return what clients ask for it by: `{"filename": ..., "subfolder": ..., "type": "output"}`.
@@ -59,6 +64,11 @@ class LocalStore:
         """Write the next file of a series. Raises OutputError."""
         series = replace(output_series(self._folders.output, name.prefix), claims=name.claims)
         return series.save(data, name.extension, name.batch_index).shown()
+
+    def save_large(self, write: Callable[[IO[bytes]], None], name: OutputName) -> Mapping[str, str]:
+        """As `save`, a file that is never in memory as a whole: `write` is given it, open."""
+        series = replace(output_series(self._folders.output, name.prefix), claims=name.claims)
+        return series.save_large(write, name.extension).shown()
 
     def read(self, filename: str, subfolder: str) -> bytes | None:
         """A file of the folder."""
@@ -109,3 +119,13 @@ class OutputNames:
     def save(self, data: bytes, extension: str = ".png", batch_index: int = 0) -> Mapping[str, str]:
         """Save the next file; returns its entry for `ctx.show(images=[...])`. Raises OutputError."""
         return self.store.save(data, OutputName(self.prefix, extension, batch_index, self.claims))
+
+    def save_large(self, write: Callable[[IO[bytes]], None], extension: str) -> Mapping[str, str]:
+        """As `save`, a file that `write` writes bit by bit; a store without a `save_large` gets it as a whole."""
+        name = OutputName(self.prefix, extension, 0, self.claims)
+        if save_large := getattr(self.store, "save_large", None):
+            saved: Mapping[str, str] = save_large(write, name)
+            return saved
+        buffer = BytesIO()
+        write(buffer)
+        return self.store.save(buffer.getvalue(), name)

@@ -6,14 +6,17 @@ was written, or about to be, keeps its name: nothing is written twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 from blake3 import blake3
 
-from .atomic_file import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_new
+from .atomic_file import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, new_file, publish_new, write_new
+
+UNKNOWN = ""
+"""The digest of a file that is about to be written and not known yet."""
 
 
 class FileClaim(NamedTuple):
@@ -26,7 +29,7 @@ class FileClaim(NamedTuple):
     def is_met(self) -> bool:
         """Whether the file is there, and is that one."""
         try:
-            return blake3(self.path.read_bytes()).hexdigest() == self.digest
+            return blake3().update_mmap(self.path).hexdigest() == self.digest
         except OSError:
             return False
 
@@ -63,10 +66,8 @@ class FileClaims:
         Returns:
             Its name. Raises OSError as `write_new` does.
         """
-        ordinal = f"{self._call_index}.{self._count}"
-        self._count += 1
-        earlier = self._record.claimed(self._step_id, ordinal)
-        if earlier is not None and earlier.path.parent == folder:
+        ordinal, earlier = self._next(folder)
+        if earlier is not None:
             if earlier.is_met:
                 return earlier.path.name
             names = chain([earlier.path.name], names)
@@ -74,6 +75,27 @@ class FileClaims:
         first = next(claimed)  # claimed before a byte is written, so that what is left of it can be found
         temporary = temporary_name(self._job_id, self._step_id, ordinal)
         return write_new(folder, chain([first], claimed), data, temporary)
+
+    def write_large(self, folder: Path, names: Iterable[str], write: Callable[[IO[bytes]], None]) -> str:
+        """As `write`, a file that is never in memory as a whole: `write` is given it, open."""
+        ordinal, earlier = self._next(folder)
+        if earlier is not None:
+            if earlier.is_met:
+                return earlier.path.name
+            names = chain([earlier.path.name], names)
+        first = next(self._claimed(folder, names, ordinal, UNKNOWN))
+        with new_file(folder, temporary_name(self._job_id, self._step_id, ordinal)) as (temporary, file):
+            write(file)
+            file.close()
+            digest = blake3().update_mmap(temporary).hexdigest()
+            return publish_new(temporary, self._claimed(folder, chain([first], names), ordinal, digest))
+
+    def _next(self, folder: Path) -> tuple[str, FileClaim | None]:
+        """Which save of the step this is, and what it was to write into this folder in an earlier attempt."""
+        ordinal = f"{self._call_index}.{self._count}"
+        self._count += 1
+        earlier = self._record.claimed(self._step_id, ordinal)
+        return ordinal, earlier if earlier is not None and earlier.path.parent == folder else None
 
     def _claimed(self, folder: Path, names: Iterable[str], ordinal: str, digest: str) -> Iterator[str]:
         for name in names:

@@ -23,6 +23,7 @@ MODULES = (
     "adapters.ip_adapter",
     "adapters.style_model",
     "merging.merge_nodes",
+    "merging.save_nodes",
     "conditioning.conditioning",
     "conditioning.sdxl_prompts",
     "conditioning.transformer_prompts",

@@ -38,6 +38,14 @@ def own_parameters(layer: nn.Module) -> dict[str, Tensor]:
     return {**own, "weight": weight, **({} if bias is None else {"bias": bias})}
 
 
+def adds_bias(layer: nn.Module) -> bool:
+    """Whether changes give a bias to a layer that has none."""
+    forward = layer.__dict__.get("forward")
+    if not isinstance(forward, PatchedForward) or layer._parameters.get("bias") is not None:
+        return False
+    return any(change.bias is not None for change in forward.changes)
+
+
 def is_patchable(layer: nn.Module) -> bool:
     """Whether changes can be made to a layer of this class."""
     return isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)

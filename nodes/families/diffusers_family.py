@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .diffusers_folder import INDEX_NAME, DiffusersFolder
 
 if TYPE_CHECKING:
+    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
     from ..models.recipe import Recipe
@@ -32,10 +33,14 @@ class DiffusersFamily:
 
         return read_sampling(DiffusersFolder(path, name), digest)
 
+    def files(self, recipe: Recipe, path: Path, folders: Folders) -> DiffusersFolder:
+        """What a recipe's networks are read from."""
+        return DiffusersFolder(path, recipe.source.name)
+
     def load(self, recipe: Recipe, path: Path, residency: Residency) -> Loaded:
         from .diffusers_networks import LOADERS
 
-        return LOADERS[recipe.kind](DiffusersFolder(path, recipe.source.name), recipe, residency)
+        return LOADERS[recipe.kind](self.files(recipe, path, residency.folders), recipe, residency)
 
 
 DIFFUSERS_FAMILY = DiffusersFamily()

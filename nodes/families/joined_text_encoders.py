@@ -12,9 +12,12 @@ from ..models.network_names import TEXT_ENCODERS
 from .ldm_config import OF_OPEN_CLIP, OF_OPENAI
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tokenizers import Tokenizer
 
     from ..text.prompt_chunks import ChunkLayout
+    from .file_parts import Part
     from .single_file import SingleFile
 
 
@@ -47,6 +50,10 @@ class JoinedTextEncoders:
 
     def config(self, component: str) -> Mapping[str, Any]:
         return self._files[component].config(TEXT_ENCODERS[0])
+
+    def origin(self, component: str) -> tuple[Path, Part]:
+        """Where a text encoder lies in which file."""
+        return self._files[component].origin(TEXT_ENCODERS[0])
 
     def weights(self, component: str) -> ComponentWeights:
         return self._files[component].weights(TEXT_ENCODERS[0])

@@ -171,6 +171,10 @@ class SingleFile:
         form = {"F64": "d", "F16": "e"}.get(tensor.dtype, "f")
         return [*struct.unpack(f"<{len(raw) // struct.calcsize(form)}{form}", raw)]
 
+    def origin(self, component: str) -> tuple[Path, Part]:
+        """Where a component lies in which file. Raises ModelFileError: there is none."""
+        return self.path, self._part(component)
+
     def weights(self, component: str) -> ComponentWeights:
         part, config = self._part(component), self.config(component)
 

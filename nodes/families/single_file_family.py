@@ -17,6 +17,7 @@ from .single_file import SingleFile
 from .transformer_file import TransformerFile
 
 if TYPE_CHECKING:
+    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
     from ..models.recipe import Recipe
@@ -50,6 +51,12 @@ class SingleFileFamily:
         if TRANSFORMER in file.parts:
             return pipeline_sampling(TransformerFile(file), digest)
         return read_sampling(file, digest)
+
+    def files(self, recipe: Recipe, path: Path, folders: Folders) -> SingleFile | JoinedTextEncoders:
+        """What a recipe's networks are read from."""
+        file = SingleFile(path, recipe.source.name)
+        further = [SingleFile(folders.require(each.folder, each.name), each.name) for each in recipe.further]
+        return JoinedTextEncoders(file, *further) if further else file
 
     def load(self, recipe: Recipe, path: Path, residency: Residency) -> Loaded:
         from .diffusers_networks import LOADERS

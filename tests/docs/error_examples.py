@@ -300,6 +300,19 @@ def MergeError(folder: Path) -> None:
     _require_alike(unet, nn.Linear(1, 1), ("dreamy", "tiny"), "denoiser")
 
 
+@example
+def ModelSaveError(folder: Path) -> None:
+    from mezzotint.nodes.merging.save_nodes import _require_together
+
+    def network(**config: int) -> SimpleNamespace:
+        return SimpleNamespace(config=SimpleNamespace(**config))
+
+    model: Any = SimpleNamespace(name="a.safetensors", networks={"unet": network(cross_attention_dim=768)})
+    encoders = {"text_encoder": network(hidden_size=768), "text_encoder_2": network(hidden_size=1280)}
+    clip: Any = SimpleNamespace(name="b.safetensors", networks=encoders)
+    _require_together(model, clip, vae=clip)
+
+
 def with_model(node_type: str, output: int, name: str, **inputs: Any) -> GraphBuilder:
     """A graph of a node that takes an output of the embedded model's loader, and an output node."""
     graph = shown(node_type, **inputs)

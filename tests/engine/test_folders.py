@@ -149,6 +149,20 @@ class TestLinks:
         assert folders.filenames("loras") == ["sub/a.pt"]
 
 
+class TestSavedModels:
+    def test_what_was_saved_in_the_output_folder_is_found_after_the_models(
+        self, folders: Folders, models: Path
+    ) -> None:
+        touch(folders.output / "checkpoints" / "a.safetensors", folders.output / "clip" / "sub" / "b.safetensors")
+        assert folders.filenames("checkpoints") == ["a.safetensors"]
+        assert (
+            folders.require("text_encoders", "sub/b.safetensors") == folders.output / "clip" / "sub" / "b.safetensors"
+        )
+        touch(models / "checkpoints" / "a.safetensors")
+        assert folders.require("checkpoints", "a.safetensors") == models / "checkpoints" / "a.safetensors"
+        assert folders.model_folders("checkpoints") == (models / "checkpoints",)
+
+
 class TestPipelines:
     @pytest.mark.parametrize("place", ["checkpoints", "diffusers"])
     def test_a_diffusers_folder_is_one_checkpoint(self, folders: Folders, models: Path, place: str) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
+from blake3 import blake3
 
 from mezzotint import Context, node
 from mezzotint.engine.engine import Engine
@@ -56,6 +59,39 @@ def test_a_second_attempt_writes_nothing_again(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert save(tmp_path, record, b"a", b"b") == first == ["cat_00001_.txt", "cat_00002_.txt"]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def save_large(folder: Path, record: Record, *data: bytes) -> list[str]:
+    """As `save`, of files that are written bit by bit."""
+    series = replace(output_series(folder, "cat"), claims=FileClaims(record, "job", "5", 0))
+    return [series.save_large(partial(put, each), ".txt").filename for each in data]
+
+
+def put(data: bytes, file: IO[bytes]) -> None:
+    file.write(data)
+
+
+def test_a_large_file_is_written_once_too_and_remembered_by_what_it_holds(tmp_path: Path) -> None:
+    record = Record()
+    assert save_large(tmp_path, record, b"a", b"b") == ["cat_00001_.txt", "cat_00002_.txt"]
+    assert record.claims["5", "0.1"] == FileClaim(tmp_path / "cat_00002_.txt", blake3(b"b").hexdigest())
+    assert save_large(tmp_path, record, b"other", b"other") == ["cat_00001_.txt", "cat_00002_.txt"]
+    assert files(tmp_path) == {"cat_00001_.txt": b"a", "cat_00002_.txt": b"b"}
+
+
+def test_a_large_file_that_was_begun_is_begun_again_under_its_name(tmp_path: Path) -> None:
+    record = Record()
+
+    def stop(file: IO[bytes]) -> None:
+        file.write(b"half of")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace(output_series(tmp_path, "cat"), claims=FileClaims(record, "job", "5", 0)).save_large(stop, ".txt")
+    assert files(tmp_path) == {}
+    (tmp_path / temporary_name("job", "5", "0.0")).write_bytes(b"half of")  # as if the process had died
+    assert save_large(tmp_path, record, b"a") == ["cat_00001_.txt"]
+    assert files(tmp_path) == {"cat_00001_.txt": b"a"}
 
 
 def test_a_file_that_was_about_to_be_gets_the_name_it_was_to_have(tmp_path: Path) -> None:

@@ -105,6 +105,8 @@ ROWS = """
 **ModelMergeAdd** · advanced/model_merging | `model1` MODEL · `model2` MODEL | MODEL
 **ModelMergeSubtract** · advanced/model_merging | `model1` MODEL · `model2` MODEL · `multiplier` FLOAT=1 [-10..10 /0.01] | MODEL
 **CLIPMergeSimple** · advanced/model_merging | `clip1` CLIP · `clip2` CLIP · `ratio` FLOAT=1 [0..1 /0.01] | CLIP
+**CheckpointSave** “Save Checkpoint” · advanced/model_merging | `model` MODEL · `clip` CLIP · `vae` VAE · `filename_prefix` STRING=checkpoints/ComfyUI | —
+**VAESave** · advanced/model_merging | `vae` VAE · `filename_prefix` STRING=vae/ComfyUI_vae | —
 **PrimitiveInt** “Int” · utils/primitive | `value` INT [-I64..I64] cag | INT
 **PrimitiveFloat** “Float” · utils/primitive | `value` FLOAT [-I64..I64] | FLOAT
 **PrimitiveString** “String” · utils/primitive | `value` STRING | STRING
@@ -120,7 +122,10 @@ SYMBOLS = {
     "MAX": "16384",
     "I64": "9223372036854775807",
 }
-SINKS = {"SaveImage", "SaveLatent", "SaveAnimatedWEBP", "SaveAnimatedPNG", "PreviewImage", "PreviewAny", "MaskPreview"}
+SINKS = {
+    "SaveImage", "SaveLatent", "SaveAnimatedWEBP", "SaveAnimatedPNG", "PreviewImage", "PreviewAny", "MaskPreview",
+    "CheckpointSave", "VAESave",
+}  # fmt: skip
 NODE = re.compile(r"\*\*(?P<name>\w+)\*\*( “(?P<title>.+?)”)? · (?P<category>\S+)")
 INPUT = re.compile(
     r"`(?P<name>\w+)`(?P<optional>\?)? (?P<port>\{[^}]*\}|[A-Z]+|\*)(=(?P<default>\S+(, \S+)*))?"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mezzotint import Context
 from mezzotint.engine.errors import MezzotintError
-from mezzotint.engine.folders import Folders
 from mezzotint.engine.residency import Residency
 from mezzotint.engine.value_type import pack, unpack
 from mezzotint.nodes.adapters.lora import load_lora
@@ -26,58 +24,11 @@ from mezzotint.nodes.merging.merge_nodes import (
     subtract_models,
 )
 from mezzotint.nodes.models.checkpoints import Checkpoint, load_checkpoint
-from mezzotint.nodes.models.recipe import Recipe
 from mezzotint.nodes.sampling.sampling_change import model_sampling_discrete
 
-from .. import ldm_layout, single_files, tiny_pipelines
+from .. import ldm_layout, tiny_pipelines
 from ..lora_files import DENOISER, TEXT, attention_layers, kohya, merged, random_lora
-
-Tensors = Mapping[str, Tensor]
-
-
-class Models:
-    """Checkpoints of several families, two of each, with the networks that they were written from."""
-
-    def __init__(self, root: Path) -> None:
-        folders = Folders(root / "home", models=[root / "models"])
-        self.context = Context(folders=folders, models=Residency("cpu", folders=folders))
-        self.folder = root / "models"
-        self.families: dict[str, single_files.Family] = {}
-
-    def family(self, name: str) -> single_files.Family:
-        """`sd1`, or `sd1-b` for another one of the same sizes."""
-        if name not in self.families:
-            kind = name.removesuffix("-b")
-            torch.manual_seed(len(self.families))
-            self.families[name] = single_files.FAMILIES[kind]()
-            self.families[name].write(self.folder / "checkpoints" / f"{name}.safetensors")
-        return self.families[name]
-
-    def load(self, name: str) -> Checkpoint:
-        self.family(name)
-        return load_checkpoint(f"{name}.safetensors", ctx=self.context)
-
-    def pair(self, name: str) -> tuple[Checkpoint, Checkpoint]:
-        return self.load(name), self.load(f"{name}-b")
-
-    def state(self, recipe: Recipe) -> dict[str, Tensor]:
-        with self.context.models.borrow(recipe) as loaded:
-            return dict(loaded.network.state_dict())
-
-    def unets(self, name: str) -> tuple[Tensors, Tensors]:
-        ours, theirs = (self.family(each).unet.state_dict() for each in (name, f"{name}-b"))
-        return ours, theirs
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    return Models(tmp_path_factory.mktemp("merging"))
-
-
-def assert_close(actual: Tensors, expected: Tensors, tolerance: float = 1e-6) -> None:
-    assert actual.keys() == expected.keys()
-    wrong = [name for name in expected if not torch.allclose(actual[name], expected[name], rtol=0, atol=tolerance)]
-    assert wrong == []
+from .model_pairs import Models, assert_close
 
 
 @pytest.mark.parametrize("name", ["sd1", "sd2", "sdxl"])
