@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mezzotint.engine import residency as residency_module
@@ -522,6 +522,7 @@ moves = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(moves, st.integers(0, 150))
 def test_no_more_than_the_budget_is_ever_held(actions: list[tuple[str, int, int]], host_nbytes: int) -> None:
     with pytest.MonkeyPatch.context() as patched:

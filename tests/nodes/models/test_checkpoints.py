@@ -214,7 +214,7 @@ def test_a_configuration_that_makes_no_network(own_context: Context, change_conf
     [
         ({"class_embed_type": "timestep"}, "wants more than text (class_embed_type: 'timestep')"),
         ({"addition_embed_type": "image"}, "wants more than text (addition_embed_type: 'image')"),
-        ({"in_channels": 9}, "takes 9 channels and gives 8; known are 4 more, for editing, and 5 more, for inpainting"),
+        ({"in_channels": 9}, "takes 9 channels and gives 8; known are 8 more, for editing, and 9 more, for inpainting"),
     ],
 )
 def test_a_network_with_inputs_that_nothing_gives(
