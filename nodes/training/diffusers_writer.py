@@ -120,6 +120,7 @@ def _write_network(network: nn.Module, folder: Path, dtype: torch.dtype) -> None
     weights = {name: _stored(tensor, dtype) for name, tensor in network.state_dict().items()}
     _write_json(folder / "config.json", described)
     save_file(weights, folder / name, {"format": "pt"})
+    (folder / name).chmod(folder.stat().st_mode & 0o666)  # safetensors lets only the owner read what it writes
 
 
 def _stored(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from typing import Any
 
 import pytest
@@ -186,3 +187,11 @@ def test_the_files_are_json_that_anybody_reads(begin: Begin, context: Context) -
     assert {path.name for path in (folder / "tokenizer").iterdir()} == {
         "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"
     }  # fmt: skip
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_whoever_may_read_the_configuration_may_read_the_weights(begin: Begin, context: Context) -> None:
+    save_trained_checkpoint(trained(begin, steps=0), "own", ctx=context)
+    folder = context.folders.require("checkpoints", "own")
+    modes = {path.stat().st_mode for path in folder.rglob("*") if path.is_file()}
+    assert len(modes) == 1
