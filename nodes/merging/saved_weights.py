@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.errors import MezzotintError
 
-from ..adapters.patched_layer import adds_bias, own_parameters
 from ..autoencoders.vae_recipe import BESIDE, VaeRecipe
 from ..families.file_parts import CLIP, OPEN_CLIP, plain_shapes
 from ..families.published_layout import layout_of, published_tensors, unlike, with_unused_layer
@@ -103,6 +102,8 @@ class SavedWeights:
     def _own(self, component: str, network: nn.Module) -> Tensors:
         """A network's tensors by its own names, in the dtypes of its file or those that the recipe asks for."""
         import torch
+
+        from ..adapters.patched_layer import adds_bias, own_parameters
 
         original = self._weights(component).read(network, "cpu")
         asked = getattr(self.recipe, "dtype", "auto")

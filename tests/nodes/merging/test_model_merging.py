@@ -82,7 +82,7 @@ def test_blocks_of_one_model_alone_are_shared_with_it(models: Models) -> None:
         stands_on = {each.recipe: each.is_borrowed for each in residency.residents()}
     assert all(stands_on[recipe] for recipe in (first.MODEL, second.MODEL))
     kept = {each.recipe for each in residency.residents() if each.is_borrowed}
-    assert kept == {first.MODEL, second.MODEL}  # as long as the merge is there
+    assert {first.MODEL, second.MODEL} <= kept  # as long as the merge is there
 
 
 def test_a_whole_mixture_stands_on_neither(models: Models) -> None:

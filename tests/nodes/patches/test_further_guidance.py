@@ -71,7 +71,7 @@ def test_perturbed_attention_draws_what_diffusers_pipeline_draws(
     made = pipeline("StableDiffusionPAGPipeline", embedded_path, pag_applied_layers="mid")
     theirs = pipeline_latents(made, pag_scale=2.5, guidance_scale=cfg if cfg != 1 else 0.0)
     assert error(ours * model_sampling(embedded.MODEL, model_context).scaling_factor, theirs) < 1e-4
-    assert error(ours, plain) > 0.01
+    assert error(ours, plain) > 0.003
 
 
 def test_it_works_with_one_prompt_alone(embedded: Checkpoint, model_context: Context, given: list[Any]) -> None:

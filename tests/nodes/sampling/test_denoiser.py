@@ -236,7 +236,7 @@ def test_the_estimate_grows_with_the_latent_and_the_batch() -> None:
 def test_sampling_is_read_from_the_configuration_alone(embedded: Checkpoint, model_context: Context) -> None:
     sampling = model_sampling(embedded.MODEL, model_context)
     assert (sampling.prediction_type, sampling.latent_channels, sampling.downscale) == ("v_prediction", 8, 8)
-    assert (sampling.scaling_factor, sampling.shift_factor) == (0.18215, 0.0)
+    assert (sampling.scaling_factor, sampling.shift_factor) == (0.9962239341485278, 0.0)
     assert sampling.sigmas.sigma_max == pytest.approx(14.614641, abs=1e-5)
     assert sampling.scheduler_config["timestep_spacing"] == "trailing"
     assert model_sampling(embedded.MODEL, model_context) is sampling

@@ -150,7 +150,7 @@ def test_a_run_follows_the_probability_flow(toy: Toy) -> None:
     result = toy.sample(sigmas, sampler=NamedSampler("heun")).output["samples"]
     sigma = float(sigmas[0])
     x = initial_noise(SHAPE, 3) * math.sqrt(1 + sigma**2)
-    expected = toy.denoiser.flow(x, sigma, 0.0, 0.7) / 0.18215
+    expected = toy.denoiser.flow(x, sigma, 0.0, 0.7) / 0.9962239341485278
     assert (result.shape, result.dtype, result.device.type) == (SHAPE, torch.float32, "cpu")
     assert close(result, expected, 2e-3)
 
@@ -165,8 +165,8 @@ def test_guidance_of_two_normal_models_is_a_normal_model(toy: Toy) -> None:
 def test_the_denoised_output_is_the_last_prediction(toy: Toy) -> None:
     sigmas = toy.levels()[:5]
     result = toy.sample(sigmas)
-    before = toy.sample(sigmas[:4], noise=SeededNoise(3)).output["samples"] * 0.18215
-    expected = toy.denoiser.predict(before, float(sigmas[3]), torch.full((1, 1, 1), 0.7)) / 0.18215
+    before = toy.sample(sigmas[:4], noise=SeededNoise(3)).output["samples"] * 0.9962239341485278
+    expected = toy.denoiser.predict(before, float(sigmas[3]), torch.full((1, 1, 1), 0.7)) / 0.9962239341485278
     assert close(result.denoised_output["samples"], expected, 1e-5)
     whole = toy.sample(toy.levels())
     assert close(whole.denoised_output["samples"], whole.output["samples"], 1e-5)
@@ -177,16 +177,16 @@ def test_a_latent_is_scaled_noised_and_scaled_back(toy: Toy) -> None:
     assert float(sigmas[0]) < 2
     sigma, last = float(sigmas[0]), float(sigmas[1])
     result = toy.sample(sigmas[:2], latent).output["samples"]
-    x = latent["samples"] * 0.18215 + initial_noise(SHAPE, 3) * sigma
+    x = latent["samples"] * 0.9962239341485278 + initial_noise(SHAPE, 3) * sigma
     d = (x - toy.denoiser.predict(x, sigma, torch.full((1, 1, 1), 0.7))) / sigma
-    assert close(result, (x + d * (last - sigma)) / 0.18215, 1e-5)
+    assert close(result, (x + d * (last - sigma)) / 0.9962239341485278, 1e-5)
 
 
 def test_flow_models_mix_latent_and_noise_and_undo_it(flow_toy: Toy) -> None:
     sigmas, latent = flow_toy.levels(60, "normal", denoise=0.5), drawing()
     sigma = float(sigmas[0])
-    x = (latent["samples"] - 0.1) * 0.18215 * (1 - sigma) + initial_noise(SHAPE, 3) * sigma
-    expected = flow_toy.denoiser.flow(x, sigma, 0.0, 0.7) / 0.18215 + 0.1
+    x = (latent["samples"] - 0.1) * 0.9962239341485278 * (1 - sigma) + initial_noise(SHAPE, 3) * sigma
+    expected = flow_toy.denoiser.flow(x, sigma, 0.0, 0.7) / 0.9962239341485278 + 0.1
     result = flow_toy.sample(sigmas, latent, sampler=NamedSampler("heun"))
     assert close(result.output["samples"], expected, 2e-3)
 
@@ -251,7 +251,7 @@ def test_a_latent_grows_while_it_is_sampled(toy: Toy) -> None:
     assert grown(9).shape == (1, 8, 12, 12)
     assert torch.equal(grown(3, seed=5), grown(3, seed=5))
     assert not torch.allclose(grown(3, seed=5), grown(3, seed=6))
-    assert float(grown(None).mean() * 0.18215) == pytest.approx(0.7, abs=0.05)
+    assert float(grown(None).mean() * 0.9962239341485278) == pytest.approx(0.7, abs=0.05)
     with pytest.raises(SamplingError, match="changes the size of the latent, and the latent has a noise mask"):
         grown(2, latent={**drawing(), "noise_mask": torch.ones(1, 1, 64, 64)})
 
@@ -372,8 +372,8 @@ def test_progress_of_a_sampler_that_chooses_its_steps_ends_at_the_total(
 def test_an_adaptive_run_is_as_near_to_the_flow_as_its_tolerance(flow_toy: Toy) -> None:
     sigmas, latent = flow_toy.levels(8, "normal", denoise=0.5), drawing()
     sigma = float(sigmas[0])
-    x = (latent["samples"] - 0.1) * 0.18215 * (1 - sigma) + initial_noise(SHAPE, 3) * sigma
-    expected = flow_toy.denoiser.flow(x, sigma, 0.0, 0.7) / 0.18215 + 0.1
+    x = (latent["samples"] - 0.1) * 0.9962239341485278 * (1 - sigma) + initial_noise(SHAPE, 3) * sigma
+    expected = flow_toy.denoiser.flow(x, sigma, 0.0, 0.7) / 0.9962239341485278 + 0.1
     sampler = NamedSampler("dpm_adaptive", (("rtol", 1e-4), ("atol", 1e-5)))
     assert close(flow_toy.sample(sigmas, latent, sampler=sampler).output["samples"], expected, 2e-3)
 
