@@ -67,11 +67,11 @@ def predictions(model: Any, given: list[Any], x: Tensor, sigma: float, context: 
 def test_perturbed_attention_draws_what_diffusers_pipeline_draws(
     cfg: float, embedded: Checkpoint, model_context: Context, embedded_path: Path, given: list[Any], plain: Tensor
 ) -> None:
-    ours = drawn(perturbed_attention_guidance(embedded.MODEL, 2.5), given, model_context, cfg=cfg)
+    ours = drawn(perturbed_attention_guidance(embedded.MODEL, 5.0), given, model_context, cfg=cfg)
     made = pipeline("StableDiffusionPAGPipeline", embedded_path, pag_applied_layers="mid")
-    theirs = pipeline_latents(made, pag_scale=2.5, guidance_scale=cfg if cfg != 1 else 0.0)
+    theirs = pipeline_latents(made, pag_scale=5.0, guidance_scale=cfg if cfg != 1 else 0.0)
     assert error(ours * model_sampling(embedded.MODEL, model_context).scaling_factor, theirs) < 1e-4
-    assert error(ours, plain) > 0.003
+    assert error(ours, plain) > 0.01
 
 
 def test_it_works_with_one_prompt_alone(embedded: Checkpoint, model_context: Context, given: list[Any]) -> None:

@@ -33,7 +33,7 @@ def test_the_preview_has_the_colours_of_the_picture(text: str, embedded: Checkpo
     picture = vae_decode(latent, embedded.VAE, ctx=model_context)
     shown = torch.from_numpy(np.asarray(preview).copy()).float().div(255)
     cells = [avg_pool2d(image.movedim(-1, 0), 8) for image in (shown, picture[0])]
-    assert float((cells[0] - cells[1]).square().mean().sqrt()) < 0.25  # 0.16 to 0.23 with these weights
+    assert float((cells[0] - cells[1]).square().mean().sqrt()) < 0.2
 
 
 GREY = LatentColours(rows=((0.1, 0.1, 0.1),), offset=(0.5, 0.5, 0.5))
