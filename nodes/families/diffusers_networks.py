@@ -276,9 +276,11 @@ class Loading:
             raise self._error("config.json cannot be used", error) from None
         try:
             weights = self.weights.read(network, str(self.read_device))
-            network.load_state_dict({name: self._stored(each) for name, each in weights.items()}, assign=True)
+            stored = {id(each): self._stored(each) for each in weights.values()}
+            network.load_state_dict({name: stored[id(each)] for name, each in weights.items()}, assign=True)
         except (RuntimeError, KeyError, AttributeError) as error:
             raise self._error("weights do not fit its config.json", error) from None
+        _share(network, weights)
         if is_whole:
             network.to(self.read_device)
         else:
@@ -298,6 +300,15 @@ class Loading:
         return ModelFileError(
             f"the {self.component} of the checkpoint '{self.files.name}': its {what} ({one_line(error)})"
         )
+
+
+def _share(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Let what is one tensor under several names be one parameter, so that it is moved and counted once."""
+    first: dict[int, str] = {}
+    for name, tensor in weights.items():
+        if (known := first.setdefault(id(tensor), name)) != name:
+            module, _, last = name.rpartition(".")
+            network.get_submodule(module)._parameters[last] = network.get_parameter(known)
 
 
 def _fill_positions(network: nn.Module, device: torch.device) -> None:

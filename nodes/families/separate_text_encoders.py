@@ -13,7 +13,7 @@ from mezzotint.engine.residency import Loaded, Residency
 
 from ..models.component_weights import ComponentWeights, names_of_today, one_line
 from ..models.recipe import Recipe
-from .diffusers_networks import Loading, loading_weights
+from .diffusers_networks import Loading, joined, loading_weights
 from .file_parts import CHECKPOINT_G, CHECKPOINT_L, T5
 from .ldm_config import OF_OPENAI
 from .single_file import SingleFile
@@ -87,10 +87,10 @@ class SeparateTextEncoders:
         given = file.weights(there)
         return ComponentWeights(given.paths, given.header, lambda tensors, net: _whole(given, tensors, net))
 
-    def parts(self, recipe: Recipe, residency: Residency) -> tuple[dict[str, Any], int]:
-        """The text encoders and tokenizers by the pipeline's names, and what the weights take."""
+    def parts(self, recipe: Recipe, residency: Residency) -> tuple[dict[str, Any], list[Loaded]]:
+        """The text encoders and tokenizers by the pipeline's names, and the former for the residency manager."""
         made: dict[str, Any] = {}
-        nbytes = 0
+        loaded: list[Loaded] = []
         for number, kind in enumerate(self.wanted.encoders):
             component = "text_encoder" if number == 0 else f"text_encoder_{number + 1}"
             tokenizer = component.replace("text_encoder", "tokenizer")
@@ -99,8 +99,8 @@ class SeparateTextEncoders:
                 made[tokenizer] = _tokenizer(kind, self.files[kind][0], residency.folders)
                 loading = Loading(self, component, recipe, residency)
                 made[component] = loading.network(partial(self._network, kind, self.config(component)))
-                nbytes += loading.nbytes
-        return made, nbytes
+                loaded.append(loading.loaded(made[component]))
+        return made, loaded
 
     def beside(self) -> dict[str, Any]:
         """What the pipeline looks at to encode without T5: how wide the zeros are that stand for its tokens."""
@@ -138,11 +138,11 @@ def load_separate_text_encoders(family: str, files: list[SingleFile], recipe: Re
 
     encoders = SeparateTextEncoders(family, files)
     with loading_weights():
-        parts, nbytes = encoders.parts(recipe, residency)
+        parts, loaded = encoders.parts(recipe, residency)
         device = torch.device(residency.device)
         made = bare_pipeline(getattr(diffusers, encoders.wanted.pipeline), device)
         made.register_modules(**parts, **encoders.beside())
-        return Loaded(PipelineTextEncoder(made, device), nbytes)
+        return joined(PipelineTextEncoder(made, device), loaded)
 
 
 def _kind(file: SingleFile, component: str) -> str:
