@@ -49,7 +49,7 @@ class PictureVector:
         import torch
 
         seed = int(options.get(NOISE_SEED, 0)) + SEED_OFFSET
-        found = [
+        found: list[Tensor] = [
             self._noised(row[None].float(), shown["noise_augmentation"], seed) * shown["strength"]
             for shown in options.get(UNCLIP, ())
             for row in self._checked(shown["clip_vision_output"])
@@ -61,13 +61,13 @@ class PictureVector:
         return self._noised(torch.stack(found).sum(0)[:, : self.width], MERGED_NOISE, seed)
 
     def _checked(self, given: Any) -> Tensor:
-        embeds: Tensor = given.image_embeds
+        embeds: Tensor = given.image_embeds.cpu()
         if embeds.shape[-1] != self.width:
             raise ConditioningError(
                 f"unCLIPConditioning was given a picture as {embeds.shape[-1]} numbers, and the model wants "
                 f"{self.width}: it was read by another network; use the CLIP_VISION of unCLIPCheckpointLoader"
             )
-        return embeds.cpu()
+        return embeds
 
     def _noised(self, embeds: Tensor, augmentation: float, seed: int) -> Tensor:
         """[1, D] → [1, 2 * D]: with noise of the level that is 0 to 1 of all, and the level's embedding."""
