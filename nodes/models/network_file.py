@@ -21,6 +21,14 @@ KEPT_NBYTES = 256 << 20
 """Weights that would take more in the dtype of computation stay as narrow as they are in the file."""
 
 
+class FilePart(NamedTuple):
+    """A part of a tensor in a file: number `part` of `parts` that are equal along its first axis."""
+
+    name: str
+    part: int = 0
+    parts: int = 1
+
+
 class LoadedNetwork(NamedTuple):
     """A network that records no gradients.
 
@@ -43,14 +51,14 @@ def load_network(
     path: Path,
     what: str,
     build: Callable[[], Any],
-    names_for: Callable[[Any], Mapping[str, str]],
+    names_for: Callable[[Any], Mapping[str, str | FilePart]],
     residency: Residency,
 ) -> LoadedNetwork:
     """The network with the weights of a file. It computes in what `dtype_policy` says of diffusion models.
 
     Args:
         what: names it in messages, `the ControlNet 'canny'`. build: makes it; its weights are never initialised.
-        names_for: the network → the names of its tensors, with those that they have in the file.
+        names_for: the network → the names of its tensors, with those that they have in the file, or the parts of those.
 
     Raises:
         ModelFileError: the file is damaged, or does not fit. OutOfMemoryError: it does not fit into memory.
@@ -71,10 +79,11 @@ def load_network(
             with torch.device("meta"):
                 network = build()
             names = names_for(network)
-            tensors = read_tensors(path, str(device), {*names.values()})
+            parts = {name: each if isinstance(each, FilePart) else FilePart(each) for name, each in names.items()}
+            tensors = read_tensors(path, str(device), {part.name for part in parts.values()})
             stored = found if is_kept else dtype
             network.load_state_dict(
-                {name: _as(tensors[original], stored) for name, original in names.items()}, strict=True, assign=True
+                {name: _as(_part(tensors, part), stored) for name, part in parts.items()}, strict=True, assign=True
             )
             network.requires_grad_(False).eval()
             if is_kept:
@@ -83,6 +92,11 @@ def load_network(
         raise ModelFileError(f"{what}: its weights do not fit its configuration ({one_line(error)})") from None
     placement = WeightPlacement(network, device, nbytes, dtype if is_kept else None)
     return LoadedNetwork(network, device, dtype, nbytes, placement)
+
+
+def _part(tensors: Mapping[str, Any], part: FilePart) -> Any:
+    tensor = tensors[part.name]
+    return tensor if part.parts == 1 else tensor.chunk(part.parts)[part.part]
 
 
 def _as(tensor: Any, dtype: torch.dtype) -> Any:

@@ -30,6 +30,8 @@ CLASS_LABEL, CLASS_LABELS = "class_label", "class_labels"
 """The option of a conditioning's item that names its class by number, and the input of the network."""
 PICTURE_NUMBERS = (5, 6)
 """How many numbers SDXL's refiner and SDXL are told of a picture."""
+USUAL_GUIDANCE = 3.5
+"""Of networks that were trained to be told how strong guidance is, and are not."""
 AESTHETIC_SCORES = 6.0, 2.5
 """How well made a picture is to look, for a positive and for a negative prompt that do not say."""
 
