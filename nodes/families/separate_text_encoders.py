@@ -17,6 +17,7 @@ from .diffusers_networks import Loading, loading_weights
 from .file_parts import CHECKPOINT_G, CHECKPOINT_L, T5
 from .ldm_config import OF_OPENAI
 from .single_file import SingleFile
+from .tokenizer_folder import TOKENIZER_FOLDER, tokenizer_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,7 +26,6 @@ CLIP_L, CLIP_G, T5_XXL = "CLIP L", "CLIP G", "T5"
 PREFIXES = {CHECKPOINT_L: CLIP_L, CHECKPOINT_G: CLIP_G}
 PADDING = {CLIP_L: "<|endoftext|>", CLIP_G: "!"}
 """What fills the rest of a text for each."""
-TOKENIZER_FOLDER = "t5_tokenizer"
 
 
 class Wanted(NamedTuple):
@@ -176,12 +176,7 @@ def _tokenizer(kind: str, file: SingleFile, folders: Folders) -> Any:
         from ..text.clip_vocabulary import transformers_tokenizer
 
         return transformers_tokenizer(PADDING[kind])
-    places = [file.path.parent, *folders.model_folders("text_encoders")]
-    names = ("tokenizer.json", "spiece.model")
-    found = (
-        place / TOKENIZER_FOLDER for place in places if any((place / TOKENIZER_FOLDER / n).is_file() for n in names)
-    )
-    folder = next(found, None)
+    folder = tokenizer_folder(file.path, folders)
     if folder is None:
         raise ModelFileError(
             f"'{file.name}' has T5 as a text encoder, whose tokenizer no file of weights brings: put the files of the "
