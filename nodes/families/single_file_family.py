@@ -74,7 +74,7 @@ class SingleFileFamily:
 
             return load_transformer(TransformerFile(file), recipe, residency)
         further = [SingleFile(residency.folders.require(each.folder, each.name), each.name) for each in recipe.further]
-        family = recipe.text_of or (file.parts[TRANSFORMER].layout if TRANSFORMER in file.parts else "")
+        family = recipe.text_of or (file.parts[TRANSFORMER].family if TRANSFORMER in file.parts else "")
         if recipe.text_of or (recipe.kind == "clip" and family and file.text_encoders):
             from .separate_text_encoders import load_separate_text_encoders
 
