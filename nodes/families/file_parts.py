@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from ..models.component_weights import LAST_LAYER, SDXL_READING, TextReading
 from ..models.network_names import TEXT_ENCODERS
+from ..models.weight_scales import is_scale
 from .ldm_config import Shapes
 
 LDM, DIFFUSERS, CLIP, OPEN_CLIP, T5 = "ldm", "diffusers", "clip", "open_clip", "t5"
@@ -137,5 +138,6 @@ def _reading(prefix: str, layout: str, width: int) -> TextReading:
 
 
 def plain_shapes(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:
-    """Those of one network, by name without its prefix."""
-    return {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    """Those of one network, by name without its prefix; of scales of weights in 8 bits, none."""
+    own = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    return {name: shape for name, shape in own.items() if not is_scale(name)}

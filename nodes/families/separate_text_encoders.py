@@ -13,6 +13,7 @@ from mezzotint.engine.residency import Loaded, Residency
 
 from ..models.component_weights import ComponentWeights, names_of_today, one_line
 from ..models.recipe import Recipe
+from ..models.weight_scales import FILE_SCALE
 from .diffusers_networks import Loading, loading_weights
 from .file_parts import CHECKPOINT_G, CHECKPOINT_L, T5
 from .ldm_config import OF_OPENAI
@@ -161,7 +162,7 @@ def _whole(given: ComponentWeights, tensors: dict[str, Tensor], network: nn.Modu
 
     named = names_of_today(given.names_for(tensors, network), network)
     wanted = network.state_dict()
-    named = {name: tensor for name, tensor in named.items() if name in wanted}
+    named = {name: tensor for name, tensor in named.items() if name in wanted or name.endswith(FILE_SCALE)}
     if "encoder.embed_tokens.weight" in wanted and "shared.weight" in named:
         named.setdefault("encoder.embed_tokens.weight", named["shared.weight"])
     projection = wanted.get("text_projection.weight")

@@ -15,6 +15,7 @@ from mezzotint.engine.errors import ModelFileError
 from ..models.component_weights import ComponentWeights, TextReading, names_of_today
 from ..models.file_content import file_content
 from ..models.network_names import TEXT_ENCODERS
+from ..models.weight_scales import by_layer, other_form, row_scales, without_scales
 from ..models.weights_file import PICKLE_SUFFIXES, WeightsHeader, read_header, read_tensors
 from . import diffusers_config, ldm_config, transformer_config
 from .file_parts import (
@@ -128,6 +129,11 @@ class SingleFile:
                     f"'{self.name}' is a model of {family}, going by its tensor '{mark}', and models of that kind "
                     f"cannot be used yet; known are Stable Diffusion 1, 2 and XL"
                 )
+        if form := other_form(self.header.tensors):
+            raise ModelFileError(
+                f"the weights of '{self.name}' are packed as {form}, which cannot be read; use the model's file in 16 "
+                f"bits, or in 8 (float8)"
+            )
         for component in self.parts:
             self.config(component)
 
@@ -203,8 +209,10 @@ class SingleFile:
         part, config = self._part(component), self.config(component)
 
         def names_for(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-            plain = {name[len(part.prefix) :]: tensor for name, tensor in weights.items()}
-            return _converted(component, part, plain, config, network)
+            plain, scales = without_scales({name[len(part.prefix) :]: tensor for name, tensor in weights.items()})
+            rows = row_scales(plain, scales) if scales else {}
+            named = _converted(component, part, plain, config, network)
+            return {**named, **by_layer(_converted(component, part, rows, config, network))} if scales else named
 
         return ComponentWeights([self.path], self.header.below(part.prefix), names_for)
 
