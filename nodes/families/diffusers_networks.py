@@ -252,9 +252,10 @@ class Loading:
         except (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError) as error:
             raise self._error("config.json cannot be used", error) from None
         try:
-            self._give(network, self.weights.read(network, str(self.read_device)))
+            weights = self._give(network, self.weights.read(network, str(self.read_device)))
         except (RuntimeError, KeyError, AttributeError) as error:
             raise self._error("weights do not fit its config.json", error) from None
+        _share(network, weights)
         if is_whole:
             network.to(self.read_device)
         else:
@@ -265,14 +266,20 @@ class Loading:
         self.placed(network)
         return network
 
-    def _give(self, network: nn.Module, named: Mapping[str, torch.Tensor]) -> None:
-        """Have a network's tensors be these, as they are to lie on the device; what is kept has its scale."""
+    def _give(self, network: nn.Module, named: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Have a network's tensors be these, as they are to lie on the device; what is kept has its scale.
+
+        Returns:
+            the tensors without scales.
+        """
         weights, scales = parted(named)
-        network.load_state_dict({name: self._stored(weights[name], scales.get(name)) for name in weights}, assign=True)
+        stored = {id(each): self._stored(each, scales.get(name)) for name, each in weights.items()}
+        network.load_state_dict({name: stored[id(each)] for name, each in weights.items()}, assign=True)
         for name, scale in scales.items():
             if self._keeps_tensor(weights[name]):
                 layer = network.get_submodule(name.removesuffix(".weight"))
                 layer.register_buffer(FILE_SCALE, scale.to(self.read_device), persistent=False)
+        return weights
 
     def _stored(self, tensor: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
         """As it is to lie on the device."""
@@ -290,6 +297,15 @@ class Loading:
         return ModelFileError(
             f"the {self.component} of the checkpoint '{self.files.name}': its {what} ({one_line(error)})"
         )
+
+
+def _share(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Let what is one tensor under several names be one parameter, so that it is moved and counted once."""
+    first: dict[int, str] = {}
+    for name, tensor in weights.items():
+        if (known := first.setdefault(id(tensor), name)) != name:
+            module, _, last = name.rpartition(".")
+            network.get_submodule(module)._parameters[last] = network.get_parameter(known)
 
 
 def _fill_positions(network: nn.Module, device: torch.device) -> None:
