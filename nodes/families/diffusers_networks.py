@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from ..sampling.picture_vector import PictureVector
 
 log = logging.getLogger("mezzotint.nodes")
 
-UNKNOWN_INPUTS = ("class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim")
+UNKNOWN_INPUTS = ("encoder_hid_dim_type", "time_cond_proj_dim")
 """Options of a U-Net by which it wants something that no conditioning has."""
 SMALL_NBYTES = 256 << 20
 """Weights that take no more than this in the dtype of computation are turned into it when they are loaded."""
@@ -121,7 +122,7 @@ def _text_encoder(files: CheckpointFiles, component: str, recipe: Recipe, reside
     return loading.loaded(TextEncoder(network, tokenizer, layout, loading.device, reading))
 
 
-LOADERS: dict[str, Callable[[CheckpointFiles, Recipe, Residency], Loaded]] = {
+LOADERS: dict[str, Callable[[Any, Recipe, Residency], Loaded]] = {
     "model": load_denoiser,
     "clip": load_text_encoder,
     "vae": load_autoencoder,
@@ -142,6 +143,8 @@ def _unet_call(files: CheckpointFiles, config: Mapping[str, Any]) -> UNetCall:
     wanted = next((name for name in UNKNOWN_INPUTS if config.get(name) is not None), None)
     if config.get("addition_embed_type") not in (None, "text_time"):
         wanted = "addition_embed_type"
+    if config.get("class_embed_type") not in (None, "projection"):
+        wanted = "class_embed_type"
     if wanted:
         raise ModelFileError(
             f"the unet of the checkpoint '{files.name}' wants more than text ({wanted}: {config[wanted]!r}), "
@@ -154,11 +157,32 @@ def _unet_call(files: CheckpointFiles, config: Mapping[str, Any]) -> UNetCall:
             f"the unet of the checkpoint '{files.name}' takes {config['in_channels']} channels and gives {channels}; "
             f"known are {channels} more, for editing, and {channels + 1} more, for inpainting"
         )
+    if config.get("class_embed_type") is not None:
+        return UNetCall(further_channels=further, pictures=_picture_vector(files, config))
     class_count = int(config.get("num_class_embeds") or 0)
     if config.get("addition_embed_type") is None:
         return UNetCall(further_channels=further, class_count=class_count)
     width = int(config.get("projection_class_embeddings_input_dim") or 0)
     return UNetCall(width, int(config.get("addition_time_embed_dim") or 256), further, class_count)
+
+
+def _picture_vector(files: CheckpointFiles, config: Mapping[str, Any]) -> PictureVector:
+    """What an unCLIP U-Net is told of pictures. Raises ModelFileError: it is of another kind."""
+    import torch
+    from diffusers import DDPMScheduler
+
+    from ..sampling.picture_vector import PictureVector
+
+    width, odd = divmod(int(config.get("projection_class_embeddings_input_dim") or 0), 2)
+    levels = from_config(DDPMScheduler, files.config("image_noising_scheduler"))
+    statistics = files.picture_statistics() or {"mean": torch.zeros(1, width), "std": torch.ones(1, width)}
+    mean, deviation = statistics["mean"], statistics["std"]
+    if odd or mean.numel() != width:
+        raise ModelFileError(
+            f"the unet of the checkpoint '{files.name}' takes {2 * width + odd} numbers in place of a class, and its "
+            f"pictures come to {mean.numel()} and as many for their noise; known are unCLIP models, which take both"
+        )
+    return PictureVector(mean.reshape(1, -1), deviation.reshape(1, -1), levels.alphas_cumprod)
 
 
 def _most(value: int | list[int] | tuple[int, ...]) -> int:

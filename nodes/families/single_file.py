@@ -54,10 +54,11 @@ V_PREDICTION_MARKS = {
 OTHER_FAMILIES = {
     "edm_mean": "Playground 2.5",
     "edm_vpred.sigma_max": "CosXL",
-    "noise_augmentor.": "unCLIP",
     "conditioner.embedders.3.encoder.": "Stable Video Diffusion",
 }
 """Tensors (or what their names begin with) of families whose networks look like those that are known."""
+PICTURE_STATISTICS = {"mean": "noise_augmentor.data_mean", "std": "noise_augmentor.data_std"}
+"""Of unCLIP models; those that were trained without are published without."""
 IN_WORDS = {
     "unet": "diffusion model", "transformer": "diffusion model", "vae": "VAE", "text_encoder": "text encoder",
     "text_encoder_2": "text encoder", "text_encoder_3": "text encoder",
@@ -150,6 +151,8 @@ class SingleFile:
     def config(self, component: str) -> Mapping[str, Any]:
         if component == "scheduler":
             return self._scheduler_config
+        if component == "image_noising_scheduler":
+            return ldm_config.PICTURE_NOISE
         if component == "vae" and component not in self.parts:
             return {"block_out_channels": USUAL_VAE_WIDTHS, "scaling_factor": self._scale}
         part = self._part(component)
@@ -215,6 +218,11 @@ class SingleFile:
             return {**named, **by_layer(_converted(component, part, rows, config, network))} if scales else named
 
         return ComponentWeights([self.path], self.header.below(part.prefix), names_for)
+
+    def picture_statistics(self) -> dict[str, Tensor]:
+        names = {part: name for part, name in PICTURE_STATISTICS.items() if name in self.header.tensors}
+        found = read_tensors(self.path, "cpu", names.values())
+        return {part: found[name].float() for part, name in names.items()}
 
     def tokenizer(self, component: str, length: int) -> tuple[Tokenizer, ChunkLayout]:
         from ..text.clip_vocabulary import END_ID, START_ID, clip_tokenizer

@@ -94,6 +94,15 @@ class CheckpointFiles(Components, Protocol):
             ModelFileError: there is none, or it cannot be read.
         """
 
+    def picture_statistics(self) -> Mapping[str, Tensor]:
+        """`mean` and `std` of CLIP's embeddings, float32 [1, D] each, by which unCLIP models normalise pictures.
+
+        Empty where the files say nothing: then nothing is to be normalised.
+
+        Raises:
+            ModelFileError: a file is damaged.
+        """
+
     def tokenizer(self, component: str, length: int) -> tuple[Tokenizer, ChunkLayout]:
         """The tokenizer of a text encoder that takes chunks of `length` tokens.
 

@@ -119,11 +119,16 @@ def load_recipe(recipe: Recipe, residency: Residency) -> Loaded:
         MissingModelError, ModelFileError: its files are gone, changed, damaged or not known.
         OutOfMemoryError: it does not fit.
     """
-    source, *_ = [_unchanged(each, residency.folders) for each in (recipe.source, *recipe.further)]
+    source, *_ = [unchanged_source(each, residency.folders) for each in (recipe.source, *recipe.further)]
     return source.family.load(recipe, source.path, residency)
 
 
-def _unchanged(recipe_of: Source, folders: Folders) -> ModelSource:
+def unchanged_source(recipe_of: Source, folders: Folders) -> ModelSource:
+    """The files of a recipe, if they still are what it was made of.
+
+    Raises:
+        MissingModelError, ModelFileError: they are gone, changed or not known.
+    """
     source = recipe_source(recipe_of, folders)
     if source.digest(file_digests(folders.home)) != recipe_of.digest:
         raise ModelFileError(
