@@ -20,6 +20,7 @@ MODULES = (
     "adapters.lora",
     "adapters.control_net",
     "adapters.clip_vision",
+    "adapters.unclip",
     "adapters.ip_adapter",
     "adapters.style_model",
     "merging.merge_nodes",

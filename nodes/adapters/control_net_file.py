@@ -109,7 +109,14 @@ def load_control_net(source: Source, residency: Residency, base: Recipe | None =
 
     file = ControlNetFile(weights_path(source, residency.folders, (CONFIG_NAME,)), source.name)
     layout, what = file.layout, f"the ControlNet '{file.name}'"
-    loaded = load_network(file.path, what, file.build, lambda network: layout.names, residency)
+    loaded = load_network(
+        file.path,
+        what,
+        file.build,
+        lambda network: {name: part.name for name, part in layout.names.items()},
+        residency,
+        converted=lambda name, tensor: layout.names[name].of(tensor),
+    )
     if base is not None and file.is_difference:
         with residency.borrow(base) as denoiser:
             _add(loaded.network, denoiser.network, file.name)

@@ -19,13 +19,13 @@ from typing import Any, Literal
 
 from mezzotint.engine.errors import ModelFileError
 
-from ..models.network_file import FilePart
 from .transformer_control_layout import (
     FLUX,
     FLUX_HINT,
     SD3,
     SD3_HINT,
     XLABS_HINT,
+    FilePart,
     flux_entrance,
     flux_layout,
     sd3_layout,

@@ -14,12 +14,12 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..models.network_file import FilePart
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Shapes = Mapping[str, tuple[int, ...]]
-Names = Mapping[str, FilePart]
 SD3, FLUX = "SD3ControlNetModel", "FluxControlNetModel"
 SD3_HINT, FLUX_HINT, XLABS_HINT = (
     "pos_embed_input.proj.weight", "controlnet_x_embedder.weight", "pos_embed_input.weight",
@@ -59,6 +59,21 @@ HEAD_WIDTH = 64
 """Of Stable Diffusion 3's attention."""
 ROTATED = (2, 7, 7)
 """Of 16 numbers of a head of Flux, how many stand for each axis of a place."""
+
+
+class FilePart(NamedTuple):
+    """A part of a tensor in a file: number `part` of `parts` that are equal along its first axis."""
+
+    name: str
+    part: int = 0
+    parts: int = 1
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The part of the tensor."""
+        return tensor if self.parts == 1 else tensor.chunk(self.parts)[self.part]
+
+
+Names = Mapping[str, FilePart]
 
 
 def sd3_layout(shapes: Shapes) -> tuple[Names, dict[str, Any]]:

@@ -21,14 +21,6 @@ KEPT_NBYTES = 256 << 20
 """Weights that would take more in the dtype of computation stay as narrow as they are in the file."""
 
 
-class FilePart(NamedTuple):
-    """A part of a tensor in a file: number `part` of `parts` that are equal along its first axis."""
-
-    name: str
-    part: int = 0
-    parts: int = 1
-
-
 class LoadedNetwork(NamedTuple):
     """A network that records no gradients.
 
@@ -51,14 +43,19 @@ def load_network(
     path: Path,
     what: str,
     build: Callable[[], Any],
-    names_for: Callable[[Any], Mapping[str, str | FilePart]],
+    names_for: Callable[[Any], Mapping[str, str]],
     residency: Residency,
+    *,
+    prefix: str = "",
+    converted: Callable[[str, Any], Any] = lambda name, tensor: tensor,
 ) -> LoadedNetwork:
     """The network with the weights of a file. It computes in what `dtype_policy` says of diffusion models.
 
     Args:
         what: names it in messages, `the ControlNet 'canny'`. build: makes it; its weights are never initialised.
-        names_for: the network → the names of its tensors, with those that they have in the file, or the parts of those.
+        names_for: the network → the names of its tensors, with those that they have in the file.
+        prefix: of the names in the file, where it holds other networks, too. converted: the network's name of a tensor
+            and the file's tensor → the network's.
 
     Raises:
         ModelFileError: the file is damaged, or does not fit. OutOfMemoryError: it does not fit into memory.
@@ -67,7 +64,7 @@ def load_network(
 
     from .weight_casting import compute_in
 
-    header, device = read_header(path), torch.device(residency.device)
+    header, device = read_header(path).below(prefix), torch.device(residency.device)
     found: torch.dtype = getattr(torch, header.dtype)
     wanted = residency.dtypes.get("model", AUTO)
     dtype: torch.dtype = getattr(torch, computation_dtype(header.dtype, powers_of(device), wanted))
@@ -79,11 +76,12 @@ def load_network(
             with torch.device("meta"):
                 network = build()
             names = names_for(network)
-            parts = {name: each if isinstance(each, FilePart) else FilePart(each) for name, each in names.items()}
-            tensors = read_tensors(path, str(device), {part.name for part in parts.values()})
+            tensors = read_tensors(path, str(device), {*names.values()})
             stored = found if is_kept else dtype
             network.load_state_dict(
-                {name: _as(_part(tensors, part), stored) for name, part in parts.items()}, strict=True, assign=True
+                {name: _as(converted(name, tensors[original]), stored) for name, original in names.items()},
+                strict=True,
+                assign=True,
             )
             network.requires_grad_(False).eval()
             if is_kept:
@@ -92,11 +90,6 @@ def load_network(
         raise ModelFileError(f"{what}: its weights do not fit its configuration ({one_line(error)})") from None
     placement = WeightPlacement(network, device, nbytes, dtype if is_kept else None)
     return LoadedNetwork(network, device, dtype, nbytes, placement)
-
-
-def _part(tensors: Mapping[str, Any], part: FilePart) -> Any:
-    tensor = tensors[part.name]
-    return tensor if part.parts == 1 else tensor.chunk(part.parts)[part.part]
 
 
 def _as(tensor: Any, dtype: torch.dtype) -> Any:

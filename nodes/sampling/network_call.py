@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from .model_sampling import ModelSampling
+    from .picture_vector import PictureVector
 
 NamedTensors = Mapping[str, "Tensor"]
 """Further inputs of a network, [B, ...] each."""
@@ -28,6 +29,11 @@ REFERENCES = "reference_latents"
 """The option with latents of pictures, [B, C, h, w] each as the VAE gives them, that a model that edits is shown."""
 CLASS_LABEL, CLASS_LABELS = "class_label", "class_labels"
 """The option of a conditioning's item that names its class by number, and the input of the network."""
+UNCLIP, PICTURES = "unclip_conditioning", "pictures"
+"""The option with the pictures that an unCLIP model is shown, a dict each: `clip_vision_output` (what CLIP made of it),
+`strength`, and `noise_augmentation`, 0 to 1. Then, the input that becomes of them."""
+NOISE_SEED = "noise_seed"
+"""The option with the seed of the run, for what else is drawn from it."""
 PICTURE_NUMBERS = (5, 6)
 """How many numbers SDXL's refiner and SDXL are told of a picture."""
 USUAL_GUIDANCE = 3.5
@@ -96,12 +102,14 @@ class UNetCall:
             2023, section 2.2); 0 where it doesn't. number_width: of it, for each number.
         further_channels: beside those of x: 5 for inpainting (a mask, then the latent of what stays), 4 for editing.
         class_count: of a network that is conditioned by class (`num_class_embeds`), the last of which stands for none.
+        pictures: makes what an unCLIP network takes in place of a class.
     """
 
     embedding_width: int = 0
     number_width: int = 0
     further_channels: int = 0
     class_count: int = 0
+    pictures: PictureVector | None = None
 
     @property
     def sees_mask(self) -> bool:
@@ -126,6 +134,8 @@ class UNetCall:
             made[CONCAT] = self._further_channels(options, target)
         if self.class_count:
             made[CLASS_LABELS] = torch.tensor([self._label(options)])
+        if self.pictures is not None:
+            made[PICTURES] = self.pictures.of(options)
         return {name: for_each(tensor.to(target.device), target.shape[0]) for name, tensor in made.items()}
 
     def _label(self, options: Mapping[str, Any]) -> int:
@@ -170,10 +180,12 @@ class UNetCall:
             import torch
 
             x = torch.cat([x, inputs[CONCAT]], dim=1)
-        added = {name: tensor for name, tensor in inputs.items() if name not in (CONCAT, CLASS_LABELS)}
+        added = {name: tensor for name, tensor in inputs.items() if name not in (CONCAT, CLASS_LABELS, PICTURES)}
         more = {"added_cond_kwargs": added, **options} if added else options
         if self.class_count:
             more = {CLASS_LABELS: inputs[CLASS_LABELS], **more}
+        if PICTURES in inputs:
+            more = {CLASS_LABELS: inputs[PICTURES], **more}
         output: Tensor = network(x, timestep, tokens, return_dict=False, **more)[0]
         return output
 

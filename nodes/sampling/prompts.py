@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mezzotint.engine.errors import OutOfMemoryError
 
 from ..latents.box import Box
-from .network_call import CONCAT, ConditioningError, NamedTensors, Target, for_each
+from .network_call import (
+    CONCAT,
+    NOISE_SEED,
+    PICTURES,
+    UNCLIP,
+    ConditioningError,
+    NamedTensors,
+    Target,
+    for_each,
+)
 from .region import box_of, weight_map
 
 if TYPE_CHECKING:
@@ -37,7 +46,7 @@ FOR_NETWORKS = frozenset(
     {
         "pooled_output", "guidance", "width", "height", "crop_w", "crop_h", "target_width", "target_height",
         "aesthetic_score", "class_label", "concat_latent_image", "concat_mask", "prompt_inputs",
-        "reference_latents",
+        "reference_latents", UNCLIP, NOISE_SEED,
     }
 )  # fmt: skip
 """Options that networks read which have an input for them (`network_call`), and others leave alone."""
@@ -240,6 +249,11 @@ def _item(draft: _Draft, shape: Sequence[int], denoiser: Denoiser) -> Item:
     target = Target(tuple(shape), draft.column, sampling, denoiser.device)
     tokens = for_each(draft.tokens.to(target.device), shape[0])
     inputs = dict(denoiser.inputs(draft.text, target))
+    if UNCLIP in draft.text and PICTURES not in inputs:
+        raise ConditioningError(
+            "unCLIPConditioning shows the model a picture, and the model takes none; load an unCLIP model with "
+            "unCLIPCheckpointLoader, or leave that node out"
+        )
     if box is not None and CONCAT in inputs:
         inputs[CONCAT] = box.of(inputs[CONCAT])
     strength = float(options.get("strength", 1.0))

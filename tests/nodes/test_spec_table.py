@@ -17,6 +17,7 @@ from mezzotint.plugins.host import unloaded_plugins
 
 ROWS = """
 **ModelSamplingContinuousEDM** · advanced/model | `model` MODEL · `sampling` {v_prediction,edm,edm_playground_v2.5,eps,cosmos_rflow} · `sigma_max` FLOAT=120 [0..1000 /0.001] · `sigma_min` FLOAT=0.002 [0..1000 /0.001] | MODEL
+**unCLIPConditioning** · conditioning | `conditioning` CONDITIONING · `clip_vision_output` CLIP_VISION_OUTPUT · `strength` FLOAT=1 [-10..10 /0.01] · `noise_augmentation` FLOAT=0 [0..1 /0.01] | CONDITIONING
 **FreeU** · model_patches/unet | `model` MODEL · `b1` FLOAT=1.1 [0..10 /0.01] · `b2` FLOAT=1.2 [0..10 /0.01] · `s1` FLOAT=0.9 [0..10 /0.01] · `s2` FLOAT=0.2 [0..10 /0.01] | MODEL
 **FreeU_V2** · model_patches/unet | `model` MODEL · `b1` FLOAT=1.3 [0..10 /0.01] · `b2` FLOAT=1.4 [0..10 /0.01] · `s1` FLOAT=0.9 [0..10 /0.01] · `s2` FLOAT=0.2 [0..10 /0.01] | MODEL
 **PatchModelAddDownscale** “PatchModelAddDownscale (Kohya Deep Shrink)” · model_patches/unet | `model` MODEL · `block_number` INT=3 [1..32] · `downscale_factor` FLOAT=2 [0.1..9 /0.001] · `start_percent` FLOAT=0 [0..1 /0.001] · `end_percent` FLOAT=0.35 [0..1 /0.001] · `downscale_after_skip` BOOLEAN=true · `downscale_method` {bicubic,nearest-exact,bilinear,area,bislerp} · `upscale_method` {bicubic,nearest-exact,bilinear,area,bislerp} | MODEL
