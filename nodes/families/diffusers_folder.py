@@ -81,6 +81,13 @@ class DiffusersFolder:
     def pipeline_class(self) -> str:
         return str(self._json(INDEX_NAME).get("_class_name", "pipeline of no class"))
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those of a U-Net conditioned by class, by number, where `model_index.json` says them (`id2label`)."""
+        labels = self._json(INDEX_NAME).get("id2label")
+        names = labels if isinstance(labels, dict) else {}
+        return tuple(str(names[key]) for key in map(str, range(len(names))) if key in names)
+
     def config(self, component: str) -> dict[str, Any]:
         """What `config.json` of a component says (`scheduler_config.json` of schedulers).
 

@@ -19,6 +19,7 @@ from ..models.component_weights import CheckpointFiles, Components, one_line
 from ..models.dtype_policy import AUTO, computation_dtype, powers_of
 from ..models.recipe import Recipe
 from ..models.weight_placement import JoinedPlacement, WeightPlacement, least_nbytes
+from ..models.weight_scales import FILE_SCALE, parted, scaled
 from ..sampling.model_sampling import read_sampling
 from ..sampling.network_call import UNetCall
 
@@ -275,9 +276,7 @@ class Loading:
         except (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError) as error:
             raise self._error("config.json cannot be used", error) from None
         try:
-            weights = self.weights.read(network, str(self.read_device))
-            stored = {id(each): self._stored(each) for each in weights.values()}
-            network.load_state_dict({name: stored[id(each)] for name, each in weights.items()}, assign=True)
+            weights = self._give(network, self.weights.read(network, str(self.read_device)))
         except (RuntimeError, KeyError, AttributeError) as error:
             raise self._error("weights do not fit its config.json", error) from None
         _share(network, weights)
@@ -291,10 +290,32 @@ class Loading:
         self.placed(network)
         return network
 
-    def _stored(self, tensor: torch.Tensor) -> torch.Tensor:
-        """As it is to lie on the device. What is kept in the file's dtype may have several."""
-        is_turned = tensor.is_floating_point() and self.stored != self.found
-        return tensor.to(self.stored) if is_turned else tensor
+    def _give(self, network: nn.Module, named: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Have a network's tensors be these, as they are to lie on the device; what is kept has its scale.
+
+        Returns:
+            the tensors without scales.
+        """
+        weights, scales = parted(named)
+        stored = {id(each): self._stored(each, scales.get(name)) for name, each in weights.items()}
+        network.load_state_dict({name: stored[id(each)] for name, each in weights.items()}, assign=True)
+        for name, scale in scales.items():
+            if self._keeps_tensor(weights[name]):
+                layer = network.get_submodule(name.removesuffix(".weight"))
+                layer.register_buffer(FILE_SCALE, scale.to(self.read_device), persistent=False)
+        return weights
+
+    def _stored(self, tensor: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
+        """As it is to lie on the device."""
+        if self._keeps_tensor(tensor):
+            return tensor
+        return tensor.to(self.stored) if scale is None else scaled(tensor, scale, self.dtype).to(self.stored)
+
+    def _keeps_tensor(self, tensor: torch.Tensor) -> bool:
+        """Whether it stays as it is in the file, which may have several dtypes."""
+        if not tensor.is_floating_point():
+            return True
+        return self.stored != self.dtype and self.stored in (self.found, tensor.dtype)
 
     def _error(self, what: str, error: Exception) -> ModelFileError:
         return ModelFileError(

@@ -34,7 +34,7 @@ class ComponentWeights:
     names_for: NamesFor
 
     def read(self, network: nn.Module, device: str) -> dict[str, Tensor]:
-        """The weights by the network's names, on a device, as they are stored.
+        """The weights by the network's names, on a device, as they are stored; scales as `weight_scales` says.
 
         Raises:
             ModelFileError: a file is damaged. KeyError: one that all such networks have is missing.

@@ -242,15 +242,15 @@ def grounded(guider: GuiderValue) -> GuiderValue:
     """
     names = getattr(guider, "conditionings", ())
     items = (options for name in names for _, options in getattr(guider, name) if GLIGEN in options)
-    first, *others = dict.fromkeys(options[GLIGEN][1] for options in items) or [None]
-    if first is None:
+    patches = [*dict.fromkeys(options[GLIGEN][1] for options in items)]
+    if not patches:
         return guider
-    if others:
+    if len(patches) > 1:
         raise ConditioningError(
-            f"conditionings have boxes of the GLIGEN files '{first.source.name}' and '{others[0].source.name}'; use "
-            f"one file for all boxes"
+            f"conditionings have boxes of the GLIGEN files '{patches[0].source.name}' and '{patches[1].source.name}'; "
+            f"use one file for all boxes"
         )
-    made: GuiderValue = replace(guider, model=guider.model.with_patch(first))  # type: ignore[type-var]
+    made: GuiderValue = replace(guider, model=guider.model.with_patch(patches[0]))  # type: ignore[type-var]
     return made
 
 

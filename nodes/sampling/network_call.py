@@ -40,6 +40,8 @@ NOISE_SEED = "noise_seed"
 """The option with the seed of the run, for what else is drawn from it."""
 PICTURE_NUMBERS = (5, 6)
 """How many numbers SDXL's refiner and SDXL are told of a picture."""
+USUAL_GUIDANCE = 3.5
+"""Of networks that were trained to be told how strong guidance is, and are not."""
 AESTHETIC_SCORES = 6.0, 2.5
 """How well made a picture is to look, for a positive and for a negative prompt that do not say."""
 
