@@ -18,7 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from ..models.component_weights import one_line
-from ..sampling.network_call import POOLED, REFERENCES, ConditioningError, NamedTensors, Target, for_each
+from ..models.network_overlay import shallow_copy
+from ..sampling.control import AT_CALL
+from ..sampling.network_call import (
+    POOLED,
+    REFERENCES,
+    USUAL_GUIDANCE,
+    ConditioningError,
+    NamedTensors,
+    Target,
+    for_each,
+)
 from .call_trace import CallTrace, record
 
 if TYPE_CHECKING:
@@ -32,8 +42,6 @@ REFERENCE = "image"
 """What pipelines that edit call the latent of the picture that they are shown."""
 EDITING = {"FluxPipeline": "FluxKontextPipeline"}
 """Pipelines → those that edit with networks of the same shape."""
-USUAL_GUIDANCE = 3.5
-"""Of networks that were trained to be told how strong guidance is, and are not."""
 TURNED_OFF = {
     "num_inference_steps": 1, "output_type": "latent", "return_dict": False, "use_resolution_binning": False,
     "true_cfg_scale": 1.0, "guidance_scale": 0.0,
@@ -179,18 +187,19 @@ class PipelineCall:
         inputs: NamedTensors,
         options: Mapping[str, Any],
     ) -> Tensor:
+        control, everything = options.get(AT_CALL), range(len(x))
         for trace in self._traces:
             if trace.fits(x, timestep, tokens, inputs):
                 if not torch.is_grad_enabled():
-                    return trace.again(network, x, timestep)
+                    return trace.again(_controlled(network, control, everything), x, timestep)
                 with torch.no_grad():  # as pipelines have it
-                    return trace.again(network, x, timestep)
+                    return trace.again(_controlled(network, control, everything), x, timestep)
         given = dict(inputs)
         pipeline = self.editing if REFERENCE in given else self.pipeline
         guidance = given.pop(GUIDANCE).tolist() if GUIDANCE in given else [None] * len(x)
         if len(timestep) == 1 and len({*guidance}) == 1:
             output = partial(self._output, pipeline, tokens, given, guidance[0])
-            made, again = record(output, network, x, timestep)
+            made, again = record(output, _controlled(network, control, everything), x, timestep)
             if again is not None:
                 self._traces.appendleft(_Trace(again, _kind(x), tokens, inputs))
             return made
@@ -201,8 +210,8 @@ class PipelineCall:
         outputs = torch.empty_like(x)
         for (time, strength), some in rows.items():
             theirs = {name: tensor[some] for name, tensor in given.items()}
-            at = torch.tensor([time], device=x.device)
-            outputs[some] = self._output(pipeline, tokens[some], theirs, strength, network, x[some], at)
+            called, at = _controlled(network, control, some), torch.tensor([time], device=x.device)
+            outputs[some] = self._output(pipeline, tokens[some], theirs, strength, called, x[some], at)
         return outputs
 
     def _output(
@@ -216,7 +225,6 @@ class PipelineCall:
         timestep: Tensor,
     ) -> Tensor:
         """What the network gives for one timestep, [1], like x."""
-        vars(pipeline)["transformer"] = network  # by its attribute it would be registered anew
         scale, parameters = pipeline.vae_scale_factor, _parameters(pipeline)
         height, width = (side * scale for side in x.shape[-2:])
         scheduler = pipeline.scheduler
@@ -230,6 +238,7 @@ class PipelineCall:
             del said["guidance_scale"]
         prompts: Tensor | Sequence[Tensor] = [*tokens] if self.takes_list else tokens
         latents = pipeline._pack_latents(x, *x.shape) if self.packs else x
+        vars(pipeline)["transformer"] = network  # by its attribute it would be registered anew
         try:
             pipeline(**said, **inputs, prompt_embeds=prompts, latents=latents, height=height, width=width)
         except _Reached as reached:
@@ -239,9 +248,24 @@ class PipelineCall:
                 f"the model's pipeline ({type(pipeline).__name__}) refuses a picture of {width}×{height} with "
                 f"this conditioning: {one_line(error)}"
             ) from error
+        finally:
+            vars(pipeline)["transformer"] = None  # so that nothing stays alive by it
         if self.packs:
             output = pipeline._unpack_latents(output, height, width, scale)
         return (output if output.shape == x.shape else output.reshape(x.shape)).to(x.dtype)
+
+
+def _controlled(network: nn.Module, control: Any, rows: Sequence[int]) -> nn.Module:
+    """The network, with what a control adds to the arguments for these rows of the forward."""
+    if control is None:
+        return network
+
+    def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, **control(network, kwargs, rows)}
+
+    made: nn.Module = shallow_copy(network)
+    made.register_forward_pre_hook(before, with_kwargs=True)
+    return made
 
 
 def _parameters(pipeline: Any) -> Mapping[str, inspect.Parameter]:

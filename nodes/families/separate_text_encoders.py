@@ -13,10 +13,12 @@ from mezzotint.engine.residency import Loaded, Residency
 
 from ..models.component_weights import ComponentWeights, names_of_today, one_line
 from ..models.recipe import Recipe
-from .diffusers_networks import Loading, loading_weights
+from ..models.weight_scales import FILE_SCALE
+from .diffusers_networks import Loading, joined, loading_weights
 from .file_parts import CHECKPOINT_G, CHECKPOINT_L, T5
 from .ldm_config import OF_OPENAI
 from .single_file import SingleFile
+from .tokenizer_folder import TOKENIZER_FOLDER, tokenizer_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,7 +27,6 @@ CLIP_L, CLIP_G, T5_XXL = "CLIP L", "CLIP G", "T5"
 PREFIXES = {CHECKPOINT_L: CLIP_L, CHECKPOINT_G: CLIP_G}
 PADDING = {CLIP_L: "<|endoftext|>", CLIP_G: "!"}
 """What fills the rest of a text for each."""
-TOKENIZER_FOLDER = "t5_tokenizer"
 
 
 class Wanted(NamedTuple):
@@ -87,10 +88,10 @@ class SeparateTextEncoders:
         given = file.weights(there)
         return ComponentWeights(given.paths, given.header, lambda tensors, net: _whole(given, tensors, net))
 
-    def parts(self, recipe: Recipe, residency: Residency) -> tuple[dict[str, Any], int]:
-        """The text encoders and tokenizers by the pipeline's names, and what the weights take."""
+    def parts(self, recipe: Recipe, residency: Residency) -> tuple[dict[str, Any], list[Loaded]]:
+        """The text encoders and tokenizers by the pipeline's names, and the former for the residency manager."""
         made: dict[str, Any] = {}
-        nbytes = 0
+        loaded: list[Loaded] = []
         for number, kind in enumerate(self.wanted.encoders):
             component = "text_encoder" if number == 0 else f"text_encoder_{number + 1}"
             tokenizer = component.replace("text_encoder", "tokenizer")
@@ -99,8 +100,8 @@ class SeparateTextEncoders:
                 made[tokenizer] = _tokenizer(kind, self.files[kind][0], residency.folders)
                 loading = Loading(self, component, recipe, residency)
                 made[component] = loading.network(partial(self._network, kind, self.config(component)))
-                nbytes += loading.nbytes
-        return made, nbytes
+                loaded.append(loading.loaded(made[component]))
+        return made, loaded
 
     def beside(self) -> dict[str, Any]:
         """What the pipeline looks at to encode without T5: how wide the zeros are that stand for its tokens."""
@@ -138,11 +139,11 @@ def load_separate_text_encoders(family: str, files: list[SingleFile], recipe: Re
 
     encoders = SeparateTextEncoders(family, files)
     with loading_weights():
-        parts, nbytes = encoders.parts(recipe, residency)
+        parts, loaded = encoders.parts(recipe, residency)
         device = torch.device(residency.device)
         made = bare_pipeline(getattr(diffusers, encoders.wanted.pipeline), device)
         made.register_modules(**parts, **encoders.beside())
-        return Loaded(PipelineTextEncoder(made, device), nbytes)
+        return joined(PipelineTextEncoder(made, device), loaded)
 
 
 def _kind(file: SingleFile, component: str) -> str:
@@ -161,9 +162,10 @@ def _whole(given: ComponentWeights, tensors: dict[str, Tensor], network: nn.Modu
 
     named = names_of_today(given.names_for(tensors, network), network)
     wanted = network.state_dict()
-    named = {name: tensor for name, tensor in named.items() if name in wanted}
-    if "encoder.embed_tokens.weight" in wanted and "shared.weight" in named:
-        named.setdefault("encoder.embed_tokens.weight", named["shared.weight"])
+    named = {name: tensor for name, tensor in named.items() if name in wanted or name.endswith(FILE_SCALE)}
+    for end in ("weight", FILE_SCALE):
+        if "encoder.embed_tokens.weight" in wanted and f"shared.{end}" in named:
+            named.setdefault(f"encoder.embed_tokens.{end}", named[f"shared.{end}"])
     projection = wanted.get("text_projection.weight")
     if projection is not None and "text_projection.weight" not in named and projection.shape[0] == projection.shape[1]:
         like = next(iter(named.values()))
@@ -176,12 +178,7 @@ def _tokenizer(kind: str, file: SingleFile, folders: Folders) -> Any:
         from ..text.clip_vocabulary import transformers_tokenizer
 
         return transformers_tokenizer(PADDING[kind])
-    places = [file.path.parent, *folders.model_folders("text_encoders")]
-    names = ("tokenizer.json", "spiece.model")
-    found = (
-        place / TOKENIZER_FOLDER for place in places if any((place / TOKENIZER_FOLDER / n).is_file() for n in names)
-    )
-    folder = next(found, None)
+    folder = tokenizer_folder(file.path, folders)
     if folder is None:
         raise ModelFileError(
             f"'{file.name}' has T5 as a text encoder, whose tokenizer no file of weights brings: put the files of the "
