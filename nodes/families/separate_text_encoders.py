@@ -13,10 +13,12 @@ from mezzotint.engine.residency import Loaded, Residency
 
 from ..models.component_weights import ComponentWeights, names_of_today, one_line
 from ..models.recipe import Recipe
+from ..models.weight_scales import FILE_SCALE
 from .diffusers_networks import Loading, joined, loading_weights
 from .file_parts import CHECKPOINT_G, CHECKPOINT_L, T5
 from .ldm_config import OF_OPENAI
 from .single_file import SingleFile
+from .tokenizer_folder import TOKENIZER_FOLDER, tokenizer_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,7 +27,6 @@ CLIP_L, CLIP_G, T5_XXL = "CLIP L", "CLIP G", "T5"
 PREFIXES = {CHECKPOINT_L: CLIP_L, CHECKPOINT_G: CLIP_G}
 PADDING = {CLIP_L: "<|endoftext|>", CLIP_G: "!"}
 """What fills the rest of a text for each."""
-TOKENIZER_FOLDER = "t5_tokenizer"
 
 
 class Wanted(NamedTuple):
@@ -161,9 +162,10 @@ def _whole(given: ComponentWeights, tensors: dict[str, Tensor], network: nn.Modu
 
     named = names_of_today(given.names_for(tensors, network), network)
     wanted = network.state_dict()
-    named = {name: tensor for name, tensor in named.items() if name in wanted}
-    if "encoder.embed_tokens.weight" in wanted and "shared.weight" in named:
-        named.setdefault("encoder.embed_tokens.weight", named["shared.weight"])
+    named = {name: tensor for name, tensor in named.items() if name in wanted or name.endswith(FILE_SCALE)}
+    for end in ("weight", FILE_SCALE):
+        if "encoder.embed_tokens.weight" in wanted and f"shared.{end}" in named:
+            named.setdefault(f"encoder.embed_tokens.{end}", named[f"shared.{end}"])
     projection = wanted.get("text_projection.weight")
     if projection is not None and "text_projection.weight" not in named and projection.shape[0] == projection.shape[1]:
         like = next(iter(named.values()))
@@ -176,12 +178,7 @@ def _tokenizer(kind: str, file: SingleFile, folders: Folders) -> Any:
         from ..text.clip_vocabulary import transformers_tokenizer
 
         return transformers_tokenizer(PADDING[kind])
-    places = [file.path.parent, *folders.model_folders("text_encoders")]
-    names = ("tokenizer.json", "spiece.model")
-    found = (
-        place / TOKENIZER_FOLDER for place in places if any((place / TOKENIZER_FOLDER / n).is_file() for n in names)
-    )
-    folder = next(found, None)
+    folder = tokenizer_folder(file.path, folders)
     if folder is None:
         raise ModelFileError(
             f"'{file.name}' has T5 as a text encoder, whose tokenizer no file of weights brings: put the files of the "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from .joined_text_encoders import JoinedTextEncoders
 from .pipeline_family import pipeline_sampling
 from .pipeline_folder import TRANSFORMER
 from .single_file import SingleFile
+from .tokenizer_folder import tokenizer_files, tokenizer_folder
 from .transformer_file import TransformerFile
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ class SingleFileFamily:
 
     def file_names(self, path: Path, name: str) -> Sequence[str]:
         return ()
+
+    def beside(self, path: Path, folders: Folders) -> Mapping[str, Path]:
+        """The files of T5's tokenizer, where it has T5."""
+        file = SingleFile(path, path.name)
+        has_t5 = any(file.parts[component].layout == T5 for component in file.text_encoders)
+        return tokenizer_files(tokenizer_folder(path, folders)) if has_t5 else {}
 
     def check(self, path: Path, name: str) -> None:
         file = SingleFile(path, name)
@@ -67,7 +74,7 @@ class SingleFileFamily:
 
             return load_transformer(TransformerFile(file), recipe, residency)
         further = [SingleFile(residency.folders.require(each.folder, each.name), each.name) for each in recipe.further]
-        family = recipe.text_of or (file.parts[TRANSFORMER].layout if TRANSFORMER in file.parts else "")
+        family = recipe.text_of or (file.parts[TRANSFORMER].family if TRANSFORMER in file.parts else "")
         if recipe.text_of or (recipe.kind == "clip" and family and file.text_encoders):
             from .separate_text_encoders import load_separate_text_encoders
 

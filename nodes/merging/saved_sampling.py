@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mezzotint import Context
 
 from ..families import ldm_config
-from ..families.single_file import SCALE, SDXL_SCALE
+from ..families.single_file import PICTURE_STATISTICS, SCALE, SDXL_SCALE
 from ..models.weights_writer import DeferredTensor
 from ..sampling.model_sampling import model_sampling
 from .saved_weights import ModelSaveError, SavedWeights
@@ -26,7 +26,7 @@ REFINER_WIDTH = 1280
 def saved_sampling(
     recipe: Recipe, model: SavedWeights, ctx: Context
 ) -> tuple[dict[str, str], dict[str, DeferredTensor]]:
-    """Metadata of ModelSpec, and the empty tensors that other programs look for.
+    """Metadata of ModelSpec, and further tensors: empty ones that other programs look for, and statistics of unCLIP.
 
     Raises:
         ModelSaveError: single files have no words for how the model is sampled.
@@ -53,7 +53,16 @@ def saved_sampling(
         "modelspec.architecture": _architecture(config, prediction),
         "modelspec.prediction_type": prediction,
     }
-    return metadata, {name: DeferredTensor.of(torch.zeros(0)) for name in marks}
+    return metadata, {**{name: DeferredTensor.of(torch.zeros(0)) for name in marks}, **_picture_statistics(model)}
+
+
+def _picture_statistics(model: SavedWeights) -> dict[str, DeferredTensor]:
+    """By which an unCLIP model normalises what it is shown."""
+    pictures = getattr(model.loaded.call, "pictures", None)
+    if pictures is None:
+        return {}
+    found = {"mean": pictures.mean, "std": pictures.deviation}
+    return {PICTURE_STATISTICS[name]: DeferredTensor.of(tensor) for name, tensor in found.items()}
 
 
 def _unsayable(model: SavedWeights, why: str) -> ModelSaveError:

@@ -20,6 +20,7 @@ from ..families.single_file import LEFT_OVER
 from ..models.component_weights import LAST_LAYER, ComponentWeights, names_of_today
 from ..models.model_source import ModelSource, recipe_source
 from ..models.network_names import DENOISER
+from ..models.weight_scales import parted, scaled
 from ..models.weights_file import read_header, read_tensors
 from ..models.weights_source import weights_path
 from ..models.weights_writer import DeferredTensor
@@ -105,7 +106,7 @@ class SavedWeights:
 
         from ..adapters.patched_layer import adds_bias, own_parameters
 
-        original = self._weights(component).read(network, "cpu")
+        original, scales = parted(self._weights(component).read(network, "cpu"))
         asked = getattr(self.recipe, "dtype", "auto")
         wanted = None if asked == "auto" else getattr(torch, asked)
         is_changed = any(isinstance(patch, WEIGHT_PATCHES) for patch in self.recipe.patches)
@@ -117,16 +118,18 @@ class SavedWeights:
             )
         made = {}
         for name, tensor in original.items():
-            dtype = wanted if wanted and tensor.is_floating_point() else tensor.dtype
+            found = torch.bfloat16 if name in scales else tensor.dtype
+            dtype = wanted if wanted and tensor.is_floating_point() else found
             layer, _, key = name.rpartition(".")
+            scale = scales.get(name)
             if is_changed and tensor.is_floating_point() and key in layers[layer]._parameters:
 
                 def make(layer: Any = layers[layer], key: str = key, dtype: Any = dtype) -> Any:
                     return own_parameters(layer)[key].to(dtype)
             else:
 
-                def make(tensor: Any = tensor, dtype: Any = dtype) -> Any:  # type: ignore[misc]
-                    return tensor.to(dtype)
+                def make(tensor: Any = tensor, scale: Any = scale, dtype: Any = dtype) -> Any:  # type: ignore[misc]
+                    return tensor.to(dtype) if scale is None else scaled(tensor, scale, torch.float32).to(dtype)
 
             made[name] = DeferredTensor(tuple(tensor.shape), dtype, make)
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -200,6 +201,22 @@ def test_a_checkpoint_of_flux_with_all_its_parts(narrow_flux: Any, tmp_path: Pat
         assert_equal(denoiser.network, narrow_flux)
         assert_equal(autoencoder.network, vae)
     assert_encodes(clip, pipeline, ctx)
+
+
+def test_another_tokenizer_makes_another_recipe(tmp_path: Path, ctx: Context) -> None:
+    """So that nothing that was encoded with the old one is reused, from a cache folder either."""
+    (name,) = text_files(tiny_pipelines.pixart(), {"t5": "text_encoder"}, tmp_path)
+    told = tmp_path / "text_encoders" / "t5_tokenizer" / "tokenizer_config.json"
+    recipes, identities = [], []
+    for length in (16, 8):
+        told.write_text(json.dumps({**json.loads(told.read_text()), "model_max_length": length}))
+        recipes.append(checkpoints.load_clip(name, "pixart", ctx=ctx))
+        identities.append(checkpoints.clip_identity(name, ctx.folders))
+    assert recipes[0].source.digest != recipes[1].source.digest
+    assert identities[0] != identities[1]
+    with pytest.raises(ModelFileError, match="its files have changed; run the workflow again"):
+        ctx.models.borrow(recipes[0]).__enter__()
+    assert recipes[1] == checkpoints.load_clip(name, "pixart", ctx=ctx)
 
 
 # what is wrong, in a sentence
