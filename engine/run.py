@@ -93,6 +93,7 @@ class Run:
             self._mailbox.close()
             self._abandon()
             self._conclude(time.perf_counter() - began)
+            self._untie()
         return self.result
 
     def _reused(self) -> tuple[str, ...]:
@@ -118,6 +119,14 @@ class Run:
         for step_id, status in self.state.status.items():
             if status == "running":
                 self._drop(step_id)
+
+    def _untie(self) -> None:
+        """Drop what calls the run back: then it goes at once, with its values, and not when the collector looks.
+
+        Only when nothing is left to report: bodies that did not stop may still do.
+        """
+        if self.state.is_finished and not self._coroutines:
+            del self.state, self._batches, self._waiters
 
     # what lanes call, on their threads
 
@@ -155,11 +164,11 @@ class Run:
             item()
             return
         step = self.plan.steps[item.step_id]
-        if not item.has_begun and not item.is_done:
-            self._drop(step.id)
-            return
         if item.has_begun:
             self.events.started(step, item.started_at)
+        elif not item.is_done:
+            self._drop(step.id)
+            return
         if item.failure is not None:
             self._fail(step, item.failure)
         elif item.is_done:
@@ -185,7 +194,8 @@ class Run:
 
     def _apply(self, moves: Moves) -> None:
         for step_id in moves.reused:
-            self._tell_finished(self.plan.steps[step_id], "attempt" if step_id in self._earlier else "memory", 0.0)
+            source: events.Source = "attempt" if step_id in self._earlier else "memory"
+            self._tell_finished(self.plan.steps[step_id], self.values[step_id], source)
         for step_id in moves.freed:
             self._let_go(step_id)
         for step_id in moves.skipped:
@@ -321,18 +331,17 @@ class Run:
         if self.state.status[step.id] != "running":
             return
         self.values[step.id] = value
-        self._tell_finished(step, source, seconds)
+        self._tell_finished(step, value, source, seconds)
         if source in ("ran", "disk"):
             self.engine.keep(step, value, is_new=source == "ran")
             self.engine.flights.close(step.key, step, value)
         self._apply(self.state.done(step.id))
         self._waiters.wake(step.id)
 
-    def _tell_finished(self, step: Step, source: events.Source, seconds: float) -> None:
-        shown = self.values[step.id].shown
-        if shown is not None:
-            self.result.outputs[step.id] = shown
-        self.events.finished(step, shown, source, seconds)
+    def _tell_finished(self, step: Step, value: StepValue, source: events.Source, seconds: float = 0.0) -> None:
+        if value.shown is not None:
+            self.result.outputs[step.id] = value.shown
+        self.events.finished(step, value.shown, source, seconds)
 
     def _fail(self, step: Step, error: BaseException) -> None:
         self.state.suspended.discard(step.id)

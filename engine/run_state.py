@@ -10,6 +10,7 @@ happened and returns `Moves`: what is to be done about it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
@@ -53,8 +54,8 @@ class RunState:
         self._parents = parents
         self._reuse = reuse
         self._unmet: dict[str, int] = {}
-        self._dependents: dict[str, list[str]] = {}
-        self._consumers: dict[str, int] = {}
+        self._dependents: defaultdict[str, list[str]] = defaultdict(list)
+        self._consumers: defaultdict[str, int] = defaultdict(int)
         self._needs: dict[str, Sequence[str]] = {}
         self._freed: set[str] = set()
         self._again: set[str] = set()
@@ -111,7 +112,11 @@ class RunState:
         self._active -= 1
         self._close(step_id, moves)
         for dependent in self._dependents.pop(step_id, ()):
-            self._met(dependent, moves)
+            unmet = self._unmet.get(dependent, 0) - 1  # not one that has failed meanwhile
+            if unmet > 0:
+                self._unmet[dependent] = unmet
+            elif unmet == 0:
+                self._make_ready(dependent, moves)
         return moves
 
     def failed(self, step_id: str) -> Moves:
@@ -148,6 +153,7 @@ class RunState:
             self._active -= self.status[step_id] == "ready"
             self._open -= 1
             self.status[step_id] = "cancelled"
+        self._unmet.clear()
         return stopped
 
     def cancelled(self, step_id: str) -> None:
@@ -188,27 +194,21 @@ class RunState:
 
     def _register(self, parents: Iterable[str]) -> None:
         """These have one more consumer, until it ends."""
-        consumers = self._consumers
         for parent in parents:
-            consumers[parent] = consumers.get(parent, 0) + 1
+            self._consumers[parent] += 1
 
     def _await_parents(self, step_id: str, parents: Iterable[str], moves: Moves) -> None:
-        unmet = []
+        unmet = 0
         for parent in parents:
             status = self.status[parent]
             if status == "failed" or status == "cancelled":
                 self._fail_waiting(step_id, moves)
                 return
             if status != "done":
-                unmet.append(parent)
-        for parent in unmet:
-            dependents = self._dependents.get(parent)
-            if dependents is None:
-                self._dependents[parent] = [step_id]
-            else:
-                dependents.append(step_id)
+                self._dependents[parent].append(step_id)
+                unmet += 1
         if unmet:
-            self._unmet[step_id] = len(unmet)
+            self._unmet[step_id] = unmet
         else:
             self._make_ready(step_id, moves)
 
@@ -216,16 +216,6 @@ class RunState:
         later = self.failed(step_id)
         moves.skipped.extend([step_id, *later.skipped])
         moves.freed.extend(later.freed)
-
-    def _met(self, step_id: str, moves: Moves) -> None:
-        """A step that this one waits for is done."""
-        unmet = self._unmet.get(step_id)
-        if unmet is None or self.status[step_id] != "waiting":
-            return
-        if unmet > 1:
-            self._unmet[step_id] = unmet - 1
-        else:
-            self._make_ready(step_id, moves)
 
     def _make_ready(self, step_id: str, moves: Moves) -> None:
         self._move(step_id, "waiting", "ready")
