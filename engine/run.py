@@ -349,7 +349,7 @@ class Run:
             return
         if self.is_cancelled:
             self.state.cancelled(step.id)
-            moves = Moves([], [], [], [])
+            moves = Moves()
         else:
             moves = self.state.failed(step.id)
             self._tell_failed(step, error)

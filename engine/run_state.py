@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Literal
 
 Status = Literal["waiting", "ready", "running", "done", "failed", "cancelled"]
 Reuse = Literal["memory", "disk"]
@@ -20,7 +21,8 @@ Reuse = Literal["memory", "disk"]
 TERMINAL = ("done", "failed", "cancelled")
 
 
-class Moves(NamedTuple):
+@dataclass(slots=True)
+class Moves:
     """What follows from something that happened.
 
     Attributes:
@@ -28,10 +30,10 @@ class Moves(NamedTuple):
         freed: steps whose value nobody here waits for.
     """
 
-    ready: list[str]
-    reused: list[str]
-    skipped: list[str]
-    freed: list[str]
+    ready: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    freed: list[str] = field(default_factory=list)
 
 
 class RunState:
@@ -94,7 +96,7 @@ class RunState:
 
     def require(self, step_ids: Iterable[str], by: str = "") -> Moves:
         """These steps are needed, and so are the steps they need. `by`: the step that asks while it runs."""
-        moves = Moves([], [], [], [])
+        moves = Moves()
         if by in self._again:
             self._freed.update(self._spent(by, step_ids))
         for step_id in self._discover(step_ids, moves):
@@ -107,7 +109,7 @@ class RunState:
 
     def done(self, step_id: str) -> Moves:
         """A running step has its value."""
-        moves = Moves([], [], [], [])
+        moves = Moves()
         self._move(step_id, "running", "done")
         self._active -= 1
         self._close(step_id, moves)
@@ -121,7 +123,7 @@ class RunState:
 
     def failed(self, step_id: str) -> Moves:
         """A step raised; all that waits for it, directly or not, cannot run."""
-        moves = Moves([], [], [], [])
+        moves = Moves()
         pending = [step_id]
         while pending:
             current = pending.pop()
@@ -159,7 +161,7 @@ class RunState:
     def cancelled(self, step_id: str) -> None:
         """A running step stopped because the run was cancelled."""
         if self.status[step_id] not in TERMINAL:
-            self._end(step_id, "cancelled", Moves([], [], [], []))
+            self._end(step_id, "cancelled", Moves())
 
     # how
 
