@@ -16,7 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from ..models.component_weights import one_line
-from ..sampling.network_call import POOLED, REFERENCES, ConditioningError, NamedTensors, Target, for_each
+from ..models.network_overlay import shallow_copy
+from ..sampling.control import AT_CALL
+from ..sampling.network_call import (
+    POOLED,
+    REFERENCES,
+    USUAL_GUIDANCE,
+    ConditioningError,
+    NamedTensors,
+    Target,
+    for_each,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +39,6 @@ REFERENCE = "image"
 """What pipelines that edit call the latent of the picture that they are shown."""
 EDITING = {"FluxPipeline": "FluxKontextPipeline"}
 """Pipelines → those that edit with networks of the same shape."""
-USUAL_GUIDANCE = 3.5
-"""Of networks that were trained to be told how strong guidance is, and are not."""
 TURNED_OFF = {
     "num_inference_steps": 1, "output_type": "latent", "return_dict": False, "use_resolution_binning": False,
     "true_cfg_scale": 1.0, "guidance_scale": 0.0,
@@ -154,17 +162,18 @@ class PipelineCall:
     ) -> Tensor:
         given = dict(inputs)
         pipeline = self.editing if REFERENCE in given else self.pipeline
-        if pipeline.transformer is not network:  # it would be registered anew
-            pipeline.transformer = network
         guidance = given.pop(GUIDANCE).tolist() if GUIDANCE in given else [None] * len(x)
         times = timestep.tolist() * (len(x) if len(timestep) == 1 else 1)
         pairs = {*zip(times, guidance, strict=True)}
+        control = options.get(AT_CALL)
         if len(pairs) == 1:
+            _set_network(pipeline, network, control, range(len(x)))
             return self._output(pipeline, x, times[0], tokens, given, guidance[0])
         outputs = torch.empty_like(x)
         for time, strength in dict.fromkeys(zip(times, guidance, strict=True)):
             rows = [i for i, pair in enumerate(zip(times, guidance, strict=True)) if pair == (time, strength)]
             some = {name: tensor[rows] for name, tensor in given.items()}
+            _set_network(pipeline, network, control, rows)
             outputs[rows] = self._output(pipeline, x[rows], time, tokens[rows], some, strength)
         return outputs
 
@@ -204,6 +213,19 @@ class PipelineCall:
         if self.packs:
             output = pipeline._unpack_latents(output, height, width, scale)
         return output.reshape(x.shape).to(x.dtype)
+
+
+def _set_network(pipeline: Any, network: nn.Module, control: Any, rows: Sequence[int]) -> None:
+    """Have a pipeline call this network, with what a control adds to the arguments for these rows of the forward."""
+    if control is not None:
+
+        def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            return args, {**kwargs, **control(network, kwargs, rows)}
+
+        network = shallow_copy(network)
+        network.register_forward_pre_hook(before, with_kwargs=True)
+    if pipeline.transformer is not network:  # it would be registered anew
+        pipeline.transformer = network
 
 
 def _parameters(pipeline: Any) -> Mapping[str, inspect.Parameter]:
