@@ -19,13 +19,11 @@ from .context import Prompt
 from .errors import Cancelled, CircleError, GraphError
 from .event_stream import EventStream, OnEvent
 from .failure import failure_facts, first_error
-from .invocation import pick
 from .lane import Task
 from .mailbox import Mailbox
 from .memory_cache import StepValue
 from .plan import LEAST_URGENT, Plan, Step
-from .port import Lazy
-from .request import Need, Request
+from .request import Request
 from .run_record import RunRecord
 from .run_result import RunResult
 from .run_state import TERMINAL, Moves, Reuse, RunState
@@ -121,10 +119,7 @@ class Run:
                 self._drop(step_id)
 
     def _untie(self) -> None:
-        """Drop what calls the run back: then it goes at once, with its values, and not when the collector looks.
-
-        Only when nothing is left to report: bodies that did not stop may still do.
-        """
+        """Drop what calls the run back: it then goes at once, with its values. (Bodies that did not stop may yet report.)"""
         if self.state.is_finished and not self._coroutines:
             del self.state, self._batches, self._waiters
 
@@ -297,7 +292,7 @@ class Run:
         began = time.perf_counter()
         failure: BaseException | None = None
         try:
-            value = await StepCalls(self, step).invoke_async(partial(self._await_answer, step))
+            value = await StepCalls(self, step).invoke_async(partial(self.await_answer, step))
         except BaseExceptionGroup as group:
             failure = first_error(group)
         except (Exception, Cancelled, asyncio.CancelledError) as error:
@@ -309,14 +304,8 @@ class Run:
             self._fail(step, failure)
         self._settle()
 
-    def lazy_inputs(self, step: Step, call_index: int) -> dict[str, Lazy[Any]]:
-        async def fetch(name: str) -> Any:
-            return pick(step.spec, name, (await self._await_answer(step, Need(name)))[name], call_index)
-
-        declared, given = step.spec.inputs, (*step.literals, *step.links)
-        return {name: Lazy(name, fetch) for name in given if name in declared and declared[name].is_lazy}
-
-    async def _await_answer(self, step: Step, request: Request) -> Any:
+    async def await_answer(self, step: Step, request: Request) -> Any:
+        """The answer to what an async body asks for, once the steps behind it are done."""
         needs, answer = self.answers.to(step, request)
         await self._have(step, needs)
         return answer()
