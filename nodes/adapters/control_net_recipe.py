@@ -10,6 +10,9 @@ from mezzotint import value_type
 from ..models.recipe import Recipe, Source
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
 
@@ -39,6 +42,10 @@ class ControlNetRecipe:
     @property
     def weights(self) -> ControlNetRecipe:
         return replace(self, control_type=-1)
+
+    def files(self, folders: Folders) -> list[Path]:
+        """The file that it is read from."""
+        return [folders.require(self.source.folder, self.source.name)]
 
     def configure(self, loaded: Any) -> Any:
         return loaded.with_type(self.control_type)
