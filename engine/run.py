@@ -119,7 +119,7 @@ class Run:
                 self._drop(step_id)
 
     def _untie(self) -> None:
-        """Drop what calls the run back: it then goes at once, with its values. (Bodies that did not stop may yet report.)"""
+        """Drop what calls the run back, so that it goes at once with its values; but bodies that did not stop may report."""
         if self.state.is_finished and not self._coroutines:
             del self.state, self._batches, self._waiters
 
