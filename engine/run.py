@@ -119,9 +119,10 @@ class Run:
                 self._drop(step_id)
 
     def _untie(self) -> None:
-        """Drop what calls the run back, so that it goes at once with its values; but bodies that did not stop may report."""
+        """Drop what calls the run back, so that it goes at once with its values. (A body that did not stop may report.)"""
         if self.state.is_finished and not self._coroutines:
-            del self.state, self._batches, self._waiters
+            self.state.detach()
+            del self._batches, self._waiters
 
     # what lanes call, on their threads
 

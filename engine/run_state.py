@@ -247,6 +247,10 @@ class RunState:
             if not consumers[parent] and status[parent] == "done":
                 moves.freed.append(parent)
 
+    def detach(self) -> None:
+        """All is decided: let go of those who were asked. What is known of the steps stays."""
+        del self._parents, self._reuse, self._spent
+
     def free(self, step_id: str) -> None:
         """The value of a done step was let go; should it be needed again, it is looked up or run again."""
         self._freed.add(step_id)
