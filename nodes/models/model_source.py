@@ -112,6 +112,15 @@ def recipe_source(source: Source, folders: Folders) -> ModelSource:
     return find_model(folders, source.folder, source.name)
 
 
+def source_files(source: Source, folders: Folders) -> list[Path]:
+    """The files of weights of a source. Raises what `find_model` does."""
+    path = folders.require(source.folder, source.name)
+    if path.is_file():
+        return [path]
+    names = find_model(folders, source.folder, source.name).family.file_names(path, source.name)
+    return [path / name for name in names if Path(name).suffix.lower() in SAFE_SUFFIXES]
+
+
 def load_recipe(recipe: Recipe, residency: Residency) -> Loaded:
     """What a recipe becomes, by the family of its files, if they still are what it was made of.
 

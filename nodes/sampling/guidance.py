@@ -13,7 +13,7 @@ from mezzotint.engine.value_type import value_type
 
 from ..models.recipe import GUIDANCE
 from .denoise import Denoise
-from .network_call import CONCAT_LATENT, CONCAT_MASK, NOISE_SEED, UNCLIP
+from .network_call import CONCAT_LATENT, CONCAT_MASK, GLIGEN, NOISE_SEED, UNCLIP, ConditioningError
 from .network_change import with_change
 from .prompts import Prompts
 
@@ -232,6 +232,26 @@ def seeded(guider: GuiderValue, seed: int) -> GuiderValue:
     names = getattr(guider, "conditionings", ())
     shows_picture = any(UNCLIP in options for name in names for _, options in getattr(guider, name))
     return _saying(guider, {NOISE_SEED: seed}) if shows_picture else guider
+
+
+def grounded(guider: GuiderValue) -> GuiderValue:
+    """The guider whose model has the layers of GLIGEN, if one of its conditionings has boxes.
+
+    Raises:
+        ConditioningError: they have boxes of different files.
+    """
+    names = getattr(guider, "conditionings", ())
+    items = (options for name in names for _, options in getattr(guider, name) if GLIGEN in options)
+    patches = [*dict.fromkeys(options[GLIGEN][1] for options in items)]
+    if not patches:
+        return guider
+    if len(patches) > 1:
+        raise ConditioningError(
+            f"conditionings have boxes of the GLIGEN files '{patches[0].source.name}' and '{patches[1].source.name}'; "
+            f"use one file for all boxes"
+        )
+    made: GuiderValue = replace(guider, model=guider.model.with_patch(patches[0]))  # type: ignore[type-var]
+    return made
 
 
 def _saying(guider: GuiderValue, said: Mapping[str, Any]) -> GuiderValue:

@@ -32,10 +32,16 @@ CLASS_LABEL, CLASS_LABELS = "class_label", "class_labels"
 UNCLIP, PICTURES = "unclip_conditioning", "pictures"
 """The option with the pictures that an unCLIP model is shown, a dict each: `clip_vision_output` (what CLIP made of it),
 `strength`, and `noise_augmentation`, 0 to 1. Then, the input that becomes of them."""
+GLIGEN, BOXES = "gligen", "gligen_boxes"
+"""The option with boxes and their texts, `("position", the patch of the model that draws them, boxes)`: a box is its
+pooled text [1, D], then height, width, y and x in cells of the latent. Then, the input that becomes of them, [B, N, 4]:
+left, top, right and bottom in shares of what is evaluated."""
 NOISE_SEED = "noise_seed"
 """The option with the seed of the run, for what else is drawn from it."""
 PICTURE_NUMBERS = (5, 6)
 """How many numbers SDXL's refiner and SDXL are told of a picture."""
+USUAL_GUIDANCE = 3.5
+"""Of networks that were trained to be told how strong guidance is, and are not."""
 AESTHETIC_SCORES = 6.0, 2.5
 """How well made a picture is to look, for a positive and for a negative prompt that do not say."""
 

@@ -34,6 +34,11 @@ ROWS = """
 **ConditioningSetMask** “Conditioning (Set Mask)” · conditioning | `conditioning` CONDITIONING · `mask` MASK · `strength` FLOAT=1 [0..10 /0.01] · `set_cond_area` {default,mask bounds} | CONDITIONING
 **ConditioningSetTimestepRange** · advanced/conditioning | `conditioning` CONDITIONING · `start` FLOAT=0 [0..1 /0.001] · `end` FLOAT=1 [0..1 /0.001] | CONDITIONING
 **InstructPixToPixConditioning** · conditioning/instructpix2pix | `positive` CONDITIONING · `negative` CONDITIONING · `vae` VAE · `pixels` IMAGE | CONDITIONING `positive`, CONDITIONING `negative`, LATENT `latent`
+**HypernetworkLoader** · loaders | `model` MODEL · `hypernetwork_name` ‹hypernetworks› · `strength` FLOAT=1 [-10..10 /0.01] | MODEL
+**ControlNetApplyAdvanced** “Apply ControlNet” · conditioning/controlnet | `positive` CONDITIONING · `negative` CONDITIONING · `control_net` CONTROL_NET · `image` IMAGE · `strength` FLOAT=1 [0..10 /0.01] · `start_percent` FLOAT=0 [0..1 /0.001] · `end_percent` FLOAT=1 [0..1 /0.001] · `vae`? VAE | CONDITIONING `positive`, CONDITIONING `negative`
+**ControlNetApplySD3** “Apply Controlnet with VAE” · conditioning/controlnet | `positive` CONDITIONING · `negative` CONDITIONING · `control_net` CONTROL_NET · `vae` VAE · `image` IMAGE · `strength` FLOAT=1 [0..10 /0.01] · `start_percent` FLOAT=0 [0..1 /0.001] · `end_percent` FLOAT=1 [0..1 /0.001] | CONDITIONING `positive`, CONDITIONING `negative`
+**SetUnionControlNetType** · conditioning/controlnet | `control_net` CONTROL_NET · `type` {auto,openpose,depth,hed/pidi/scribble/ted,canny/lineart/anime_lineart/mlsd,normal,segment,tile,repaint} | CONTROL_NET
+**ControlNetInpaintingAliMamaApply** · conditioning/controlnet | `positive` CONDITIONING · `negative` CONDITIONING · `control_net` CONTROL_NET · `vae` VAE · `image` IMAGE · `mask` MASK · `strength` FLOAT=1 [0..10 /0.01] · `start_percent` FLOAT=0 [0..1 /0.001] · `end_percent` FLOAT=1 [0..1 /0.001] | CONDITIONING `positive`, CONDITIONING `negative`
 **ReferenceLatent** · advanced/conditioning/edit_models | `conditioning` CONDITIONING · `latent`? LATENT | CONDITIONING
 **InpaintModelConditioning** · conditioning/inpaint | `positive` CONDITIONING · `negative` CONDITIONING · `vae` VAE · `pixels` IMAGE · `mask` MASK · `noise_mask` BOOLEAN=true | CONDITIONING `positive`, CONDITIONING `negative`, LATENT `latent`
 **VAEDecode** “VAE Decode” · latent | `samples` LATENT · `vae` VAE | IMAGE
@@ -120,6 +125,7 @@ ROWS = """
 SYMBOLS = {
     "‹up-latent›": "{nearest-exact,bilinear,area,bicubic,bislerp}",
     "‹up-image›": "{nearest-exact,bilinear,area,bicubic,lanczos}",
+    "‹hypernetworks›": "{}",
     "MAX": "16384",
     "I64": "9223372036854775807",
 }
@@ -132,7 +138,7 @@ INPUT = re.compile(
     r"`(?P<name>\w+)`(?P<optional>\?)? (?P<port>\{[^}]*\}|[A-Z_]+|\*)(=(?P<default>\S+(, \S+)*))?"
     r"( \[(?P<low>\S+?)\.\.(?P<high>\S+?)( /(?P<step>\S+))?\])?(?P<hints>( ml| cag)*)"
 )
-OUTPUT = re.compile(r"(?P<port>[A-Z]+)(?P<list>\[\])?( `(?P<name>\w+)`)?")
+OUTPUT = re.compile(r"(?P<port>[A-Z_]+)(?P<list>\[\])?( `(?P<name>\w+)`)?")
 READERS: dict[str, Any] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": lambda text: text == "true"}
 
 
@@ -161,14 +167,14 @@ def parsed(line: str) -> Row:
 def parsed_input(text: str) -> dict[str, Any]:
     match = INPUT.fullmatch(text)
     assert match is not None, text
-    choices = match["port"][1:-1].split(",") if match["port"].startswith("{") else None
+    choices = [each for each in match["port"][1:-1].split(",") if each] if match["port"].startswith("{") else None
     read = READERS.get(match["port"], str)
     absent = None if match["optional"] else MISSING
     default = read(match["default"]) if match["default"] else choices[0] if choices else absent
     limits = {sign: float(match[name]) for sign, name in (("ge", "low"), ("le", "high")) if match[name]}
     return {
         "name": match["name"],
-        "port": "COMBO" if choices else match["port"],
+        "port": match["port"] if choices is None else "COMBO",
         "default": default,
         "choices": choices,
         "limits": limits,
@@ -230,5 +236,6 @@ def test_every_node_says_what_it_does(specs: dict[str, NodeSpec]) -> None:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.name))
 def test_only_what_borrows_a_vae_runs_on_the_device(row: Row, specs: dict[str, NodeSpec]) -> None:
-    takes_vae = any(given["port"] == "VAE" for given in row.inputs)
+    """Those of ControlNets hand it on to the sampler."""
+    takes_vae = any(given["port"] == "VAE" for given in row.inputs) and not row.name.startswith("ControlNet")
     assert specs[row.name].lane == ("device" if takes_vae else "cpu")
