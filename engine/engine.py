@@ -23,6 +23,7 @@ from .folders import Folders
 from .key import Key
 from .lane import SLOW_SECONDS, Lane, Scope, Task
 from .lineage import Lineage
+from .look_ahead import LookAhead
 from .memory_cache import MemoryCache, StepValue
 from .node import NodeSpec
 from .output_store import LOCAL, Outputs
@@ -84,6 +85,7 @@ class Engine:
         threads = cpu_threads or max(2, os.cpu_count() or 2)
         width = device_width if device_width is not None else self._merged_bodies
         self.lanes = {"cpu": Lane("cpu", threads, scope=scope), "device": Lane("device", 1, width, scope)}
+        self._ahead = LookAhead(self.models)
         self._files = ThreadPoolExecutor(2, thread_name_prefix="mezzotint-files")
         self._writing: set[Future[bool]] = set()
         self._seconds: dict[str, float] = {}
@@ -155,6 +157,7 @@ class Engine:
     def close(self) -> None:
         """Finish what is being written and stop the threads."""
         self.flush()
+        self._ahead.close()
         self._files.shutdown()
         for lane in self.lanes.values():
             lane.close()
@@ -191,10 +194,16 @@ class Engine:
 
     # what runs use
 
-    def submit(self, batches: list[list[Task]]) -> None:
-        """Hand batches of tasks to the lanes of their nodes."""
+    def submit(self, batches: list[list[Task]], run: Run) -> None:
+        """Hand batches of a run's tasks to the lanes of their nodes."""
+        given = ""
         for batch in batches:
-            self.lanes[batch[0].spec.lane].submit(batch)
+            lane = batch[0].spec.lane
+            self.lanes[lane].submit(batch)
+            if lane == "device":
+                given = batch[0].step_id
+        if given or run.looks_ahead:
+            run.looks_ahead = self._ahead.look(run, given)
 
     def context(self, step_id: str, call_index: int, prompt: Prompt, run: Run) -> Context:
         """What a body of the run may touch."""

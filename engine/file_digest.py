@@ -9,7 +9,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -91,10 +91,20 @@ class FileDigests:
         Raises:
             OSError: a file is missing or cannot be read.
         """
+        return self.of_files(
+            {name: folder / name for name in (_names_below(folder) if names is None else names)}, check
+        )
+
+    def of_files(self, files: Mapping[str, Path], check: Callable[[], None] = _no_check) -> str:
+        """One digest for the contents of files, wherever they lie, and the names that they count under.
+
+        Raises:
+            OSError: a file is missing or cannot be read.
+        """
         whole = blake3()
         with self._lock:
-            for name in sorted(_names_below(folder) if names is None else set(names)):
-                whole.update(f"{name}\0{self._digest(folder / name, check)}\n".encode())
+            for name, path in sorted(files.items()):
+                whole.update(f"{name}\0{self._digest(path, check)}\n".encode())
             self._save()
         return whole.hexdigest()
 

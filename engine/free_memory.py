@@ -1,4 +1,4 @@
-"""How much memory is free: on a CUDA device, on the machine, or in the container the process runs in."""
+"""How much memory is free: on a CUDA device, if there is one, on the machine, or in the container of the process."""
 
 from __future__ import annotations
 
@@ -67,3 +67,12 @@ def cgroup_free_nbytes(folder: Path) -> int | None:
         return max(limit - used + int(statistics["inactive_file"]), 0)
     except (OSError, ValueError, KeyError):
         return None
+
+
+def has_cuda() -> bool:
+    """Whether torch is there and finds a CUDA device."""
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()

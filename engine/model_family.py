@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 class ModelFamily(Protocol):
-    """Knows files of one layout. In all methods, `path` is where they lie and `name` what the user calls them."""
+    """Knows files of one layout. In all methods, `path` is where they lie and `name` what the user calls them.
+
+    Where files that lie elsewhere decide what a model is, too, such as a tokenizer, a family also has
+    `beside(path, folders)`, which gives them as a mapping of the names that they count under to their paths.
+    """
 
     def recognises(self, path: Path) -> bool:
         """Whether a file or folder is of this family. Looks at names and small headers only, and never raises."""

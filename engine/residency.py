@@ -7,29 +7,21 @@ device has memory of its own. Torch is imported only to find the device or its f
 
 from __future__ import annotations
 
-import gc
 import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import OutOfMemoryError
-from .free_memory import free_nbytes
-from .resident import Entry, Loadable, Loaded, Resident, Room
+from .memory_account import MemoryAccount
+from .read_ahead import read_ahead
+from .resident import Entry, Loadable, Loaded, NotNowError, Resident, Room
 
 if TYPE_CHECKING:
     from .folders import Folders
 
 __all__ = ["Loadable", "Loaded", "Residency", "Resident"]
 
-BUDGET_SHARE = 0.9
-"""The default budget, as a share of the memory that is free when the first recipe is materialised."""
-HOST_SHARE = 0.5
-"""How much of the main memory that is free may hold what was evicted from another device."""
-
-
-SPARE_SHARE = 0.1
-"""How much of the budget is left for adapters and small work by what is only in part on the device."""
 MOVED_NBYTES = 64 << 20
 """What waits in main memory is brought to the device in no smaller parts, since each time all of it is looked at."""
 
@@ -69,6 +61,7 @@ class Loan:
             self.__exit__()
             raise
         residency._latest = _Latest(self._recipe, self._entry, configured)
+        residency.was_borrowed()
         return configured
 
     def __exit__(self, *_: object) -> None:
@@ -76,11 +69,12 @@ class Loan:
             self._entry.borrowers -= 1
 
 
-class Residency:
+class Residency(MemoryAccount):
     """What is materialised on one device. Safe for threads.
 
     Attributes:
         salt: what of its settings makes other results; "" when nothing was said.
+        was_borrowed: called when something is borrowed, but for what was borrowed last.
 
     Args:
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, ...; None decides at first need: CUDA where torch has it.
@@ -101,26 +95,17 @@ class Residency:
         host_nbytes: int | None = None,
         dtypes: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__(device, budget_nbytes, host_nbytes)
         self.dtypes: Mapping[str, str] = dtypes or {}
         self.salt = ", ".join(f"{kind} in {dtype}" for kind, dtype in sorted(self.dtypes.items()))
-        self._device = device
-        self._budget_nbytes = budget_nbytes
-        self._host_nbytes = host_nbytes
         self._folders = folders
         self._loaders: dict[str, Loader] = {}
-        self._entries: dict[Any, Entry] = {}
-        self._latest: _Latest | None = None
-        self._rooms: list[int] = []
         self._loading = threading.local()
         self._uses = itertools.count(1)
-        self._lock = threading.RLock()
-
-    @property
-    def device(self) -> str:
-        """Where recipes are materialised. If it was not given, asking imports torch."""
-        if self._device is None:
-            self._device = "cuda" if _has_cuda() else "cpu"
-        return self._device
+        self._ahead_thread: int | None = None
+        self._is_wanted: Callable[[], bool] = bool
+        self.was_borrowed: Callable[[], object] = bool
+        self._ahead_ended = threading.Condition(self._lock)
 
     @property
     def folders(self) -> Folders:
@@ -129,31 +114,6 @@ class Residency:
 
             self._folders = Folders.default()
         return self._folders
-
-    @property
-    def budget_nbytes(self) -> int:
-        """How much may be held, in bytes."""
-        if self._budget_nbytes is None:
-            self._budget_nbytes = int(free_nbytes(self.device) * BUDGET_SHARE)
-        return self._budget_nbytes
-
-    @property
-    def host_nbytes(self) -> int:
-        """How much of what is evicted may wait in main memory, in bytes."""
-        if self._host_nbytes is None:
-            self._host_nbytes = 0 if self.device == "cpu" else int(free_nbytes("cpu") * HOST_SHARE)
-        return self._host_nbytes
-
-    @property
-    def total_nbytes(self) -> int:
-        """How much the materialised objects hold on the device, by their loaders' account; also what is loaded now."""
-        with self._lock:
-            return sum(entry.nbytes for entry in self._entries.values())
-
-    @property
-    def working_nbytes(self) -> int:
-        """How much is kept free for work that is under way. Steps of several runs take turns, so it is the most."""
-        return max(self._rooms, default=0)
 
     def register(self, kind: str, loader: Loader) -> None:
         """Materialise recipes of a kind with this loader in place of their own `load`."""
@@ -165,6 +125,70 @@ class Residency:
         Entering raises OutOfMemoryError when it does not fit, and whatever else the loader raises.
         """
         return Loan(self, recipe)
+
+    def has(self, recipe: Loadable) -> bool:
+        """Whether it is materialised on the device, at least in part. Waits for nothing."""
+        entry = self._entries.get(recipe.weights)
+        return entry is not None and entry.is_here
+
+    def fetch_ahead(self, recipe: Loadable, is_wanted: Callable[[], bool]) -> None:
+        """Have a recipe closer before it is borrowed. One thread at a time; who borrows it meanwhile waits for that.
+
+        Its files are read, if the system can be told so. On a device with memory of its own it is also materialised, or
+        brought back there, if all of it fits: nothing makes way for it. Once there, it makes way like all that is idle.
+
+        Args:
+            is_wanted: asked now and then; False ends it.
+
+        Raises:
+            Exception: what its loader raises, and will raise again where it is borrowed.
+        """
+        weights = recipe.weights
+        with self._lock:
+            entry = self._entries.get(weights)
+            absent = [*self._absent(weights)]
+        for path in (path for part in absent if hasattr(part, "files") for path in part.files(self.folders)):
+            read_ahead(path, is_wanted)
+        if (entry is None or entry.is_parked) and self.host_nbytes and is_wanted():
+            self._materialise_ahead(weights, is_wanted)
+
+    def _absent(self, weights: Any) -> Iterator[Any]:
+        """Of a recipe and what it stands on, what is not there and not being made."""
+        if weights not in self._entries:
+            yield weights
+            for part in getattr(weights, "parts", ()):
+                yield from self._absent(part)
+
+    def _materialise_ahead(self, weights: Any, is_wanted: Callable[[], bool]) -> None:
+        with self._lock:
+            self._ahead_thread, self._is_wanted = threading.get_ident(), is_wanted
+        try:
+            with suppress(NotNowError):
+                entry = self._acquire(weights)
+                with self._lock:
+                    entry.borrowers -= 1
+        finally:
+            with self._lock:
+                self._ahead_thread = None
+                self._ahead_ended.notify_all()
+
+    def _let_ahead_end(self, nbytes: int, *, is_loading: bool) -> None:
+        """Where so much is not free, wait for what is being fetched ahead: then it can make way. With the lock held.
+
+        That waits for nobody, so this ends.
+        """
+        while self._ahead_thread is not None and self._free(self.working_nbytes if is_loading else 0) < nbytes:
+            self._ahead_ended.wait()
+
+    def _require_free(self, nbytes: int) -> None:
+        """On the thread that fetches ahead, with the lock held. Raises NotNowError: so much is not free."""
+        if self._free(max(self.working_nbytes, self._rooms.found_nbytes)) < nbytes:
+            raise NotNowError
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether this thread fetches ahead."""
+        return self._ahead_thread == threading.get_ident()
 
     def _count_in(self, entry: Entry) -> None:
         """One more borrows this, so it is used now, and so is what it stands on. With the lock held."""
@@ -183,6 +207,8 @@ class Residency:
                 self._count_in(entry)
             if is_ours:
                 self._materialise(weights, entry)
+            elif self._is_ahead:
+                self._bring_back_ahead(weights, entry)
             else:
                 entry.is_settled.wait()
                 if entry.host_nbytes:
@@ -204,6 +230,8 @@ class Residency:
             finally:
                 under_way.pop()
             with self._lock:
+                if self._is_ahead:
+                    self._require_free(loaded.nbytes - entry.nbytes)  # of what its loader did not reserve
                 entry.loaded, entry.nbytes = loaded, loaded.nbytes
                 entry.host_nbytes = max((loaded.whole_nbytes or 0) - loaded.nbytes, 0)
                 self._evict(self.total_nbytes + self.working_nbytes - budget_nbytes)
@@ -217,6 +245,7 @@ class Residency:
     def _bring_back(self, entry: Entry) -> None:
         """Move to the device what waits in main memory: all that fits, if nobody but the caller uses the object."""
         with self._lock:
+            self._let_ahead_end(entry.host_nbytes, is_loading=True)
             loaded = entry.loaded
             is_used = entry.borrowers > 1 and not entry.is_parked
             if loaded is None or loaded.movable is None or not entry.host_nbytes or is_used:
@@ -231,6 +260,38 @@ class Residency:
             except BaseException:
                 entry.borrowers -= 1
                 raise
+
+    def _bring_back_ahead(self, weights: Any, entry: Entry) -> None:
+        """`_bring_back` of an object that waits and nobody uses, with others free to use the manager meanwhile.
+
+        Raises:
+            NotNowError: that cannot be now.
+        """
+        with self._lock:
+            loaded = entry.loaded
+            is_ready = entry.is_settled.is_set() and loaded is not None
+            if is_ready and not entry.is_parked:
+                return
+            if not is_ready or entry.borrowers > 1 or loaded is None or loaded.movable is None:
+                entry.borrowers -= 1
+                raise NotNowError
+            whole_nbytes = loaded.whole_nbytes or loaded.nbytes
+            try:
+                self._require_free(whole_nbytes)
+            except BaseException:
+                entry.borrowers -= 1
+                raise
+            entry.nbytes, entry.host_nbytes = whole_nbytes, 0
+            entry.is_settled.clear()
+        try:
+            loaded.movable.to_device(whole_nbytes)
+        except BaseException:
+            with self._lock:
+                entry.loaded = None
+                self._drop(weights)
+            raise
+        finally:
+            entry.is_settled.set()
 
     def _under_way(self) -> list[Entry]:
         """What this thread is loading, the innermost last."""
@@ -264,113 +325,16 @@ class Residency:
 
     def _reserve(self, nbytes: int, least_nbytes: int, what: str) -> int:
         under_way = self._under_way()
+        is_loading = bool(under_way)
         with self._lock:
-            granted = self._make_room(nbytes, least_nbytes, what, is_loading=bool(under_way))
+            if self._is_ahead:
+                if not self._is_wanted():
+                    raise NotNowError
+                self._require_free(nbytes)
+                granted = nbytes
+            else:
+                self._let_ahead_end(nbytes, is_loading=is_loading)
+                granted = self._make_room(nbytes, least_nbytes, what, is_loading=is_loading)
             if under_way:
                 under_way[-1].nbytes += granted
             return granted
-
-    def _make_room(self, nbytes: int, least_nbytes: int, what: str, *, is_loading: bool) -> int:
-        """Free as many bytes as can be had of `nbytes`, and say how many to take. Raises OutOfMemoryError: too few."""
-        kept = self.working_nbytes if is_loading else 0
-        available = min(free_nbytes(self.device), self.budget_nbytes - self.total_nbytes - kept)
-        idle = sum(entry.nbytes for entry in self._evictable())
-        granted = min(nbytes, max(available + idle, 0))
-        if granted < least_nbytes:
-            cure = "use a smaller model, or one in a narrower dtype" if is_loading else "choose a smaller size or batch"
-            raise OutOfMemoryError(
-                f"{what} needs about {_in_words(least_nbytes)} of memory, and {_in_words(granted)} can be had on "
-                f"{self._device_in_words()}; {cure}, or free some memory"
-            )
-        self._evict(granted - available)
-        if granted == nbytes:
-            return granted
-        return max(granted - int(self.budget_nbytes * SPARE_SHARE), least_nbytes)
-
-    def clear(self) -> None:
-        """Let go of everything that nobody borrows, in main memory, too."""
-        with self._lock:
-            while idle := [weights for weights, entry in self._entries.items() if entry.loaded and not entry.borrowers]:
-                for weights in idle:
-                    self._drop(weights)
-        gc.collect()
-
-    def residents(self) -> list[Resident]:
-        """What is materialised now, the least recently used first."""
-        with self._lock:
-            return [
-                Resident(weights, entry.nbytes, entry.borrowers > 0, entry.host_nbytes)
-                for weights, entry in self._by_use()
-                if entry.loaded
-            ]
-
-    def _evictable(self) -> list[Entry]:
-        """What could be let go of: what nobody borrows, and what only such entries stand on."""
-        borrowers = {entry: entry.borrowers for entry in self._entries.values() if entry.loaded}
-        found: list[Entry] = []
-        while idle := [entry for entry, count in borrowers.items() if not count]:
-            found += idle
-            for entry in idle:
-                del borrowers[entry]
-                for part in entry.parts:
-                    borrowers[part] -= 1
-        return found
-
-    def _by_use(self) -> list[tuple[Any, Entry]]:
-        """The least recently used first."""
-        return sorted(self._entries.items(), key=lambda item: item[1].last_use)
-
-    def _evict(self, nbytes: int) -> None:
-        """Free so many bytes of what is idle, or as many as there are, the least recently used first."""
-        freed, has_dropped = 0, False
-        while freed < nbytes:
-            oldest = next((pair for pair in self._by_use() if pair[1].is_here and not pair[1].borrowers), None)
-            if oldest is None:
-                break
-            weights, entry = oldest
-            freed += entry.nbytes
-            if not self._park(entry):
-                self._drop(weights)
-                has_dropped = True
-        if has_dropped:
-            gc.collect()  # modules may refer to themselves in circles
-
-    def _park(self, entry: Entry) -> bool:
-        """Move an idle object to main memory, if it can be and there is room: what waited longest makes it."""
-        assert entry.loaded is not None
-        nbytes = entry.loaded.whole_nbytes or entry.loaded.nbytes
-        if entry.loaded.movable is None or nbytes > self.host_nbytes:
-            return False
-        parked = [(weights, other) for weights, other in self._by_use() if other.is_parked and not other.borrowers]
-        held = sum(other.host_nbytes for _, other in parked)
-        for weights, other in parked:
-            if held + nbytes <= self.host_nbytes:
-                break
-            held -= other.host_nbytes
-            self._drop(weights)
-        try:
-            entry.loaded.movable.to_host()
-        except (RuntimeError, MemoryError):  # main memory is short
-            return False
-        entry.nbytes, entry.host_nbytes, self._latest = 0, nbytes, None
-        return True
-
-    def _drop(self, weights: Any) -> None:
-        self._latest = None
-        for part in self._entries.pop(weights).parts:
-            part.borrowers -= 1
-
-    def _device_in_words(self) -> str:
-        return "this machine" if self.device == "cpu" else f"device {self.device}"
-
-
-def _in_words(nbytes: int) -> str:
-    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.1f} MB"
-
-
-def _has_cuda() -> bool:
-    try:
-        import torch
-    except ImportError:
-        return False
-    return torch.cuda.is_available()

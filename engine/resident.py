@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from .residency import Residency
@@ -43,7 +44,11 @@ class Loaded:
 
 
 class Loadable(Protocol):
-    """What the manager wants of a recipe, beside that it can be hashed and compared."""
+    """What the manager wants of a recipe, beside that it can be hashed and compared.
+
+    Its `weights` may have a method `files(folders)`, which gives the paths of the files that they are read from: then
+    these can be read ahead.
+    """
 
     @property
     def kind(self) -> str:
@@ -108,15 +113,39 @@ class Entry:
 
 
 class Room:
-    """Memory that `Residency.reserve` found. While it is entered, it is kept free of what is loaded meanwhile."""
+    """Memory that `Residency.reserve` found. While it is entered, it is kept free of what is loaded meanwhile; of what
+    is fetched ahead, as long as it exists."""
 
-    __slots__ = ("_nbytes", "_rooms")
+    __slots__ = ("__weakref__", "_rooms", "nbytes")
 
-    def __init__(self, rooms: list[int], nbytes: int) -> None:
-        self._rooms, self._nbytes = rooms, nbytes
+    def __init__(self, rooms: Rooms, nbytes: int) -> None:
+        self._rooms, self.nbytes = rooms, nbytes
+        rooms.found.add(self)
 
     def __enter__(self) -> None:
-        self._rooms.append(self._nbytes)
+        self._rooms.entered.append(self.nbytes)
 
     def __exit__(self, *_: object) -> None:
-        self._rooms.remove(self._nbytes)
+        self._rooms.entered.remove(self.nbytes)
+
+
+class Rooms:
+    """The rooms of one manager: sizes of those that are entered, and all that exist."""
+
+    def __init__(self) -> None:
+        self.entered: list[int] = []
+        self.found: WeakSet[Room] = WeakSet()
+
+    @property
+    def kept_nbytes(self) -> int:
+        """How much is kept free. Steps of several runs take turns, so it is the most."""
+        return max(self.entered, default=0)
+
+    @property
+    def found_nbytes(self) -> int:
+        """How much may be used by those who asked for it."""
+        return max((room.nbytes for room in [*self.found]), default=0)
+
+
+class NotNowError(Exception):
+    """What is fetched ahead would have to wait, or something would have to make way for it."""

@@ -54,7 +54,7 @@ class Run:
     ) -> None:
         self.engine, self.plan, self.job_id, self.prompt = engine, plan, job_id, prompt
         self.wants_previews, self.record, self.rank = wants_previews, record, rank
-        self.is_cancelled, self.result = False, RunResult(job_id)
+        self.is_cancelled, self.looks_ahead, self.result = False, False, RunResult(job_id)
         self.values: dict[str, StepValue] = {}
         self.events = EventStream(job_id, on_event, partial(engine.lineage.reason, plan))
         self.answers = Answers(plan, engine.registry.snapshot(), prompt, self.values)
@@ -209,7 +209,7 @@ class Run:
                 resumed.append([self._resume(step_id)])
             elif self._must_compute(self.plan.steps[step_id]):
                 begun.append(self.plan.steps[step_id])
-        self.engine.submit(resumed + self._batches.make(begun))
+        self.engine.submit(resumed + self._batches.make(begun), self)
 
     def _must_compute(self, step: Step) -> bool:
         """Have a step's value shared, read or awaited; True when a lane must compute it."""
@@ -239,7 +239,7 @@ class Run:
         elif value is not None:
             self._complete(step, value, "shared")
         else:
-            self.engine.submit(self._batches.make([step] if self._must_compute(step) else []))
+            self.engine.submit(self._batches.make([step] if self._must_compute(step) else []), self)
         self._settle()
 
     def _task(self, step: Step) -> Task:
@@ -256,7 +256,7 @@ class Run:
             needs, answer = self.answers.to(step, request)
         except GraphError as error:
             task.error = error
-            self.engine.submit([[task]])
+            self.engine.submit([[task]], self)
             return
         self._parked[step.id] = Parked(task, answer)
         self._apply(self.state.parked(step.id, needs))

@@ -14,15 +14,22 @@ from torch import Tensor
 from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.residency import Loaded, Residency
 
+from ..models.component_weights import one_line
+from ..models.model_source import unchanged_source
 from ..models.network_file import LoadedNetwork, load_network
 from ..models.weights_file import read_header
 from ..models.weights_source import weights_path
 from ..resize import Crop, center_cut
 from .clip_vision_recipe import ClipVisionOutput
+from .open_clip_vision import open_clip_names, open_clip_prefix, open_clip_shapes, open_clip_tensor
 
 if TYPE_CHECKING:
+    from mezzotint.engine.folders import Folders
+
     from ..models.recipe import Source
 
+CHECKPOINTS, COMPONENT = "checkpoints", "image_encoder"
+"""The folder of models that have such a network inside, and where diffusers folders have it."""
 BESIDE = ("config.json",)
 """A file of transformers that belongs to the weights which it lies beside."""
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -71,20 +78,38 @@ class ClipVision:
 
 def load_clip_vision(source: Source, residency: Residency) -> Loaded:
     """A `ClipVision`. Raises what `ClipVisionRecipe.load` says."""
-    path = weights_path(source, residency.folders, BESIDE)
+    path = _path(source, residency.folders)
     build = _builder(read_config(path, source.name))
-    names = read_header(path).shapes
+    shapes = read_header(path).shapes
+    published = open_clip_names(shapes)
+    names = published or {name: name for name in shapes}
     loaded = load_network(
         path,
         f"the CLIP vision model '{source.name}'",
         build,
         lambda network: {name: _in_file(name, names) for name in network.state_dict()},
         residency,
+        prefix=open_clip_prefix(shapes) if published else "",
+        converted=open_clip_tensor if published else lambda name, tensor: tensor,
     )
     for module in loaded.network.modules():
         if isinstance(getattr(module, "position_ids", None), Tensor):  # no file holds them
             module.position_ids = torch.arange(module.position_ids.shape[-1], device=loaded.device)[None]
     return loaded.loaded(ClipVision(loaded))
+
+
+def vision_file(path: Path) -> Path:
+    """Which file of a checkpoint, a single one or a diffusers folder, its network for pictures is in."""
+    if not path.is_dir():
+        return path
+    found = sorted((path / COMPONENT).glob("*.safetensors"))
+    return found[0] if found else path / COMPONENT / "model.safetensors"
+
+
+def _path(source: Source, folders: Folders) -> Path:
+    if source.folder == CHECKPOINTS:
+        return vision_file(unchanged_source(source, folders).path)
+    return weights_path(source, folders, BESIDE)
 
 
 def _builder(config: dict[str, Any]) -> Callable[[], Any]:
@@ -98,9 +123,10 @@ def _builder(config: dict[str, Any]) -> Callable[[], Any]:
     return lambda: transformers.CLIPVisionModelWithProjection(clip)
 
 
-def _in_file(name: str, names: Mapping[str, Any]) -> str:
+def _in_file(name: str, names: Mapping[str, str]) -> str:
     """transformers 4 and 5 differ in a prefix."""
-    return next((other for other in (name, PREFIX + name, name.removeprefix(PREFIX)) if other in names), name)
+    ours = next((other for other in (name, PREFIX + name, name.removeprefix(PREFIX)) if other in names), name)
+    return names.get(ours, name)
 
 
 def read_config(path: Path, name: str) -> dict[str, Any]:
@@ -110,18 +136,19 @@ def read_config(path: Path, name: str) -> dict[str, Any]:
         ModelFileError: it is damaged, or no CLIP vision model of transformers.
     """
     shapes = read_header(path).shapes
+    published = open_clip_shapes(shapes)
     try:
-        config = json.loads(path.with_name(BESIDE[0]).read_bytes())
+        config = {} if published else json.loads(path.with_name(BESIDE[0]).read_bytes())
         if "hidden_size" in config and "patch_size" in config:
             return dict(config)
     except (OSError, ValueError, TypeError):
         pass  # there is none, or it is of something else
     try:
-        return _config(shapes)
-    except KeyError as error:
+        return _config(published or shapes)
+    except (KeyError, ValueError) as error:
         raise ModelFileError(
-            f"'{name}' is no CLIP vision model in the layout of transformers: it lacks {error}; use one with the names "
-            f"of transformers, such as image_encoder/model.safetensors of IP-Adapter"
+            f"'{name}' is no CLIP vision model in the layout of transformers or OpenCLIP ({one_line(error)}); use one "
+            f"with such names, such as image_encoder/model.safetensors of IP-Adapter"
         ) from None
 
 

@@ -10,8 +10,11 @@ from mezzotint import value_type
 from ..models.recipe import Source
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
+    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
 
@@ -26,6 +29,10 @@ class ClipVisionRecipe:
     @property
     def weights(self) -> ClipVisionRecipe:
         return self
+
+    def files(self, folders: Folders) -> list[Path]:
+        """The file that it is read from."""
+        return [folders.require(self.source.folder, self.source.name)]
 
     def configure(self, loaded: Any) -> Any:
         return loaded

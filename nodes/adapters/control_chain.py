@@ -5,16 +5,20 @@ Zhang et al. 2023, arXiv 2302.05543; Mou et al. 2023, arXiv 2302.08453. What sev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mezzotint import value_type
 
+from ..sampling.control import AT_CALL
 from ..tensor_value import TensorValue
 from .control_net_recipe import ControlNetRecipe
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mezzotint.engine.context import Context
 
     from ..sampling.control import ControlledForward
@@ -28,6 +32,8 @@ class AppliedControl:
 
     Attributes:
         strength: what it adds is multiplied by. start_percent, end_percent: the part of sampling, 0 to 1.
+        vae: of networks that are shown latents. mask: float32 [B, H, W] or [H, W], for those that fill in what it
+            selects.
     """
 
     net: ControlNetRecipe
@@ -35,6 +41,8 @@ class AppliedControl:
     strength: float
     start_percent: float = 0.0
     end_percent: float = 1.0
+    vae: Any = None
+    mask: TensorValue | None = None
 
     def is_active(self, sigma: float, sampling: ModelSampling) -> bool:
         """Whether it does anything at this noise level."""
@@ -56,11 +64,37 @@ class ControlChain:
 
     def options(self, forward: ControlledForward, context: Context) -> Mapping[str, Any]:
         total: dict[str, Any] = {}
+        pictures: list[Tensor] = []
         for link in self.links:
             with context.models.borrow(link.net) as network:
-                for name, added in network.options(forward, link.hint, link.strength).items():
-                    total[name] = _sum(total[name], added) if name in total else added
+                if network.steers_transformers:
+                    pictures.append(network.picture(link, forward, context))
+                else:
+                    _add(total, network.options(forward, link.hint, link.strength))
+        return {AT_CALL: partial(self._at_call, forward, context, pictures)} if pictures else total
+
+    def _at_call(
+        self,
+        forward: ControlledForward,
+        context: Context,
+        pictures: Sequence[Tensor],
+        transformer: Any,
+        arguments: Mapping[str, Any],
+        rows: Sequence[int],
+    ) -> Mapping[str, Any]:
+        """Further arguments of a transformer; see `AT_CALL`."""
+        total: dict[str, Any] = {}
+        for link, picture in zip(self.links, pictures, strict=True):
+            with context.models.borrow(link.net) as network:
+                shown = picture if len(rows) == len(picture) else picture[[*rows]]
+                _add(total, network.residuals(transformer, arguments, shown, link.strength))
         return total
+
+
+def _add(total: dict[str, Any], further: Mapping[str, Any]) -> None:
+    """Add tensors, or lists of them, to those of the same name."""
+    for name, added in further.items():
+        total[name] = _sum(total[name], added) if name in total else added
 
 
 def _sum(first: Any, second: Any) -> Any:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field
 
-from mezzotint import Conditioning, Context, Image, Model, Port, Vae, Widget, model_files, node
+from mezzotint import Conditioning, Context, Image, Mask, Model, Port, Vae, Widget, model_files, node
 from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.folders import Folders
 
 from ..conditioning.conditioning_scope import RunShare
+from ..images.mask import batched
 from ..models.weights_source import weights_identity, weights_source
 from ..tensor_value import tensor_value
 from .control_chain import AppliedControl, ControlChain
@@ -22,6 +23,8 @@ BESIDE = ("config.json",)
 """Files of diffusers that belong to the weights which they lie beside."""
 
 if TYPE_CHECKING:
+    from .control_net_file import ControlNetFile
+
     ControlNet = Annotated[ControlNetRecipe, Port("CONTROL_NET")]
 else:
     ControlNet = Annotated[Any, Port("CONTROL_NET")]
@@ -59,7 +62,7 @@ def control_net_identity(control_net_name: str | None, folders: Folders) -> Any:
     quick_fingerprint=True,
 )
 def load_control_net(control_net_name: Annotated[str, model_files(KIND)], *, ctx: Context) -> ControlNet:
-    """Open a ControlNet or a T2I-Adapter for Stable Diffusion 1, 2 or XL.
+    """Open a ControlNet for Stable Diffusion 1, 2, XL or 3, or Flux, or a T2I-Adapter for Stable Diffusion 1, 2 or XL.
 
     Raises:
         MissingModelError: the file is missing. ModelFileError: it is damaged, or of no known layout.
@@ -72,7 +75,7 @@ def load_control_net(control_net_name: Annotated[str, model_files(KIND)], *, ctx
         raise ModelFileError(
             f"'{control_net_name}' holds a ControlNet's differences from a model; load it with DiffControlNetLoader"
         )
-    return ControlNetRecipe(weights_source(KIND, control_net_name, ctx, BESIDE))
+    return _recipe(file, ctx)
 
 
 def diff_control_net_identity(model: Any, control_net_name: str | None, folders: Folders) -> Any:
@@ -99,9 +102,14 @@ def load_diff_control_net(
     """
     from .control_net_file import ControlNetFile
 
-    ControlNetFile(ctx.folders.require(KIND, control_net_name), control_net_name).check()
-    base = replace(model, options=(), patches=())
-    return ControlNetRecipe(weights_source(KIND, control_net_name, ctx, BESIDE), base=base)
+    file = ControlNetFile(ctx.folders.require(KIND, control_net_name), control_net_name)
+    file.check()
+    return replace(_recipe(file, ctx), base=replace(model, options=(), patches=()))
+
+
+def _recipe(file: ControlNetFile, ctx: Context) -> ControlNetRecipe:
+    source, layout = weights_source(KIND, file.name, ctx, BESIDE), file.layout
+    return ControlNetRecipe(source, sees_latents=layout.sees_latents, sees_mask=layout.sees_mask)
 
 
 @node("SetUnionControlNetType", category="conditioning/controlnet")
@@ -117,7 +125,7 @@ def apply_control_net(
     """Steer with a picture what a prompt draws, and what is guided away from, too."""
     if strength == 0:
         return conditioning
-    link = AppliedControl(control_net, tensor_value(image), strength)
+    link = _link(control_net, image, strength)
     return _steered(conditioning, link, control_apply_to_uncond=True)
 
 
@@ -135,13 +143,15 @@ def apply_control_net_advanced(
     """Steer with a picture, in a part of sampling, what two prompts draw. Several one after another add up.
 
     Args:
-        image: its middle is cut out in the proportions of the latent. vae: of networks that are shown latents; none of
-            those that can be loaded is.
+        image: its middle is cut out in the proportions of the latent. vae: that of the model, for networks that are
+            shown the picture as a latent: most of those for Stable Diffusion 3 and Flux.
+
+    Raises:
+        ConditioningError: the network needs a VAE or a mask, which it has not.
     """
     if strength == 0:
         return Steered(positive, negative)
-    link = AppliedControl(control_net, tensor_value(image), strength, start_percent, end_percent)
-    return Steered(*(_steered(given, link, control_apply_to_uncond=False) for given in (positive, negative)))
+    return _both(positive, negative, _link(control_net, image, strength, start_percent, end_percent, vae))
 
 
 @node("ControlNetApplySD3", title="Apply Controlnet with VAE", category="conditioning/controlnet", deprecated=True)
@@ -158,9 +168,74 @@ def apply_control_net_with_vae(
     """Steer with a picture as ControlNetApplyAdvanced does.
 
     Args:
-        vae: of networks that are shown latents; none of those that can be loaded is.
+        vae: that of the model, for networks that are shown the picture as a latent.
     """
     return apply_control_net_advanced(positive, negative, control_net, image, strength, start_percent, end_percent, vae)
+
+
+@node("ControlNetInpaintingAliMamaApply", category="conditioning/controlnet")
+def apply_inpainting_control_net(
+    positive: Conditioning,
+    negative: Conditioning,
+    control_net: ControlNet,
+    vae: Vae,
+    image: Image,
+    mask: Mask,
+    strength: ControlStrength = 1.0,
+    start_percent: RunShare = 0.0,
+    end_percent: RunShare = 1.0,
+) -> Steered:
+    """Have a ControlNet that was made for it fill in what a mask selects, seeing what is around it.
+
+    Args:
+        vae: that of the model. mask: in any size; it is cut as the picture is, and selects where it is above a half.
+            ControlNets that take no mask are applied as ControlNetApplyAdvanced does.
+    """
+    if strength == 0:
+        return Steered(positive, negative)
+    link = _link(control_net, image, strength, start_percent, end_percent, vae, mask)
+    return _both(positive, negative, link)
+
+
+def _link(
+    net: ControlNetRecipe,
+    image: Image,
+    strength: float,
+    start_percent: float = 0.0,
+    end_percent: float = 1.0,
+    vae: Any = None,
+    mask: Mask | None = None,
+) -> AppliedControl:
+    """A network with what it is shown: of VAE and mask what it has a use for.
+
+    Raises:
+        ConditioningError: it lacks one of these.
+    """
+    from ..sampling.network_call import ConditioningError
+
+    if net.sees_mask and mask is None:
+        raise ConditioningError(
+            f"the ControlNet '{net.source.name}' fills in what a mask selects, and has none; apply it with "
+            f"ControlNetInpaintingAliMamaApply"
+        )
+    if net.sees_latents and vae is None:
+        raise ConditioningError(
+            f"the ControlNet '{net.source.name}' is shown its picture as a latent, and no VAE is linked; link that of "
+            f"the model to 'vae' of ControlNetApplyAdvanced"
+        )
+    return AppliedControl(
+        net,
+        tensor_value(image),
+        strength,
+        start_percent,
+        end_percent,
+        vae if net.sees_latents else None,
+        tensor_value(batched(mask)) if mask is not None and net.sees_mask else None,
+    )
+
+
+def _both(positive: Conditioning, negative: Conditioning, link: AppliedControl) -> Steered:
+    return Steered(*(_steered(given, link, control_apply_to_uncond=False) for given in (positive, negative)))
 
 
 def _steered(conditioning: Conditioning, link: AppliedControl, **options: Any) -> Conditioning:

@@ -6,15 +6,16 @@ import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.residency import Loaded, Residency
 
-from ..models.weights_file import WeightsHeader, read_header
+from ..models.weights_file import WeightsHeader, read_header, read_tensors
 from .control_net_layout import ADAPTER, CONTROL_NET, DIFFERENCE, UNION, ControlNetLayout, read_layout
+from .transformer_control_layout import CONTROL_TYPE, FLUX, SD3, build_flux, flux_entrance
 
 if TYPE_CHECKING:
     from ..models.recipe import Recipe, Source
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 CONFIG_NAME = "config.json"
 POOLING_NAMES = ("_shuffle", "_shuffle_fp16")
 """How files of ControlNets end that add the same everywhere; nothing else in them says so."""
+
+LINES, LINES_TYPE = "canny", 1
+"""What names of Stability AI's ControlNets for edges have, and the number for these in files."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,24 @@ class ControlNetFile:
         """The network, with whatever weights. Raises TypeError, ValueError: the configuration is of another class."""
         network_class = _class(self.layout.class_name)
         accepted = inspect.signature(network_class.__init__).parameters
-        return network_class(**{name: value for name, value in self.config.items() if name in accepted})
+        config = {name: value for name, value in self.config.items() if name in accepted}
+        if self.layout.class_name == FLUX:
+            return build_flux(config, flux_entrance(self.layout.names, self.header.shapes))
+        return network_class(**config)
 
     @property
     def is_difference(self) -> bool:
         """Whether its weights are to be added to those of the model that it steers."""
         return DIFFERENCE in self.header.tensors
+
+    @property
+    def is_for_lines(self) -> bool:
+        """Whether it is Stability AI's for edges in pictures of Stable Diffusion 3.5, which says so or is called so."""
+        if self.layout.class_name != SD3 or self.config.get("use_pos_embed", True):
+            return False
+        if CONTROL_TYPE not in self.header.tensors:
+            return LINES in f"{self.path.parent.name}/{self.path.stem}".lower()
+        return round(float(read_tensors(self.path, "cpu", [CONTROL_TYPE])[CONTROL_TYPE])) == LINES_TYPE
 
     def check(self) -> None:
         """See that it can be used, without its weights. Raises ModelFileError."""
@@ -77,7 +93,7 @@ class ControlNetFile:
 
 
 def load_control_net(source: Source, residency: Residency, base: Recipe | None = None) -> Loaded:
-    """A `ControlNetwork` or an `AdapterNetwork`.
+    """A `ControlNetwork`, an `AdapterNetwork` or a `TransformerControl`.
 
     Args:
         base: the model that the weights are added to, if the file holds differences.
@@ -89,14 +105,26 @@ def load_control_net(source: Source, residency: Residency, base: Recipe | None =
     from ..models.network_file import load_network
     from ..models.weights_source import weights_path
     from .control_network import AdapterNetwork, ControlNetwork, UnionNetwork
+    from .transformer_control import FluxControlNetwork, Sd3ControlNetwork, edges_for_sd35
 
     file = ControlNetFile(weights_path(source, residency.folders, (CONFIG_NAME,)), source.name)
     layout, what = file.layout, f"the ControlNet '{file.name}'"
-    loaded = load_network(file.path, what, file.build, lambda network: layout.names, residency)
+    loaded = load_network(
+        file.path,
+        what,
+        file.build,
+        lambda network: {name: part.name for name, part in layout.names.items()},
+        residency,
+        converted=lambda name, tensor: layout.names[name].of(tensor),
+    )
     if base is not None and file.is_difference:
         with residency.borrow(base) as denoiser:
             _add(loaded.network, denoiser.network, file.name)
-    made = {CONTROL_NET: ControlNetwork, UNION: UnionNetwork, ADAPTER: AdapterNetwork}[layout.class_name]
+    classes: Mapping[str, Any] = {
+        CONTROL_NET: ControlNetwork, UNION: UnionNetwork, ADAPTER: AdapterNetwork, FLUX: FluxControlNetwork,
+        SD3: partial(Sd3ControlNetwork, prepare=edges_for_sd35 if file.is_for_lines else None),
+    }  # fmt: skip
+    made = classes[layout.class_name]
     return loaded.loaded(made(loaded.network, file.name, loaded.device, loaded.dtype))
 
 
@@ -119,6 +147,14 @@ def _class(name: str) -> Any:
         from diffusers.models.adapter import T2IAdapter
 
         return T2IAdapter
+    if name == SD3:
+        from diffusers.models.controlnets.controlnet_sd3 import SD3ControlNetModel
+
+        return SD3ControlNetModel
+    if name == FLUX:
+        from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
+
+        return FluxControlNetModel
     if name == UNION:
         from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
 

@@ -6,6 +6,8 @@
 | ControlNet of the original code | `control_model.input_hint_block.0`, or `input_hint_block.0` |
 | T2I-Adapter of diffusers | `adapter.body.0.resnets.0.block1` |
 | T2I-Adapter of the original code | `body.0.block1`, `body.0.body.0.block1` (light) |
+
+Those of Stable Diffusion 3 and Flux: see `transformer_control_layout`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mezzotint.engine.errors import ModelFileError
+
+from .transformer_control_layout import (
+    FLUX,
+    FLUX_HINT,
+    SD3,
+    SD3_HINT,
+    XLABS_HINT,
+    FilePart,
+    flux_entrance,
+    flux_layout,
+    sd3_layout,
+)
 
 Shapes = Mapping[str, tuple[int, ...]]
 CONTROL_NET, UNION, ADAPTER = "ControlNetModel", "ControlNetUnionModel", "T2IAdapter"
@@ -28,10 +42,8 @@ HEADS, HEAD_WIDTH, NUMBER_WIDTH = 8, 64, 256
 UNSHUFFLES = (16, 8)
 """By how much T2I-Adapters make pictures smaller at first: those of SDXL, and others."""
 ELSEWHERE = {
-    "controlnet_x_embedder": "Flux",
-    "controlnet_blocks.": "Stable Diffusion 3 or Flux",
+    "img_in.": "Qwen-Image",
     "lora_controlnet": "Control-LoRA",
-    "instantx": "Flux",
 }
 
 
@@ -40,13 +52,17 @@ class ControlNetLayout:
     """What a file is.
 
     Attributes:
-        class_name: of diffusers: `"ControlNetModel"`, `"ControlNetUnionModel"` or `"T2IAdapter"`.
+        class_name: of diffusers: `"ControlNetModel"`, `"ControlNetUnionModel"`, `"T2IAdapter"`,
+            `"SD3ControlNetModel"` or `"FluxControlNetModel"`.
         names: the network's names → the file's. config: of the class, as far as shapes tell.
+        sees_latents: whether it is shown a picture as a latent. sees_mask: with a mask beside it.
     """
 
     class_name: str
-    names: Mapping[str, str]
+    names: Mapping[str, FilePart]
     config: Mapping[str, Any]
+    sees_latents: bool = False
+    sees_mask: bool = False
 
 
 def read_layout(shapes: Shapes, name: str) -> ControlNetLayout:
@@ -59,6 +75,14 @@ def read_layout(shapes: Shapes, name: str) -> ControlNetLayout:
         ModelFileError: it is none of these, or lacks a part.
     """
     try:
+        if SD3_HINT in shapes:
+            sd3_names, config = sd3_layout(shapes)
+            return ControlNetLayout(SD3, sd3_names, config, True, config["extra_conditioning_channels"] > 0)
+        if (FLUX_HINT in shapes and "img_in.weight" not in shapes) or XLABS_HINT in shapes:
+            flux_names, config = flux_layout(shapes)
+            sees_mask = flux_entrance(flux_names, shapes) > config["in_channels"]
+            sees_latents = config["conditioning_embedding_channels"] is None
+            return ControlNetLayout(FLUX, flux_names, config, sees_latents, sees_mask)
         if HINT in shapes:
             return _control_net({key: key for key in shapes if key != DIFFERENCE}, shapes)
         if {ORIGINAL_HINT, ORIGINAL_PREFIX + ORIGINAL_HINT} & shapes.keys():
@@ -74,7 +98,8 @@ def read_layout(shapes: Shapes, name: str) -> ControlNetLayout:
     first = next(iter(shapes), "none")
     raise ModelFileError(
         f"the ControlNet '{name}' is {what} (its first tensor is '{first}'); known are ControlNets and T2I-Adapters "
-        f"for Stable Diffusion 1, 2 and XL, in the layouts of diffusers and of the original code"
+        f"for Stable Diffusion 1, 2 and XL, in the layouts of diffusers and of the original code, and ControlNets for "
+        f"Stable Diffusion 3 and Flux in those of diffusers, Stability AI and XLabs"
     )
 
 
@@ -123,7 +148,7 @@ def _control_net(names: dict[str, str], file_shapes: Shapes) -> ControlNetLayout
             "projection_class_embeddings_input_dim": shapes["add_embedding.linear_1.weight"][1],
         }
     if "task_embedding" not in shapes:
-        return ControlNetLayout(CONTROL_NET, names, config)
+        return ControlNetLayout(CONTROL_NET, _whole(names), config)
     kinds, width = shapes["task_embedding"]
     union = {
         "num_control_type": kinds,
@@ -131,7 +156,7 @@ def _control_net(names: dict[str, str], file_shapes: Shapes) -> ControlNetLayout
         "num_trans_layer": _count(shapes, "transformer_layes."),
         "num_proj_channel": shapes["spatial_ch_projs.weight"][0],
     }
-    return ControlNetLayout(UNION, names, {**config, **union})
+    return ControlNetLayout(UNION, _whole(names), {**config, **union})
 
 
 def _adapter(shapes: Shapes) -> ControlNetLayout:
@@ -152,7 +177,7 @@ def _adapter(shapes: Shapes) -> ControlNetLayout:
         "downscale_factor": unshuffle,
         "adapter_type": "full_adapter_xl" if kind == "full_adapter" and unshuffle == UNSHUFFLES[0] else kind,
     }
-    return ControlNetLayout(ADAPTER, names, config)
+    return ControlNetLayout(ADAPTER, _whole(names), config)
 
 
 def _adapter_name(name: str, blocks: int) -> str:
@@ -164,6 +189,10 @@ def _adapter_name(name: str, blocks: int) -> str:
     stage, block = divmod(int(flat[1]), blocks)
     inner = flat[2] if flat[2] == "in_conv" else f"resnets.{block}.{flat[2]}"
     return f"body.{stage}.{inner}.{flat[3]}"
+
+
+def _whole(names: Mapping[str, str]) -> dict[str, FilePart]:
+    return {name: FilePart(original) for name, original in names.items()}
 
 
 def _count(names: Iterable[str], prefix: str) -> int:

@@ -10,6 +10,9 @@ from mezzotint import value_type
 from ..models.recipe import Recipe, Source
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
 
@@ -21,11 +24,15 @@ class ControlNetRecipe:
     Attributes:
         control_type: what kind of picture steers it, for networks that take several kinds; -1 where they find out.
         base: the model that its weights are added to, where its file holds differences.
+        sees_latents: whether it is shown a picture as a latent, so needs a VAE. sees_mask: whether it fills in what a
+            mask selects, so needs one.
     """
 
     source: Source
     control_type: int = -1
     base: Recipe | None = None
+    sees_latents: bool = False
+    sees_mask: bool = False
     kind: ClassVar[str] = "control_net"
 
     def with_type(self, control_type: int) -> ControlNetRecipe:
@@ -36,11 +43,15 @@ class ControlNetRecipe:
     def weights(self) -> ControlNetRecipe:
         return replace(self, control_type=-1)
 
+    def files(self, folders: Folders) -> list[Path]:
+        """The file that it is read from."""
+        return [folders.require(self.source.folder, self.source.name)]
+
     def configure(self, loaded: Any) -> Any:
         return loaded.with_type(self.control_type)
 
     def load(self, residency: Residency) -> Loaded:
-        """A `ControlNetwork` or an `AdapterNetwork`.
+        """A `ControlNetwork`, an `AdapterNetwork` or a `TransformerControl`.
 
         Raises:
             MissingModelError: the file is gone. ModelFileError: it has changed, is damaged or of no known layout.

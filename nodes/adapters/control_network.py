@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..latents.box import Box
 from ..models.network_overlay import shallow_copy
-from ..resize import resize
 from ..sampling.control import ControlledForward
 from ..sampling.network_call import CONCAT, ConditioningError
 from ..tensor_value import TensorValue
+from .control_picture import Pictures, remembered
 
 DOWN, MIDDLE, INSIDE = (
     "down_block_additional_residuals",
@@ -27,8 +26,6 @@ PIXELS = 8
 """Of a T2I-Adapter's picture to one cell of the latent, each way."""
 UNTOLD = -1
 """The kind of picture where nobody says one."""
-MAX_REMEMBERED = 8
-"""How many pictures are remembered in the size that is wanted."""
 
 
 class ControlNetwork:
@@ -38,10 +35,12 @@ class ControlNetwork:
         name: what the user calls it, for messages. device, dtype: where it is and computes in.
     """
 
+    steers_transformers = False
+
     def __init__(self, network: Any, name: str, device: torch.device, dtype: torch.dtype) -> None:
         self.network, self.name, self.dtype = network, name, dtype
         scale = 2 ** (len(network.config.conditioning_embedding_out_channels) - 1)
-        self._pictures = _Pictures(network.config.conditioning_channels, scale, device, dtype)
+        self._pictures = Pictures(network.config.conditioning_channels, scale, device, dtype)
 
     def with_type(self, control_type: int) -> ControlNetwork:
         """Itself: it takes one kind of picture."""
@@ -117,9 +116,11 @@ class UnionNetwork(ControlNetwork):
 class AdapterNetwork:
     """A `T2IAdapter` of diffusers. What it gives depends on the picture alone, so it runs once for each."""
 
+    steers_transformers = False
+
     def __init__(self, network: Any, name: str, device: torch.device, dtype: torch.dtype) -> None:
         self.network, self.name = network, name
-        self._pictures = _Pictures(network.config.in_channels, PIXELS, device, dtype)
+        self._pictures = Pictures(network.config.in_channels, PIXELS, device, dtype)
         self._features: OrderedDict[Any, list[Tensor]] = OrderedDict()
 
     def with_type(self, control_type: int) -> AdapterNetwork:
@@ -130,7 +131,7 @@ class AdapterNetwork:
         """What it adds inside the U-Net's blocks, times `strength`; new tensors, since the U-Net takes them apart."""
         self._check(forward)
         key = hint, forward.size, forward.box, tuple(forward.latents)
-        features = _remembered(self._features, key, lambda: self.network(self._pictures.of(hint, forward)))
+        features = remembered(self._features, key, lambda: self.network(self._pictures.of(hint, forward)))
         return {INSIDE: [(feature * strength).to(forward.x.dtype) for feature in features]}
 
     def _check(self, forward: ControlledForward) -> None:
@@ -150,41 +151,3 @@ class AdapterNetwork:
 def _is_unet(forward: ControlledForward) -> bool:
     """Whether the network has blocks to add to, as far as it is known."""
     return not forward.config or "down_block_types" in forward.config
-
-
-class _Pictures:
-    """Hints in the size of a forward, on the device; the last few are remembered, since each step asks for the same.
-
-    Args:
-        channels: 3, or 1 for grey. scale: pixels to a cell of the latent, each way.
-    """
-
-    def __init__(self, channels: int, scale: int, device: torch.device, dtype: torch.dtype) -> None:
-        self.channels, self.scale, self.device, self.dtype = channels, scale, device, dtype
-        self._fitted: OrderedDict[Any, Tensor] = OrderedDict()
-
-    def of(self, hint: TensorValue, forward: ControlledForward) -> Tensor:
-        """[N, channels, height, width] of the forward's part of the picture, which fills the latent, cut evenly."""
-        whole: Tensor = _remembered(self._fitted, (hint, forward.size), lambda: self._resized(hint, forward.size))
-        rows = whole if len(whole) == 1 else whole[[k % len(whole) for k in forward.latents]]
-        if forward.box is not None:
-            rows = Box(*(self.scale * side for side in forward.box)).of(rows)
-        return rows.expand(len(forward.x), -1, -1, -1)
-
-    def _resized(self, hint: TensorValue, size: tuple[int, int]) -> Tensor:
-        height, width = size
-        pixels = hint.tensor[..., :3].movedim(-1, 1)
-        fitted = resize(pixels, width * self.scale, height * self.scale, "nearest-exact", "center")
-        if self.channels == 1:
-            fitted = fitted.mean(1, keepdim=True)
-        return fitted.to(self.device, self.dtype)
-
-
-def _remembered(memory: OrderedDict[Any, Any], key: Any, make: Any) -> Any:
-    if key in memory:
-        memory.move_to_end(key)
-        return memory[key]
-    if len(memory) >= MAX_REMEMBERED:
-        memory.popitem(last=False)
-    made = memory[key] = make()
-    return made

@@ -11,6 +11,9 @@ from ..models.recipe import Recipe, Source
 from ..tensor_value import TensorValue
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
 
@@ -65,6 +68,10 @@ class IPAdapterWeights:
     @property
     def weights(self) -> IPAdapterWeights:
         return self
+
+    def files(self, folders: Folders) -> list[Path]:
+        """The file that it is read from."""
+        return [folders.require(self.source.folder, self.source.name)]
 
     def configure(self, loaded: Any) -> Any:
         return loaded

@@ -10,6 +10,9 @@ from mezzotint import value_type
 from ..models.recipe import Recipe, Source
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
 
@@ -40,6 +43,10 @@ class LoraWeights:
     @property
     def weights(self) -> LoraWeights:
         return self
+
+    def files(self, folders: Folders) -> list[Path]:
+        """The file that it is read from."""
+        return [folders.require(self.source.folder, self.source.name)]
 
     def configure(self, loaded: Any) -> Any:
         return loaded

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from ..models.network_overlay import shallow_copy
+from ..models.weight_scales import scale_of
 from .weight_change import LowRank, WeightChange
 
 MERGE_PASSES = 32
@@ -29,8 +30,13 @@ def stored_weight(layer: nn.Module) -> Tensor:
 
 
 def own_parameters(layer: nn.Module) -> dict[str, Tensor]:
-    """The parameters of a layer itself, with its changes merged in; those that are unchanged, as they are kept."""
+    """The parameters of a layer itself, with its changes merged in; those that are unchanged, as they are kept.
+
+    A weight that is kept with a scale (`weight_scales`) is the one that is meant, in the dtype of computation.
+    """
     own = {name: parameter for name, parameter in layer._parameters.items() if parameter is not None}
+    if scale_of(layer, "weight") is not None:
+        own["weight"] = layer.weight  # type: ignore[assignment]
     forward = layer.__dict__.get("forward")
     if not isinstance(forward, PatchedForward):
         return dict(own)

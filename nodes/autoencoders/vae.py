@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -185,17 +185,18 @@ def _in_tiles(passage: _Passage, tiling: Tiling, ctx: Context) -> Tensor:
 
     sides = min(tiling.size, passage.height), min(tiling.size, passage.width)
     require_memory(passage.what, len(passage.batch), 3, passage.height * passage.scale, passage.width * passage.scale)
-    count = _reserved(passage, sides, ctx)
+    count, room = _reserved(passage, sides, ctx)
 
     def process(part: Tensor, box: Box) -> Tensor:
         ctx.check()
         return passage.process(part, box)
 
     try:
-        parts = [
-            blended(passage.height, passage.width, tiling, passage.scale, partial(process, part))
-            for part in torch.split(passage.batch, count)
-        ]
+        with room:
+            parts = [
+                blended(passage.height, passage.width, tiling, passage.scale, partial(process, part))
+                for part in torch.split(passage.batch, count)
+            ]
     except DeviceMemoryError as error:
         raise OutOfMemoryError(
             f"the memory of {ctx.device} was used up in {passage.what}; choose a smaller size or batch, or free some "
@@ -204,15 +205,13 @@ def _in_tiles(passage: _Passage, tiling: Tiling, ctx: Context) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _reserved(passage: _Passage, sides: tuple[int, int], ctx: Context) -> int:
-    """How many of the batch go through at once, in tiles of these sides; there is memory for them."""
+def _reserved(passage: _Passage, sides: tuple[int, int], ctx: Context) -> tuple[int, AbstractContextManager[None]]:
+    """How many of the batch go through at once, in tiles of these sides, and the memory for them, to be entered."""
     count = max(1, PART_NBYTES // max(passage.estimate_nbytes(1, *sides), 1))
     count = min(count, len(passage.batch))
     with suppress(OutOfMemoryError):
-        ctx.models.reserve(passage.estimate_nbytes(count, *sides), passage.what)
-        return count
-    ctx.models.reserve(passage.estimate_nbytes(1, *sides), passage.what)
-    return 1
+        return count, ctx.models.reserve(passage.estimate_nbytes(count, *sides), passage.what)
+    return 1, ctx.models.reserve(passage.estimate_nbytes(1, *sides), passage.what)
 
 
 def _pictures(count: int, width: int, height: int) -> str:

@@ -14,7 +14,8 @@ def unet_config(shapes: Shapes) -> dict[str, Any]:
     depths = [count(shapes, f"down_blocks.{level}.attentions.0.transformer_blocks.") for level in range(levels)]
     middle = count(shapes, "mid_block.attentions.0.transformer_blocks.")
     layers_per_block = count(shapes, "down_blocks.0.resnets.")
-    ends = ("conv_in.weight", "conv_out.weight", "add_embedding.linear_1.weight")
+    class_size, picture_size = (f"{name}_embedding.linear_1.weight" for name in ("class", "add"))
+    ends = ("conv_in.weight", "conv_out.weight", class_size if class_size in shapes else picture_size)
     return described_unet(shapes, ends, widths, layers_per_block, [*depths, middle])
 
 

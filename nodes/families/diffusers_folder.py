@@ -18,10 +18,11 @@ from mezzotint.engine.errors import ModelFileError
 
 from ..models.component_weights import LAST_LAYER, SDXL_READING, ComponentWeights, TextReading, names_of_today, one_line
 from ..models.pickle_file import pickle_refused
-from ..models.weights_file import PICKLE_SUFFIXES, read_headers
+from ..models.weights_file import PICKLE_SUFFIXES, read_headers, read_tensors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from torch import Tensor
 
     from ..text.prompt_chunks import ChunkLayout
 
@@ -36,9 +37,15 @@ CLASSES = {
     "scheduler": "",
 }
 """The components of a checkpoint and the class each must have; any will do for the scheduler."""
+UNCLIP_CLASSES = {
+    "image_encoder": "CLIPVisionModelWithProjection",
+    "image_normalizer": "StableUnCLIPImageNormalizer",
+    "image_noising_scheduler": "",
+}
+"""Those that an unCLIP checkpoint has beside them."""
 SECOND = ("text_encoder_2", "tokenizer_2")
 """SDXL has a second text encoder, and its refiner that one alone."""
-NETWORKS = ("unet", "text_encoder", "text_encoder_2", "vae")
+NETWORKS = ("unet", "text_encoder", "text_encoder_2", "vae", "image_encoder", "image_normalizer")
 """The components that have weights."""
 SUPPORTED = (
     "folders with a UNet2DConditionModel, CLIP text encoders and an AutoencoderKL, such as Stable Diffusion 1, 2 and XL"
@@ -74,13 +81,20 @@ class DiffusersFolder:
     def pipeline_class(self) -> str:
         return str(self._json(INDEX_NAME).get("_class_name", "pipeline of no class"))
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those of a U-Net conditioned by class, by number, where `model_index.json` says them (`id2label`)."""
+        labels = self._json(INDEX_NAME).get("id2label")
+        names = labels if isinstance(labels, dict) else {}
+        return tuple(str(names[key]) for key in map(str, range(len(names))) if key in names)
+
     def config(self, component: str) -> dict[str, Any]:
-        """What `config.json` of a component says (`scheduler_config.json` of the scheduler).
+        """What `config.json` of a component says (`scheduler_config.json` of schedulers).
 
         Raises:
             ModelFileError: it is missing or cannot be read.
         """
-        name = "scheduler_config.json" if component == "scheduler" else "config.json"
+        name = "scheduler_config.json" if component.endswith("scheduler") else "config.json"
         return self._json(f"{component}/{name}")
 
     @property
@@ -93,6 +107,12 @@ class DiffusersFolder:
     def weights(self, component: str) -> ComponentWeights:
         paths = self.weights_paths(component)
         return ComponentWeights(paths, read_headers(paths), names_of_today)
+
+    def picture_statistics(self) -> dict[str, Tensor]:
+        if not self.is_unclip:
+            return {}
+        (path,) = self.weights_paths("image_normalizer")
+        return {name: tensor.float() for name, tensor in read_tensors(path, "cpu", ("mean", "std")).items()}
 
     def tokenizer(self, component: str, length: int) -> tuple[Tokenizer, ChunkLayout]:
         from transformers import CLIPTokenizerFast
@@ -154,24 +174,34 @@ class DiffusersFolder:
         other = next((name for name in ("transformer", "prior") if name in self.components), None)
         if other:
             raise self._unknown(f"has a {other} ({self.components[other]})")
-        for component, class_name in CLASSES.items():
+        for component, class_name in self._classes.items():
             given = self.components.get(component)
             if given is None and not self._can_lack(component):
                 raise self._unknown(f"has no {component}")
             if given and class_name and given.removesuffix("Fast") != class_name:
                 raise self._unknown(f"has a {component} of class {given}")
-        self.config("scheduler")
+        for component in ("scheduler", *(["image_noising_scheduler"] if self.is_unclip else [])):
+            self.config(component)
         for component in self.text_encoders:
             self._check_tokenizer(component.replace("text_encoder", "tokenizer"))
         for component in self._networks():
             self.config(component)
             read_headers(self.weights_paths(component))
 
+    @property
+    def is_unclip(self) -> bool:
+        """Whether its diffusion model is shown pictures as CLIP reads them."""
+        return "image_normalizer" in self.components
+
+    @property
+    def _classes(self) -> dict[str, str]:
+        return {**CLASSES, **(UNCLIP_CLASSES if self.is_unclip else {})}
+
     def _can_lack(self, component: str) -> bool:
         return component in SECOND or (component in ("text_encoder", "tokenizer") and SECOND[0] in self.components)
 
     def _networks(self) -> list[str]:
-        return [name for name in NETWORKS if name in self.components]
+        return [name for name in NETWORKS if name in self.components and name in self._classes]
 
     def _check_tokenizer(self, component: str) -> None:
         folder = self.path / component
@@ -192,7 +222,7 @@ class DiffusersFolder:
         Raises:
             ModelFileError: a weights file is missing.
         """
-        folders = [self.path / component for component in CLASSES]
+        folders = [self.path / component for component in self._classes]
         small = [path for folder in folders for path in folder.glob("*") if path.suffix in (".json", ".txt")]
         weights = [path for component in self._networks() for path in self.weights_paths(component)]
         inside = {path.relative_to(self.path).as_posix() for path in (*small, *weights)}

@@ -19,6 +19,7 @@ from ..models.component_weights import CheckpointFiles, Components, one_line
 from ..models.dtype_policy import AUTO, computation_dtype, powers_of
 from ..models.recipe import Recipe
 from ..models.weight_placement import JoinedPlacement, WeightPlacement, least_nbytes
+from ..models.weight_scales import FILE_SCALE, parted, scaled
 from ..sampling.model_sampling import read_sampling
 from ..sampling.network_call import UNetCall
 
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from ..sampling.picture_vector import PictureVector
 
 log = logging.getLogger("mezzotint.nodes")
 
-UNKNOWN_INPUTS = ("class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim")
+UNKNOWN_INPUTS = ("encoder_hid_dim_type", "time_cond_proj_dim")
 """Options of a U-Net by which it wants something that no conditioning has."""
 SMALL_NBYTES = 256 << 20
 """Weights that take no more than this in the dtype of computation are turned into it when they are loaded."""
@@ -120,7 +122,7 @@ def _text_encoder(files: CheckpointFiles, component: str, recipe: Recipe, reside
     return loading.loaded(TextEncoder(network, tokenizer, layout, loading.device, reading))
 
 
-LOADERS: dict[str, Callable[[CheckpointFiles, Recipe, Residency], Loaded]] = {
+LOADERS: dict[str, Callable[[Any, Recipe, Residency], Loaded]] = {
     "model": load_denoiser,
     "clip": load_text_encoder,
     "vae": load_autoencoder,
@@ -141,6 +143,8 @@ def _unet_call(files: CheckpointFiles, config: Mapping[str, Any]) -> UNetCall:
     wanted = next((name for name in UNKNOWN_INPUTS if config.get(name) is not None), None)
     if config.get("addition_embed_type") not in (None, "text_time"):
         wanted = "addition_embed_type"
+    if config.get("class_embed_type") not in (None, "projection"):
+        wanted = "class_embed_type"
     if wanted:
         raise ModelFileError(
             f"the unet of the checkpoint '{files.name}' wants more than text ({wanted}: {config[wanted]!r}), "
@@ -153,11 +157,32 @@ def _unet_call(files: CheckpointFiles, config: Mapping[str, Any]) -> UNetCall:
             f"the unet of the checkpoint '{files.name}' takes {config['in_channels']} channels and gives {channels}; "
             f"known are {channels} more, for editing, and {channels + 1} more, for inpainting"
         )
+    if config.get("class_embed_type") is not None:
+        return UNetCall(further_channels=further, pictures=_picture_vector(files, config))
     class_count = int(config.get("num_class_embeds") or 0)
     if config.get("addition_embed_type") is None:
         return UNetCall(further_channels=further, class_count=class_count)
     width = int(config.get("projection_class_embeddings_input_dim") or 0)
     return UNetCall(width, int(config.get("addition_time_embed_dim") or 256), further, class_count)
+
+
+def _picture_vector(files: CheckpointFiles, config: Mapping[str, Any]) -> PictureVector:
+    """What an unCLIP U-Net is told of pictures. Raises ModelFileError: it is of another kind."""
+    import torch
+    from diffusers import DDPMScheduler
+
+    from ..sampling.picture_vector import PictureVector
+
+    width, odd = divmod(int(config.get("projection_class_embeddings_input_dim") or 0), 2)
+    levels = from_config(DDPMScheduler, files.config("image_noising_scheduler"))
+    statistics = files.picture_statistics() or {"mean": torch.zeros(1, width), "std": torch.ones(1, width)}
+    mean, deviation = statistics["mean"], statistics["std"]
+    if odd or mean.numel() != width:
+        raise ModelFileError(
+            f"the unet of the checkpoint '{files.name}' takes {2 * width + odd} numbers in place of a class, and its "
+            f"pictures come to {mean.numel()} and as many for their noise; known are unCLIP models, which take both"
+        )
+    return PictureVector(mean.reshape(1, -1), deviation.reshape(1, -1), levels.alphas_cumprod)
 
 
 def _most(value: int | list[int] | tuple[int, ...]) -> int:
@@ -251,10 +276,10 @@ class Loading:
         except (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError) as error:
             raise self._error("config.json cannot be used", error) from None
         try:
-            weights = self.weights.read(network, str(self.read_device))
-            network.load_state_dict({name: self._stored(each) for name, each in weights.items()}, assign=True)
+            weights = self._give(network, self.weights.read(network, str(self.read_device)))
         except (RuntimeError, KeyError, AttributeError) as error:
             raise self._error("weights do not fit its config.json", error) from None
+        _share(network, weights)
         if is_whole:
             network.to(self.read_device)
         else:
@@ -265,15 +290,46 @@ class Loading:
         self.placed(network)
         return network
 
-    def _stored(self, tensor: torch.Tensor) -> torch.Tensor:
-        """As it is to lie on the device. What is kept in the file's dtype may have several."""
-        is_turned = tensor.is_floating_point() and self.stored != self.found
-        return tensor.to(self.stored) if is_turned else tensor
+    def _give(self, network: nn.Module, named: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Have a network's tensors be these, as they are to lie on the device; what is kept has its scale.
+
+        Returns:
+            the tensors without scales.
+        """
+        weights, scales = parted(named)
+        stored = {id(each): self._stored(each, scales.get(name)) for name, each in weights.items()}
+        network.load_state_dict({name: stored[id(each)] for name, each in weights.items()}, assign=True)
+        for name, scale in scales.items():
+            if self._keeps_tensor(weights[name]):
+                layer = network.get_submodule(name.removesuffix(".weight"))
+                layer.register_buffer(FILE_SCALE, scale.to(self.read_device), persistent=False)
+        return weights
+
+    def _stored(self, tensor: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
+        """As it is to lie on the device."""
+        if self._keeps_tensor(tensor):
+            return tensor
+        return tensor.to(self.stored) if scale is None else scaled(tensor, scale, self.dtype).to(self.stored)
+
+    def _keeps_tensor(self, tensor: torch.Tensor) -> bool:
+        """Whether it stays as it is in the file, which may have several dtypes."""
+        if not tensor.is_floating_point():
+            return True
+        return self.stored != self.dtype and self.stored in (self.found, tensor.dtype)
 
     def _error(self, what: str, error: Exception) -> ModelFileError:
         return ModelFileError(
             f"the {self.component} of the checkpoint '{self.files.name}': its {what} ({one_line(error)})"
         )
+
+
+def _share(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Let what is one tensor under several names be one parameter, so that it is moved and counted once."""
+    first: dict[int, str] = {}
+    for name, tensor in weights.items():
+        if (known := first.setdefault(id(tensor), name)) != name:
+            module, _, last = name.rpartition(".")
+            network.get_submodule(module)._parameters[last] = network.get_parameter(known)
 
 
 def _fill_positions(network: nn.Module, device: torch.device) -> None:

@@ -7,8 +7,8 @@
 | `CLIP` | text encoder | `text_model.encoder.layers.0.mlp.fc1.weight`: transformers' |
 | `OPEN_CLIP` | text encoder | `transformer.resblocks.0.mlp.c_fc.weight` |
 | `T5` | text encoder | `encoder.block.0.layer.0.SelfAttention.q.weight`: transformers' |
-| `FLUX` | transformer | `double_blocks.0.img_attn.qkv.weight`: as first published |
-| `SD3` | transformer | `joint_blocks.0.x_block.attn.qkv.weight`: as first published |
+| `PUBLISHED` | transformer | `double_blocks.0.img_attn.qkv.weight`: as first published |
+| `DIFFUSERS` | transformer | `transformer_blocks.0.attn.to_q.weight` |
 """
 
 from __future__ import annotations
@@ -18,14 +18,35 @@ from typing import NamedTuple
 
 from ..models.component_weights import LAST_LAYER, SDXL_READING, TextReading
 from ..models.network_names import TEXT_ENCODERS
+from ..models.weight_scales import is_scale
 from .ldm_config import Shapes
 
 LDM, DIFFUSERS, CLIP, OPEN_CLIP, T5 = "ldm", "diffusers", "clip", "open_clip", "t5"
-FLUX, SD3 = "flux", "sd3"
-TRANSFORMER_MARKS = {FLUX: "double_blocks.0.img_attn.qkv.weight", SD3: "joint_blocks.0.x_block.attn.qkv.weight"}
+PUBLISHED = "published"
+FLUX, SD3, PIXART, Z_IMAGE, QWEN_IMAGE = "flux", "sd3", "pixart", "z_image", "qwen_image"
+"""Families of transformers."""
+POOLED_TEXT, LAST = "time_text_embed.text_embedder.linear_1.weight", "proj_out.weight"
+TRANSFORMER_MARKS = {
+    (FLUX, PUBLISHED): ("double_blocks.0.img_attn.qkv.weight", "final_layer.linear.weight"),
+    (FLUX, DIFFUSERS): ("single_transformer_blocks.0.proj_mlp.weight", POOLED_TEXT, LAST),
+    (SD3, PUBLISHED): ("joint_blocks.0.x_block.attn.qkv.weight", "final_layer.linear.weight"),
+    (SD3, DIFFUSERS): ("transformer_blocks.0.norm1_context.linear.weight", "pos_embed.pos_embed", POOLED_TEXT, LAST),
+    (Z_IMAGE, PUBLISHED): ("layers.0.adaLN_modulation.0.weight", "layers.0.attention.qkv.weight", "x_embedder.weight"),
+    (Z_IMAGE, DIFFUSERS): ("layers.0.adaLN_modulation.0.weight", "all_x_embedder.2-1.weight"),
+    (PIXART, DIFFUSERS): (
+        "adaln_single.linear.weight",
+        "caption_projection.linear_1.weight",
+        "pos_embed.proj.weight",
+        LAST,
+    ),
+    (QWEN_IMAGE, DIFFUSERS): ("transformer_blocks.0.img_mod.1.weight", "txt_norm.weight", LAST),
+}
+"""Family and layout → tensors that are in such files together. A ControlNet has no last layer."""
 CHECKPOINT_L, CHECKPOINT_G = "text_encoders.clip_l.transformer.", "text_encoders.clip_g.transformer."
 CHECKPOINT_T5 = "text_encoders.t5xxl.transformer."
 """Prefixes of text encoders in checkpoints of SD3 and Flux."""
+TOKENIZER_TENSOR = "tokenizer_json"
+"""Of T5 in files that were saved here: the bytes of its tokenizer.json, which other programs take no notice of."""
 T5_MARK = "encoder.block.0.layer.0.SelfAttention.q.weight"
 UNET_PREFIXES = ("model.diffusion_model.", "")
 VAE_PREFIXES = ("first_stage_model.", "vae.", "")
@@ -49,11 +70,13 @@ class Part(NamedTuple):
 
     Attributes:
         prefix: of its tensors' names. layout: the names after it. reading: of a text encoder, what of it is used.
+        family: of a transformer.
     """
 
     prefix: str
     layout: str
     reading: TextReading = LAST_LAYER
+    family: str = ""
 
 
 def find_parts(shapes: Shapes) -> dict[str, Part]:
@@ -75,10 +98,9 @@ def _unet(shapes: Shapes) -> Part | None:
 
 def _transformer(shapes: Shapes) -> Part | None:
     for prefix in UNET_PREFIXES:
-        for layout, mark in TRANSFORMER_MARKS.items():
-            # A ControlNet has no last layer.
-            if prefix + mark in shapes and f"{prefix}final_layer.linear.weight" in shapes:
-                return Part(prefix, layout)
+        for (family, layout), marks in TRANSFORMER_MARKS.items():
+            if all(prefix + mark in shapes for mark in marks):
+                return Part(prefix, layout, family=family)
     return None
 
 
@@ -118,5 +140,6 @@ def _reading(prefix: str, layout: str, width: int) -> TextReading:
 
 
 def plain_shapes(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:
-    """Those of one network, by name without its prefix."""
-    return {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    """Those of one network, by name without its prefix; of scales of weights in 8 bits, none."""
+    own = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    return {name: shape for name, shape in own.items() if not is_scale(name)}

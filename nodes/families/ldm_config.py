@@ -36,6 +36,9 @@ SCHEDULER = {
 }
 """What all of Stable Diffusion was trained with, but for the kind of prediction."""
 
+PICTURE_NOISE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
+"""What the pictures of unCLIP models were noised with in training."""
+
 
 def unet_config(shapes: Shapes) -> dict[str, Any]:
     """Of diffusers' `UNet2DConditionModel`."""
@@ -62,7 +65,8 @@ def described_unet(
     """Of diffusers' `UNet2DConditionModel`, whatever its tensors are named; attention is named alike everywhere.
 
     Args:
-        ends: the weights that x comes in by, that it leaves by, and that a picture's size comes in by.
+        ends: the weights that x comes in by, that it leaves by, and that a picture's size comes in by, or what unCLIP
+            models are told of a picture.
         depths: transformer blocks of each level, and of the middle.
     """
     first, last, size = ends
@@ -81,7 +85,9 @@ def described_unet(
         "use_linear_projection": is_linear,
         "attention_head_dim": [max(width // HEAD_WIDTH, 1) for width in widths] if is_linear else HEADS,
     }
-    if size in shapes:
+    if size in shapes and depths[0]:  # of Stable Diffusion 2; SDXL has no attention at full size
+        config |= {"class_embed_type": "projection", "projection_class_embeddings_input_dim": shapes[size][1]}
+    elif size in shapes:
         config |= {
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": NUMBER_WIDTH,

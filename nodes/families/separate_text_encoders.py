@@ -13,10 +13,13 @@ from mezzotint.engine.residency import Loaded, Residency
 
 from ..models.component_weights import ComponentWeights, names_of_today, one_line
 from ..models.recipe import Recipe
-from .diffusers_networks import Loading, loading_weights
-from .file_parts import CHECKPOINT_G, CHECKPOINT_L, T5
+from ..models.weight_scales import FILE_SCALE
+from ..models.weights_file import read_tensors
+from .diffusers_networks import Loading, joined, loading_weights
+from .file_parts import CHECKPOINT_G, CHECKPOINT_L, CHECKPOINT_T5, T5, TOKENIZER_TENSOR
 from .ldm_config import OF_OPENAI
 from .single_file import SingleFile
+from .tokenizer_folder import TOKENIZER_FOLDER, tokenizer_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,7 +28,6 @@ CLIP_L, CLIP_G, T5_XXL = "CLIP L", "CLIP G", "T5"
 PREFIXES = {CHECKPOINT_L: CLIP_L, CHECKPOINT_G: CLIP_G}
 PADDING = {CLIP_L: "<|endoftext|>", CLIP_G: "!"}
 """What fills the rest of a text for each."""
-TOKENIZER_FOLDER = "t5_tokenizer"
 
 
 class Wanted(NamedTuple):
@@ -48,6 +50,15 @@ WANTED: Mapping[str, Wanted] = {
     "pixart": Wanted("PixArtSigmaPipeline", (T5_XXL,)),
 }
 """By what the nodes call the family."""
+ALIKE = {"FluxKontextPipeline": "flux", "PixArtAlphaPipeline": "pixart"}
+"""Further pipelines with the text encoders of a family."""
+CHECKPOINT_PREFIXES = {CLIP_L: CHECKPOINT_L, CLIP_G: CHECKPOINT_G, T5_XXL: CHECKPOINT_T5}
+
+
+def text_family(pipeline: Any) -> str:
+    """The family in `WANTED` whose text encoders a pipeline has; empty where it is none of these."""
+    name = type(pipeline).__name__
+    return next((family for family, wanted in WANTED.items() if wanted.pipeline == name), ALIKE.get(name, ""))
 
 
 class SeparateTextEncoders:
@@ -87,20 +98,20 @@ class SeparateTextEncoders:
         given = file.weights(there)
         return ComponentWeights(given.paths, given.header, lambda tensors, net: _whole(given, tensors, net))
 
-    def parts(self, recipe: Recipe, residency: Residency) -> tuple[dict[str, Any], int]:
-        """The text encoders and tokenizers by the pipeline's names, and what the weights take."""
+    def parts(self, recipe: Recipe, residency: Residency) -> tuple[dict[str, Any], list[Loaded]]:
+        """The text encoders and tokenizers by the pipeline's names, and the former for the residency manager."""
         made: dict[str, Any] = {}
-        nbytes = 0
+        loaded: list[Loaded] = []
         for number, kind in enumerate(self.wanted.encoders):
             component = "text_encoder" if number == 0 else f"text_encoder_{number + 1}"
             tokenizer = component.replace("text_encoder", "tokenizer")
             made |= {component: None, tokenizer: None}
             if kind in self.files:
-                made[tokenizer] = _tokenizer(kind, self.files[kind][0], residency.folders)
+                made[tokenizer] = _tokenizer(kind, *self.files[kind], residency.folders)
                 loading = Loading(self, component, recipe, residency)
                 made[component] = loading.network(partial(self._network, kind, self.config(component)))
-                nbytes += loading.nbytes
-        return made, nbytes
+                loaded.append(loading.loaded(made[component]))
+        return made, loaded
 
     def beside(self) -> dict[str, Any]:
         """What the pipeline looks at to encode without T5: how wide the zeros are that stand for its tokens."""
@@ -123,11 +134,11 @@ class SeparateTextEncoders:
         return network_class(CLIPTextConfig.from_dict(dict(config)))
 
 
-def load_separate_text_encoders(family: str, files: list[SingleFile], recipe: Recipe, residency: Residency) -> Loaded:
+def load_separate_text_encoders(encoders: SeparateTextEncoders, recipe: Recipe, residency: Residency) -> Loaded:
     """The `PipelineTextEncoder` of a family.
 
     Raises:
-        ModelFileError: the files are damaged or others, or T5's tokenizer is not there.
+        ModelFileError: the files are damaged, or T5's tokenizer is not there.
         OutOfMemoryError: they do not fit.
     """
     import diffusers
@@ -136,13 +147,12 @@ def load_separate_text_encoders(family: str, files: list[SingleFile], recipe: Re
     from .pipeline_call import bare_pipeline
     from .pipeline_text import PipelineTextEncoder
 
-    encoders = SeparateTextEncoders(family, files)
     with loading_weights():
-        parts, nbytes = encoders.parts(recipe, residency)
+        parts, loaded = encoders.parts(recipe, residency)
         device = torch.device(residency.device)
         made = bare_pipeline(getattr(diffusers, encoders.wanted.pipeline), device)
         made.register_modules(**parts, **encoders.beside())
-        return Loaded(PipelineTextEncoder(made, device), nbytes)
+        return joined(PipelineTextEncoder(made, device), loaded)
 
 
 def _kind(file: SingleFile, component: str) -> str:
@@ -161,9 +171,10 @@ def _whole(given: ComponentWeights, tensors: dict[str, Tensor], network: nn.Modu
 
     named = names_of_today(given.names_for(tensors, network), network)
     wanted = network.state_dict()
-    named = {name: tensor for name, tensor in named.items() if name in wanted}
-    if "encoder.embed_tokens.weight" in wanted and "shared.weight" in named:
-        named.setdefault("encoder.embed_tokens.weight", named["shared.weight"])
+    named = {name: tensor for name, tensor in named.items() if name in wanted or name.endswith(FILE_SCALE)}
+    for end in ("weight", FILE_SCALE):
+        if "encoder.embed_tokens.weight" in wanted and f"shared.{end}" in named:
+            named.setdefault(f"encoder.embed_tokens.{end}", named[f"shared.{end}"])
     projection = wanted.get("text_projection.weight")
     if projection is not None and "text_projection.weight" not in named and projection.shape[0] == projection.shape[1]:
         like = next(iter(named.values()))
@@ -171,17 +182,14 @@ def _whole(given: ComponentWeights, tensors: dict[str, Tensor], network: nn.Modu
     return named
 
 
-def _tokenizer(kind: str, file: SingleFile, folders: Folders) -> Any:
+def _tokenizer(kind: str, file: SingleFile, component: str, folders: Folders) -> Any:
     if kind != T5_XXL:
         from ..text.clip_vocabulary import transformers_tokenizer
 
         return transformers_tokenizer(PADDING[kind])
-    places = [file.path.parent, *folders.model_folders("text_encoders")]
-    names = ("tokenizer.json", "spiece.model")
-    found = (
-        place / TOKENIZER_FOLDER for place in places if any((place / TOKENIZER_FOLDER / n).is_file() for n in names)
-    )
-    folder = next(found, None)
+    if file.has_tokenizer(component):
+        return _own_tokenizer(file, component)
+    folder = tokenizer_folder(file.path, folders)
     if folder is None:
         raise ModelFileError(
             f"'{file.name}' has T5 as a text encoder, whose tokenizer no file of weights brings: put the files of the "
@@ -189,6 +197,21 @@ def _tokenizer(kind: str, file: SingleFile, folders: Folders) -> Any:
             f"tokenizer_config.json), into '{file.path.with_name(TOKENIZER_FOLDER)}'"
         )
     return _t5_tokenizer(folder)
+
+
+def _own_tokenizer(file: SingleFile, component: str) -> Any:
+    """T5's, where its file brings one."""
+    from tokenizers import Tokenizer
+    from transformers import T5TokenizerFast
+
+    name = file.parts[component].prefix + TOKENIZER_TENSOR
+    try:
+        text = bytes(read_tensors(file.path, "cpu", [name])[name].tolist()).decode()
+        return T5TokenizerFast(tokenizer_object=Tokenizer.from_str(text), extra_ids=0)
+    except Exception as error:  # the tokenizers library raises the bare class for what it cannot read
+        raise ModelFileError(
+            f"the tokenizer in '{file.name}' cannot be read ({one_line(error)}); fetch the file again"
+        ) from None
 
 
 def _t5_tokenizer(folder: Path) -> Any:

@@ -15,9 +15,25 @@ from mezzotint.engine.errors import ModelFileError
 from ..models.component_weights import ComponentWeights, TextReading, names_of_today
 from ..models.file_content import file_content
 from ..models.network_names import TEXT_ENCODERS
+from ..models.weight_scales import by_layer, other_form, row_scales, without_scales
 from ..models.weights_file import PICKLE_SUFFIXES, WeightsHeader, read_header, read_tensors
 from . import diffusers_config, ldm_config, transformer_config
-from .file_parts import CLIP, DIFFUSERS, FLUX, LDM, OPEN_CLIP, SD3, T5, Part, find_parts, plain_shapes
+from .file_parts import (
+    CHECKPOINT_G,
+    CLIP,
+    DIFFUSERS,
+    FLUX,
+    LDM,
+    OPEN_CLIP,
+    SD3,
+    T5,
+    TOKENIZER_TENSOR,
+    Z_IMAGE,
+    Part,
+    find_parts,
+    plain_shapes,
+)  # fmt: skip
+from .published_transformers import published_shapes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,10 +56,11 @@ V_PREDICTION_MARKS = {
 OTHER_FAMILIES = {
     "edm_mean": "Playground 2.5",
     "edm_vpred.sigma_max": "CosXL",
-    "noise_augmentor.": "unCLIP",
     "conditioner.embedders.3.encoder.": "Stable Video Diffusion",
 }
 """Tensors (or what their names begin with) of families whose networks look like those that are known."""
+PICTURE_STATISTICS = {"mean": "noise_augmentor.data_mean", "std": "noise_augmentor.data_std"}
+"""Of unCLIP models; those that were trained without are published without."""
 IN_WORDS = {
     "unet": "diffusion model", "transformer": "diffusion model", "vae": "VAE", "text_encoder": "text encoder",
     "text_encoder_2": "text encoder", "text_encoder_3": "text encoder",
@@ -55,8 +72,6 @@ CONFIGURATIONS: Mapping[tuple[str, str], Callable[[ldm_config.Shapes], dict[str,
     ("unet", DIFFUSERS): diffusers_config.unet_config,
     ("vae", LDM): ldm_config.vae_config,
     ("vae", DIFFUSERS): diffusers_config.vae_config,
-    ("transformer", FLUX): transformer_config.flux_config,
-    ("transformer", SD3): transformer_config.sd3_config,
     **{(component, T5): transformer_config.t5_config for component in TEXT_ENCODERS},
     **{(component, CLIP): ldm_config.clip_config for component in TEXT_ENCODERS},
     **{(component, OPEN_CLIP): ldm_config.open_clip_config for component in TEXT_ENCODERS},
@@ -64,8 +79,22 @@ CONFIGURATIONS: Mapping[tuple[str, str], Callable[[ldm_config.Shapes], dict[str,
 TRANSFORMERS = {
     FLUX: "convert_flux_transformer_checkpoint_to_diffusers",
     SD3: "convert_sd3_transformer_checkpoint_to_diffusers",
+    Z_IMAGE: "convert_z_image_transformer_checkpoint_to_diffusers",
 }
-"""What of diffusers turns names of transformers into its own."""
+"""What of diffusers turns published names of transformers into its own."""
+
+
+def read_config(component: str, part: Part, shapes: ldm_config.Shapes) -> dict[str, Any]:
+    """The configuration of a network, by the shapes of its tensors.
+
+    Raises:
+        KeyError, StopIteration, IndexError, ZeroDivisionError: one that all such networks have is missing.
+    """
+    if not part.family:
+        config = CONFIGURATIONS[component, part.layout](shapes)
+        return {**config, "hidden_act": ldm_config.OF_OPEN_CLIP} if part.prefix == CHECKPOINT_G else config
+    published = published_shapes(part.family, shapes) if part.layout == DIFFUSERS else shapes
+    return transformer_config.CONFIGURATIONS[part.family](published)
 
 
 @dataclass(frozen=True)
@@ -96,6 +125,10 @@ class SingleFile:
     def reading(self, component: str) -> TextReading:
         return self.parts[component].reading
 
+    def has_tokenizer(self, component: str) -> bool:
+        """Whether a tokenizer lies with a text encoder."""
+        return self.parts[component].prefix + TOKENIZER_TENSOR in self.header.tensors
+
     def check(self) -> None:
         """See that what is there is whole, and of a family that is known. Raises ModelFileError: it isn't."""
         for mark, family in OTHER_FAMILIES.items():
@@ -104,6 +137,11 @@ class SingleFile:
                     f"'{self.name}' is a model of {family}, going by its tensor '{mark}', and models of that kind "
                     f"cannot be used yet; known are Stable Diffusion 1, 2 and XL"
                 )
+        if form := other_form(self.header.tensors):
+            raise ModelFileError(
+                f"the weights of '{self.name}' are packed as {form}, which cannot be read; use the model's file in 16 "
+                f"bits, or in 8 (float8)"
+            )
         for component in self.parts:
             self.config(component)
 
@@ -120,11 +158,13 @@ class SingleFile:
     def config(self, component: str) -> Mapping[str, Any]:
         if component == "scheduler":
             return self._scheduler_config
+        if component == "image_noising_scheduler":
+            return ldm_config.PICTURE_NOISE
         if component == "vae" and component not in self.parts:
             return {"block_out_channels": USUAL_VAE_WIDTHS, "scaling_factor": self._scale}
         part = self._part(component)
         try:
-            config = CONFIGURATIONS[component, part.layout](plain_shapes(self.header.shapes, part.prefix))
+            config = read_config(component, part, plain_shapes(self.header.shapes, part.prefix))
         except (KeyError, StopIteration, IndexError, ZeroDivisionError) as error:
             raise ModelFileError(
                 f"the checkpoint '{self.name}' lacks {error} of its {component}: the file is not whole, or of a family "
@@ -179,10 +219,17 @@ class SingleFile:
         part, config = self._part(component), self.config(component)
 
         def names_for(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-            plain = {name[len(part.prefix) :]: tensor for name, tensor in weights.items()}
-            return _converted(component, part.layout, plain, config, network)
+            plain, scales = without_scales({name[len(part.prefix) :]: tensor for name, tensor in weights.items()})
+            rows = row_scales(plain, scales) if scales else {}
+            named = _converted(component, part, plain, config, network)
+            return {**named, **by_layer(_converted(component, part, rows, config, network))} if scales else named
 
         return ComponentWeights([self.path], self.header.below(part.prefix), names_for)
+
+    def picture_statistics(self) -> dict[str, Tensor]:
+        names = {part: name for part, name in PICTURE_STATISTICS.items() if name in self.header.tensors}
+        found = read_tensors(self.path, "cpu", names.values())
+        return {part: found[name].float() for part, name in names.items()}
 
     def tokenizer(self, component: str, length: int) -> tuple[Tokenizer, ChunkLayout]:
         from ..text.clip_vocabulary import END_ID, START_ID, clip_tokenizer
@@ -193,11 +240,12 @@ class SingleFile:
 
 
 def _converted(
-    component: str, layout: str, weights: dict[str, Tensor], config: Mapping[str, Any], network: nn.Module
+    component: str, part: Part, weights: dict[str, Tensor], config: Mapping[str, Any], network: nn.Module
 ) -> dict[str, Tensor]:
     """The weights of a component under the network's names, by diffusers' own conversion."""
     from diffusers.loaders import single_file_utils as published
 
+    layout = part.layout
     if layout == LDM:
         if component == "unet":
             prefixed = {f"{published.LDM_UNET_KEY}{name}": tensor for name, tensor in weights.items()}
@@ -205,8 +253,8 @@ def _converted(
             return unet
         vae: dict[str, Tensor] = published.convert_ldm_vae_checkpoint(weights, config)
         return vae
-    if layout in TRANSFORMERS:
-        transformer: dict[str, Tensor] = getattr(published, TRANSFORMERS[layout])(weights)
+    if part.family and layout != DIFFUSERS:
+        transformer: dict[str, Tensor] = getattr(published, TRANSFORMERS[part.family])(weights)
         return transformer
     if layout == OPEN_CLIP:
         weights = published.convert_open_clip_checkpoint(network, weights, prefix="")

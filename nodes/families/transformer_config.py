@@ -1,23 +1,29 @@
-"""Configurations of transformers and of T5 in single files, read off the shapes of their tensors, as `ldm_config`."""
+"""Configurations of transformers and of T5 in single files, read off the shapes of their tensors, as `ldm_config`.
+
+Of transformers, the shapes are those of their published names.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from .file_parts import FLUX, PIXART, QWEN_IMAGE, SD3, Z_IMAGE
 from .ldm_config import Shapes, count
 
 HEAD_WIDTH = 64
 """Of SD3's attention, where nothing in a file says so."""
 PACKED = 4
-"""Cells of the latent that Flux takes as one."""
+"""Cells of the latent that Z-Image and Qwen-Image take as one."""
+PIXART_HEAD_WIDTH, PIXART_SIDE = 72, 128
+"""Of PixArt's attention, and of the pictures of 1024 pixels that it was trained with; nothing in a file says so."""
 
 
 def flux_config(shapes: Shapes) -> dict[str, Any]:
     """Of diffusers' `FluxTransformer2DModel`, for the names of Black Forest Labs."""
     width, in_channels = shapes["img_in.weight"]
     (head,) = shapes["double_blocks.0.img_attn.norm.query_norm.scale"]
-    side = 7 * head // 16  # positions: one part in eight for the kind of token, the rest for rows and columns alike
     return {
         "patch_size": 1,
         "in_channels": in_channels,
@@ -29,8 +35,14 @@ def flux_config(shapes: Shapes) -> dict[str, Any]:
         "joint_attention_dim": shapes["txt_in.weight"][1],
         "pooled_projection_dim": shapes["vector_in.in_layer.weight"][1],
         "guidance_embeds": "guidance_in.in_layer.weight" in shapes,
-        "axes_dims_rope": [head - 2 * side, side, side],
+        "axes_dims_rope": _axes(head),
     }
+
+
+def _axes(head: int) -> list[int]:
+    """Numbers for positions: one part in eight for the kind of token, the rest for rows and columns alike."""
+    side = 7 * head // 16
+    return [head - 2 * side, side, side]
 
 
 def sd3_config(shapes: Shapes) -> dict[str, Any]:
@@ -56,6 +68,70 @@ def sd3_config(shapes: Shapes) -> dict[str, Any]:
             layer for layer in range(layers) if f"joint_blocks.{layer}.x_block.attn2.qkv.weight" in shapes
         ],
     }
+
+
+def z_image_config(shapes: Shapes) -> dict[str, Any]:
+    """Of diffusers' `ZImageTransformer2DModel`, for the names of Alibaba."""
+    width, packed = shapes["x_embedder.weight"]
+    (head,) = shapes["layers.0.attention.q_norm.weight"]
+    rows = shapes["layers.0.attention.qkv.weight"][0]
+    side = 3 * head // 8  # positions: a quarter for the text, the rest for rows and columns alike
+    return {
+        "all_patch_size": (2,),
+        "all_f_patch_size": (1,),
+        "in_channels": packed // PACKED,
+        "dim": width,
+        "n_layers": count(shapes, "layers."),
+        "n_refiner_layers": count(shapes, "noise_refiner."),
+        "n_heads": width // head,
+        "n_kv_heads": (rows - width) // (2 * head),
+        "cap_feat_dim": shapes["cap_embedder.1.weight"][1],
+        "axes_dims": [head - 2 * side, side, side],
+        "axes_lens": [1536, 512, 512],
+    }
+
+
+def pixart_config(shapes: Shapes) -> dict[str, Any]:
+    """Of diffusers' `PixArtTransformer2DModel`, for diffusers' names."""
+    width, in_channels, patch, _ = shapes["pos_embed.proj.weight"]
+    return {
+        "sample_size": PIXART_SIDE,
+        "patch_size": patch,
+        "in_channels": in_channels,
+        "out_channels": shapes["proj_out.weight"][0] // patch**2,
+        "num_layers": count(shapes, "transformer_blocks."),
+        "attention_head_dim": PIXART_HEAD_WIDTH,
+        "num_attention_heads": width // PIXART_HEAD_WIDTH,
+        "cross_attention_dim": shapes["transformer_blocks.0.attn2.to_k.weight"][1],
+        "caption_channels": shapes["caption_projection.linear_1.weight"][1],
+        "use_additional_conditions": "adaln_single.emb.resolution_embedder.linear_1.weight" in shapes,
+    }
+
+
+def qwen_image_config(shapes: Shapes) -> dict[str, Any]:
+    """Of diffusers' `QwenImageTransformer2DModel`, for diffusers' names."""
+    width, in_channels = shapes["img_in.weight"]
+    (head,) = shapes["transformer_blocks.0.attn.norm_q.weight"]
+    return {
+        "patch_size": 2,
+        "in_channels": in_channels,
+        "out_channels": shapes["proj_out.weight"][0] // PACKED,
+        "num_layers": count(shapes, "transformer_blocks."),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": shapes["txt_in.weight"][1],
+        "axes_dims_rope": _axes(head),
+    }
+
+
+CONFIGURATIONS: Mapping[str, Callable[[Shapes], dict[str, Any]]] = {
+    FLUX: flux_config,
+    SD3: sd3_config,
+    PIXART: pixart_config,
+    Z_IMAGE: z_image_config,
+    QWEN_IMAGE: qwen_image_config,
+}
+"""By family."""
 
 
 def t5_config(shapes: Shapes) -> dict[str, Any]:

@@ -16,8 +16,11 @@ from ..models.weights_file import read_header, read_tensors
 from ..models.weights_source import weights_path
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
+    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
 
@@ -36,6 +39,10 @@ class UpscaleModelRecipe:
     @property
     def weights(self) -> UpscaleModelRecipe:
         return self
+
+    def files(self, folders: Folders) -> list[Path]:
+        """The file that it is read from."""
+        return [folders.require(self.source.folder, self.source.name)]
 
     def configure(self, loaded: Any) -> Any:
         return loaded

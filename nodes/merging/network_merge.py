@@ -14,6 +14,7 @@ from mezzotint.engine.residency import Loaded
 from ..adapters.patched_layer import own_parameters
 from ..families.published_names import published_names
 from ..models.network_overlay import with_parameters
+from ..models.weight_scales import scale_of
 from .merge import KEPT, TAKEN, Factors, MergeError
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class _Merger:
         """The parameters that a layer is to have."""
         own, theirs = own_parameters(layer), own_parameters(other)
         return {
-            key: self._parameter_once(own.get(key), theirs.get(key), pair, layer._parameters.get(key))
+            key: self._parameter_once(own.get(key), theirs.get(key), pair, _kept_as(layer, key))
             for key in own.keys() | theirs.keys()
         }
 
@@ -164,6 +165,11 @@ class _Merger:
         made = total.to(some.dtype)
         self.nbytes += made.nbytes
         return nn.Parameter(made, requires_grad=False)
+
+
+def _kept_as(layer: nn.Module, key: str) -> Tensor | None:
+    """What says the dtype of a layer's new parameter: the old one, unless that needs a scale beside it."""
+    return layer._parameters.get(key) if scale_of(layer, key) is None else None
 
 
 def _kind(tensor: Tensor) -> tuple[torch.dtype, torch.device]:

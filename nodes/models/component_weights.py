@@ -34,7 +34,7 @@ class ComponentWeights:
     names_for: NamesFor
 
     def read(self, network: nn.Module, device: str) -> dict[str, Tensor]:
-        """The weights by the network's names, on a device, as they are stored.
+        """The weights by the network's names, on a device, as they are stored; scales as `weight_scales` says.
 
         Raises:
             ModelFileError: a file is damaged. KeyError: one that all such networks have is missing.
@@ -92,6 +92,15 @@ class CheckpointFiles(Components, Protocol):
 
         Raises:
             ModelFileError: there is none, or it cannot be read.
+        """
+
+    def picture_statistics(self) -> Mapping[str, Tensor]:
+        """`mean` and `std` of CLIP's embeddings, float32 [1, D] each, by which unCLIP models normalise pictures.
+
+        Empty where the files say nothing: then nothing is to be normalised.
+
+        Raises:
+            ModelFileError: a file is damaged.
         """
 
     def tokenizer(self, component: str, length: int) -> tuple[Tokenizer, ChunkLayout]:

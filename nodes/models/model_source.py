@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +38,12 @@ FAMILIES = catalogue("model family").describe((), register_model_families)
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model's files. name: what the user calls them."""
+    """A model's files. name: what the user calls them. beside: what a `ModelFamily` says of that name."""
 
     family: ModelFamily
     path: Path
     name: str
+    beside: Mapping[str, Path] = field(default_factory=dict)
 
     def identity(self) -> list[Any]:
         """What changes when a file is written or replaced; reads no weights.
@@ -50,9 +51,13 @@ class ModelSource:
         Raises:
             ModelFileError, OSError: a file is missing.
         """
-        names = self.family.file_names(self.path, self.name)
-        files = [(name, self.path / name) for name in names] or [(self.path.name, self.path)]
-        return [str(self.path), *([name, *file_identity(path)] for name, path in files)]
+        files = self._own() or {self.path.name: self.path}
+        further = [[str(path), *file_identity(path)] for path in self.beside.values()]
+        return [str(self.path), *([name, *file_identity(path)] for name, path in files.items()), *further]
+
+    def _own(self) -> dict[str, Path]:
+        """Of a folder, the files that decide what the model is, by name."""
+        return {name: self.path / name for name in self.family.file_names(self.path, self.name)}
 
     def digest(self, digests: FileDigests, check: Callable[[], None] | None = None) -> str:
         """What names the content, whatever the model is called and wherever it lies.
@@ -65,9 +70,10 @@ class ModelSource:
         """
         checks = [check] if check else []
         try:
-            if names := self.family.file_names(self.path, self.name):
-                return digests.of_folder(self.path, names, *checks)
-            return digests.of_file(self.path, *checks)
+            own = self._own()
+            if not own and not self.beside:
+                return digests.of_file(self.path, *checks)
+            return digests.of_files({**(own or {"": self.path}), **self.beside}, *checks)
         except OSError as error:
             raise ModelFileError(f"the checkpoint '{self.name}' cannot be read: {error}") from None
 
@@ -85,7 +91,8 @@ def find_model(folders: Folders, kind: str, name: str) -> ModelSource:
     path = folders.require(kind, name)
     family = next((family for family in FAMILIES.values() if family.recognises(path)), None)
     if family is not None:
-        return ModelSource(family, path, name)
+        beside = getattr(family, "beside", None)
+        return ModelSource(family, path, name, beside(path, folders) if beside else {})
     if path.is_dir():
         raise ModelFileError(
             f"the checkpoint '{name}' is a folder without model_index.json, so it is no diffusers pipeline; fetch the "
@@ -105,6 +112,15 @@ def recipe_source(source: Source, folders: Folders) -> ModelSource:
     return find_model(folders, source.folder, source.name)
 
 
+def source_files(source: Source, folders: Folders) -> list[Path]:
+    """The files of weights of a source. Raises what `find_model` does."""
+    path = folders.require(source.folder, source.name)
+    if path.is_file():
+        return [path]
+    names = find_model(folders, source.folder, source.name).family.file_names(path, source.name)
+    return [path / name for name in names if Path(name).suffix.lower() in SAFE_SUFFIXES]
+
+
 def load_recipe(recipe: Recipe, residency: Residency) -> Loaded:
     """What a recipe becomes, by the family of its files, if they still are what it was made of.
 
@@ -112,11 +128,16 @@ def load_recipe(recipe: Recipe, residency: Residency) -> Loaded:
         MissingModelError, ModelFileError: its files are gone, changed, damaged or not known.
         OutOfMemoryError: it does not fit.
     """
-    source, *_ = [_unchanged(each, residency.folders) for each in (recipe.source, *recipe.further)]
+    source, *_ = [unchanged_source(each, residency.folders) for each in (recipe.source, *recipe.further)]
     return source.family.load(recipe, source.path, residency)
 
 
-def _unchanged(recipe_of: Source, folders: Folders) -> ModelSource:
+def unchanged_source(recipe_of: Source, folders: Folders) -> ModelSource:
+    """The files of a recipe, if they still are what it was made of.
+
+    Raises:
+        MissingModelError, ModelFileError: they are gone, changed or not known.
+    """
     source = recipe_source(recipe_of, folders)
     if source.digest(file_digests(folders.home)) != recipe_of.digest:
         raise ModelFileError(

@@ -45,12 +45,17 @@ def load_network(
     build: Callable[[], Any],
     names_for: Callable[[Any], Mapping[str, str]],
     residency: Residency,
+    *,
+    prefix: str = "",
+    converted: Callable[[str, Any], Any] = lambda name, tensor: tensor,
 ) -> LoadedNetwork:
     """The network with the weights of a file. It computes in what `dtype_policy` says of diffusion models.
 
     Args:
         what: names it in messages, `the ControlNet 'canny'`. build: makes it; its weights are never initialised.
         names_for: the network → the names of its tensors, with those that they have in the file.
+        prefix: of the names in the file, where it holds other networks, too. converted: the network's name of a tensor
+            and the file's tensor → the network's.
 
     Raises:
         ModelFileError: the file is damaged, or does not fit. OutOfMemoryError: it does not fit into memory.
@@ -59,7 +64,7 @@ def load_network(
 
     from .weight_casting import compute_in
 
-    header, device = read_header(path), torch.device(residency.device)
+    header, device = read_header(path).below(prefix), torch.device(residency.device)
     found: torch.dtype = getattr(torch, header.dtype)
     wanted = residency.dtypes.get("model", AUTO)
     dtype: torch.dtype = getattr(torch, computation_dtype(header.dtype, powers_of(device), wanted))
@@ -74,7 +79,9 @@ def load_network(
             tensors = read_tensors(path, str(device), {*names.values()})
             stored = found if is_kept else dtype
             network.load_state_dict(
-                {name: _as(tensors[original], stored) for name, original in names.items()}, strict=True, assign=True
+                {name: _as(converted(name, tensors[original]), stored) for name, original in names.items()},
+                strict=True,
+                assign=True,
             )
             network.requires_grad_(False).eval()
             if is_kept:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import nn
 
+from .weight_scales import FILE_SCALE
+
 
 def with_layers(network: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Module:
     """The network with other layers in some places. The original stays as it is, and may be in use meanwhile.
@@ -39,6 +41,8 @@ def with_parameters(network: nn.Module, parameters: Mapping[str, Mapping[str, nn
     for name, given in parameters.items():
         layer = _copied(name, copies)
         layer._parameters.update(given)
+        if "weight" in given:
+            layer._buffers.pop(FILE_SCALE, None)
         layer.__dict__.pop("forward", None)
     return copies[""]
 

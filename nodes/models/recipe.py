@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 from mezzotint import value_type
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loadable, Loaded, Residency
 
 PATCHED_NBYTES = 8_000_000
@@ -126,6 +129,12 @@ class Recipe:
         from .model_source import load_recipe
 
         return load_recipe(self, residency)
+
+    def files(self, folders: Folders) -> list[Path]:
+        """The files that its weights are read from."""
+        from .model_source import source_files
+
+        return [path for source in (self.source, *self.further) for path in source_files(source, folders)]
 
     def configure(self, loaded: Any) -> Any:
         """The network with the recipe's options, by its `with_options`; those for the driver are not told."""

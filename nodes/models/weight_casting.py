@@ -9,6 +9,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from .weight_scales import FILE_SCALE, scale_of, scaled
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -28,12 +30,14 @@ def compute_in(network: nn.Module, dtype: torch.dtype) -> None:
         large = tuple(name for name, parameter in others.items() if parameter.numel() >= SMALL)
         says_dtype = isinstance(getattr(type(module), "dtype", None), property)
         for name in others.keys() - set(large):
-            others[name].data = others[name].data.to(dtype)
+            others[name].data = scaled(others[name].data, scale_of(module, name), dtype)
+        if "weight" not in large:
+            module._buffers.pop(FILE_SCALE, None)
         if large or says_dtype:
             layer_class: Any = type(module)
             module.__class__ = _widening(layer_class, large, dtype, says_dtype)
         for name, buffer in module.named_buffers(recurse=False):
-            if buffer.is_floating_point():
+            if buffer.is_floating_point() and name != FILE_SCALE:
                 module._buffers[name] = buffer.to(dtype)
 
 
@@ -58,4 +62,4 @@ class _Widened:
 
     def __call__(self, layer: Any) -> Tensor:
         stored: Tensor = layer._parameters[self.name]
-        return stored.to(self.dtype)
+        return scaled(stored, scale_of(layer, self.name), self.dtype)

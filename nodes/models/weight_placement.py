@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mezzotint.engine.free_memory import free_nbytes
 
 from .weight_casting import SMALL
+from .weight_scales import scale_of, scaled
 
 if TYPE_CHECKING:
     import torch
@@ -184,4 +185,6 @@ class _Fetched:
     def __call__(self, layer: Any) -> Tensor:
         stored: Tensor = layer._parameters[self.name]
         fetched = _on_device(stored, self.device)  # first, since what is narrow is copied faster
-        return fetched if self.dtype is None or not fetched.is_floating_point() else fetched.to(self.dtype)
+        if self.dtype is None or not fetched.is_floating_point():
+            return fetched
+        return scaled(fetched, scale_of(layer, self.name), self.dtype)

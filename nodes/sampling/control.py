@@ -23,6 +23,7 @@ class ControlledForward(NamedTuple):
         inputs: what else it is given of its conditioning, [N, ...] each. All are in the network's dtype.
         latents: of each row, which latent of its batch it is. box: the part of the latent that x is; None for all.
         size: of the whole latent, (h, w). config: of the network, as diffusers has it; empty where it is not known.
+        sampling: of the model.
     """
 
     x: Tensor
@@ -33,6 +34,12 @@ class ControlledForward(NamedTuple):
     box: Box | None
     size: tuple[int, int]
     config: Mapping[str, Any] = {}
+    sampling: ModelSampling | None = None
+
+
+AT_CALL = "control_at_call"
+"""The argument, for networks that are called through their pipeline, that gives more once the pipeline's are known:
+`(network, arguments, rows)` → further arguments; rows: which of the forward these are."""
 
 
 class Control(Protocol):

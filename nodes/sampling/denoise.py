@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..models.recipe import Recipe
     from ..ports import Conditioning
     from .denoiser import Denoiser, Steering
+    from .model_sampling import ModelSampling
     from .network_call import NamedTensors
 
 
@@ -180,18 +181,23 @@ def _forward(batch: list[_Evaluation], denoiser: Denoiser, context: Context) -> 
         return denoiser.predict(x, sigmas, tokens, inputs).split_with_sizes(counts)
     config = getattr(getattr(denoiser, "network", None), "config", None)
     known: Mapping[str, Any] = config if isinstance(config, Mapping) else {}
-    steering = _steering(batch[0], batch[0].control, counts, known, context)
+    steering = _steering(batch[0], batch[0].control, counts, known, denoiser.sampling, context)
     return denoiser.predict(x, sigmas, tokens, inputs, steering=steering).split_with_sizes(counts)
 
 
 def _steering(
-    evaluation: _Evaluation, control: Control, counts: Sequence[int], config: Mapping[str, Any], context: Context
+    evaluation: _Evaluation,
+    control: Control,
+    counts: Sequence[int],
+    config: Mapping[str, Any],
+    sampling: ModelSampling,
+    context: Context,
 ) -> Steering:
     latents = [k for count in counts for k in range(count)]
     box, (height, width) = evaluation.item.box, evaluation.request.x.shape[-2:]
 
     def steer(x: Tensor, timestep: Tensor, tokens: Tensor, inputs: NamedTensors) -> Mapping[str, Any]:
-        forward = ControlledForward(x, timestep, tokens, inputs, latents, box, (height, width), config)
+        forward = ControlledForward(x, timestep, tokens, inputs, latents, box, (height, width), config, sampling)
         return control.options(forward, context)
 
     return steer

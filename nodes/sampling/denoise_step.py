@@ -14,7 +14,7 @@ from mezzotint.engine.errors import MezzotintError
 from mezzotint.engine.widget import Choices
 
 from ..samplers.sampler_names import SAMPLERS, single_step_names
-from .guidance import CFGGuider
+from .guidance import CFGGuider, grounded, seeded
 from .noise_value import SeededNoise
 from .sampling_inputs import GuidanceScale, Seed, StepIndex
 
@@ -65,7 +65,7 @@ def unet_denoise(
     from .sampling_driver import prepare_model
 
     sigma = _sigma_of(latent, "UNetDenoise", "latent")
-    guider = CFGGuider(model, positive, negative, cfg)
+    guider = grounded(seeded(CFGGuider(model, positive, negative, cfg), latent["seed"]))
     device = prepare_model(ctx, guider, latent["samples"].shape).device
     denoised = yield from guider.predict(latent["samples"].to(device), sigma)
     return {**latent, "samples": denoised.cpu()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
@@ -13,7 +13,7 @@ from mezzotint.engine.value_type import value_type
 
 from ..models.recipe import GUIDANCE
 from .denoise import Denoise
-from .network_call import CONCAT_LATENT, CONCAT_MASK
+from .network_call import CONCAT_LATENT, CONCAT_MASK, GLIGEN, NOISE_SEED, UNCLIP, ConditioningError
 from .network_change import with_change
 from .prompts import Prompts
 
@@ -219,12 +219,48 @@ class BasicGuider:
 def showing(guider: GuiderValue, latent: Latent) -> GuiderValue:
     """The guider with conditionings that show the latent and its mask, where they show nothing else.
 
-    For models for inpainting, which see what they paint over. Guiders that are no dataclass with an attribute
-    `conditionings`, the names of those fields, stay as they are.
+    For models for inpainting, which see what they paint over.
     """
-    shown = {CONCAT_LATENT: latent["samples"], CONCAT_MASK: latent["noise_mask"]}
+    return _saying(guider, {CONCAT_LATENT: latent["samples"], CONCAT_MASK: latent["noise_mask"]})
+
+
+def seeded(guider: GuiderValue, seed: int) -> GuiderValue:
+    """The guider with conditionings that say the seed of the run, if one of them shows a picture to an unCLIP model.
+
+    The picture gets noise of its own, which is drawn from that seed.
+    """
+    names = getattr(guider, "conditionings", ())
+    shows_picture = any(UNCLIP in options for name in names for _, options in getattr(guider, name))
+    return _saying(guider, {NOISE_SEED: seed}) if shows_picture else guider
+
+
+def grounded(guider: GuiderValue) -> GuiderValue:
+    """The guider whose model has the layers of GLIGEN, if one of its conditionings has boxes.
+
+    Raises:
+        ConditioningError: they have boxes of different files.
+    """
+    names = getattr(guider, "conditionings", ())
+    items = (options for name in names for _, options in getattr(guider, name) if GLIGEN in options)
+    patches = [*dict.fromkeys(options[GLIGEN][1] for options in items)]
+    if not patches:
+        return guider
+    if len(patches) > 1:
+        raise ConditioningError(
+            f"conditionings have boxes of the GLIGEN files '{patches[0].source.name}' and '{patches[1].source.name}'; "
+            f"use one file for all boxes"
+        )
+    made: GuiderValue = replace(guider, model=guider.model.with_patch(patches[0]))  # type: ignore[type-var]
+    return made
+
+
+def _saying(guider: GuiderValue, said: Mapping[str, Any]) -> GuiderValue:
+    """The guider whose conditionings have these options, too, where they do not have others in their place.
+
+    Guiders that are no dataclass with an attribute `conditionings`, the names of those fields, stay as they are.
+    """
     changed: Any = {
-        name: [[tokens, {**shown, **given}] for tokens, given in getattr(guider, name)]
+        name: [[tokens, {**said, **given}] for tokens, given in getattr(guider, name)]
         for name in getattr(guider, "conditionings", ())
     }
     made: GuiderValue = replace(guider, **changed) if changed else guider  # type: ignore[type-var]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from .model_sampling import ModelSampling
+    from .picture_vector import PictureVector
 
 NamedTensors = Mapping[str, "Tensor"]
 """Further inputs of a network, [B, ...] each."""
@@ -28,8 +29,19 @@ REFERENCES = "reference_latents"
 """The option with latents of pictures, [B, C, h, w] each as the VAE gives them, that a model that edits is shown."""
 CLASS_LABEL, CLASS_LABELS = "class_label", "class_labels"
 """The option of a conditioning's item that names its class by number, and the input of the network."""
+UNCLIP, PICTURES = "unclip_conditioning", "pictures"
+"""The option with the pictures that an unCLIP model is shown, a dict each: `clip_vision_output` (what CLIP made of it),
+`strength`, and `noise_augmentation`, 0 to 1. Then, the input that becomes of them."""
+GLIGEN, BOXES = "gligen", "gligen_boxes"
+"""The option with boxes and their texts, `("position", the patch of the model that draws them, boxes)`: a box is its
+pooled text [1, D], then height, width, y and x in cells of the latent. Then, the input that becomes of them, [B, N, 4]:
+left, top, right and bottom in shares of what is evaluated."""
+NOISE_SEED = "noise_seed"
+"""The option with the seed of the run, for what else is drawn from it."""
 PICTURE_NUMBERS = (5, 6)
 """How many numbers SDXL's refiner and SDXL are told of a picture."""
+USUAL_GUIDANCE = 3.5
+"""Of networks that were trained to be told how strong guidance is, and are not."""
 AESTHETIC_SCORES = 6.0, 2.5
 """How well made a picture is to look, for a positive and for a negative prompt that do not say."""
 
@@ -94,12 +106,14 @@ class UNetCall:
             2023, section 2.2); 0 where it doesn't. number_width: of it, for each number.
         further_channels: beside those of x: 5 for inpainting (a mask, then the latent of what stays), 4 for editing.
         class_count: of a network that is conditioned by class (`num_class_embeds`), the last of which stands for none.
+        pictures: makes what an unCLIP network takes in place of a class.
     """
 
     embedding_width: int = 0
     number_width: int = 0
     further_channels: int = 0
     class_count: int = 0
+    pictures: PictureVector | None = None
 
     @property
     def sees_mask(self) -> bool:
@@ -124,6 +138,8 @@ class UNetCall:
             made[CONCAT] = self._further_channels(options, target)
         if self.class_count:
             made[CLASS_LABELS] = torch.tensor([self._label(options)])
+        if self.pictures is not None:
+            made[PICTURES] = self.pictures.of(options)
         return {name: for_each(tensor.to(target.device), target.shape[0]) for name, tensor in made.items()}
 
     def _label(self, options: Mapping[str, Any]) -> int:
@@ -168,10 +184,12 @@ class UNetCall:
             import torch
 
             x = torch.cat([x, inputs[CONCAT]], dim=1)
-        added = {name: tensor for name, tensor in inputs.items() if name not in (CONCAT, CLASS_LABELS)}
+        added = {name: tensor for name, tensor in inputs.items() if name not in (CONCAT, CLASS_LABELS, PICTURES)}
         more = {"added_cond_kwargs": added, **options} if added else options
         if self.class_count:
             more = {CLASS_LABELS: inputs[CLASS_LABELS], **more}
+        if PICTURES in inputs:
+            more = {CLASS_LABELS: inputs[PICTURES], **more}
         output: Tensor = network(x, timestep, tokens, return_dict=False, **more)[0]
         return output
 

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mezzotint.engine.errors import OutOfMemoryError
 
 from ..latents.box import Box
-from .network_call import CONCAT, ConditioningError, NamedTensors, Target, for_each
+from .network_call import (
+    BOXES,
+    CONCAT,
+    GLIGEN,
+    NOISE_SEED,
+    PICTURES,
+    UNCLIP,
+    ConditioningError,
+    NamedTensors,
+    Target,
+    for_each,
+)
 from .region import box_of, weight_map
 
 if TYPE_CHECKING:
@@ -37,7 +48,7 @@ FOR_NETWORKS = frozenset(
     {
         "pooled_output", "guidance", "width", "height", "crop_w", "crop_h", "target_width", "target_height",
         "aesthetic_score", "class_label", "concat_latent_image", "concat_mask", "prompt_inputs",
-        "reference_latents",
+        "reference_latents", UNCLIP, GLIGEN, NOISE_SEED,
     }
 )  # fmt: skip
 """Options that networks read which have an input for them (`network_call`), and others leave alone."""
@@ -240,8 +251,11 @@ def _item(draft: _Draft, shape: Sequence[int], denoiser: Denoiser) -> Item:
     target = Target(tuple(shape), draft.column, sampling, denoiser.device)
     tokens = for_each(draft.tokens.to(target.device), shape[0])
     inputs = dict(denoiser.inputs(draft.text, target))
+    _require_read(draft.text, inputs)
     if box is not None and CONCAT in inputs:
         inputs[CONCAT] = box.of(inputs[CONCAT])
+    if box is not None and BOXES in inputs:
+        inputs[BOXES] = _within(box, inputs[BOXES], shape)
     strength = float(options.get("strength", 1.0))
     weight = weight_map(options, box, shape)
     low, high = _range(options, sampling.sigmas)
@@ -257,6 +271,28 @@ def _item(draft: _Draft, shape: Sequence[int], denoiser: Denoiser) -> Item:
         options.get("control"),
         (tokens.shape[1:], box and box[2:], *((name, tensor.shape[1:]) for name, tensor in inputs.items())),
     )
+
+
+def _require_read(options: Mapping[str, Any], inputs: NamedTensors) -> None:
+    """Raises ConditioningError: an item shows something that the model does not look at."""
+    if UNCLIP in options and PICTURES not in inputs:
+        raise ConditioningError(
+            "unCLIPConditioning shows the model a picture, and the model takes none; load an unCLIP model with "
+            "unCLIPCheckpointLoader, or leave that node out"
+        )
+    if GLIGEN in options and BOXES not in inputs:
+        raise ConditioningError(
+            "a conditioning has boxes of GLIGENTextBoxApply, and what samples it does not know them; use a KSampler, "
+            "or leave that node out"
+        )
+
+
+def _within(box: Box, places: Tensor, shape: Sequence[int]) -> Tensor:
+    """Places [..., 4] in shares of a latent, in shares of a part of it."""
+    height, width = shape[-2:]
+    begin = places.new_tensor([box.left / width, box.top / height] * 2)
+    size = places.new_tensor([box.width / width, box.height / height] * 2)
+    return ((places - begin) / size).clamp(0, 1)
 
 
 def _range(options: Mapping[str, Any], levels: ModelSigmas) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from ..models.recipe import DIFFERENTIAL
 from ..samplers.sampler import Denoising
 from ..samplers.sampler_names import SAMPLERS, SEES_UNCONDITIONAL
 from .denoise import what_is_sampled
-from .guidance import PairGuider, showing
+from .guidance import PairGuider, grounded, seeded, showing
 from .latent_preview import LatentColours, latent_colours
 from .noise import DifferentialMasking, Masking, SeededStepNoise, fit_mask, mask_noise
 from .prompts import NEGLIGIBLE_NBYTES
@@ -72,6 +72,7 @@ def sample(
     """
     if len(sigmas) < 2:
         return SampleResult(latent, latent)
+    guider = grounded(seeded(guider, noise.seed))
     sampling, device, room = prepare_model(ctx, guider, latent["samples"].shape)
     levels = sigmas.tolist()
     start = noised_latent(latent, noise, levels[0], sampling, device)

@@ -13,6 +13,7 @@ from torch import nn
 from mezzotint.engine.context import Context
 
 from ..autoencoders.autoencoder import Autoencoder
+from ..models.model_source import recipe_source
 from ..sampling.denoiser import Denoiser
 from ..text.text_encoder import TextEncoder
 from .network_plan import LoraPlan, NetworkPlan, NewNetworks, Part
@@ -70,12 +71,21 @@ def _copy_borrowed(plan: NetworkPlan, ctx: Context, made: Made) -> None:
                 f"is not trained here yet; use one of Stable Diffusion 1 or 2"
             )
         made.networks["unet"] = denoiser.network
+        made.class_names = _class_names(plan.model, ctx)
         made.scheduler_config = dict(denoiser.sampling.scheduler_config)
     if plan.clip is not None:
         made.encoder = encoder = _copied(plan.clip, ctx, TextEncoder, "text encoder")
         made.networks["text_encoder"] = encoder.network
     if plan.vae is not None:
         made.networks["vae"] = _copied(plan.vae, ctx, Autoencoder, "VAE").network
+
+
+def _class_names(model: Recipe, ctx: Context) -> tuple[str, ...]:
+    """What the model's files call its classes; empty where they say nothing of them."""
+    source = recipe_source(model.source, ctx.folders)
+    files = getattr(source.family, "files", None)
+    names: tuple[str, ...] = getattr(files(model, source.path, ctx.folders), "class_names", ()) if files else ()
+    return names
 
 
 def _copied(recipe: Recipe, ctx: Context, kind: type, what: str) -> Any:

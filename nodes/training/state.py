@@ -35,7 +35,7 @@ class TrainingState:
         plan, optimiser_plan, seed, precision: what it was made from. device: where the networks are.
         networks: by part, all that the model has, those that are not trained too. process: None for an autoencoder.
         encoder: the text encoder with its tokeniser, if there is one; its network is that of `networks`.
-        class_names: of a new U-Net conditioned by class.
+        class_names: of a U-Net conditioned by class, by number.
         scheduler_config: of diffusers, for saving.
         average: the EMA of what is trained, if it is kept (`diffusers.training_utils.EMAModel`).
         generator: on the CPU; all that is drawn by chance comes from it. order: of the data; None before a first batch.

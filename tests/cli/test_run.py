@@ -76,6 +76,7 @@ def test_what_a_node_prints_stays_out_of_the_output(mezzotint: Command, save: Sa
         "2": {"class_type": "Write", "inputs": {"text": ["1", 0]}},
     }
     done = mezzotint("run", save(graph), "--json")
+    assert done.events[-1]["event"] == "run_finished"
     assert all(isinstance(event, dict) for event in done.events)
     assert "chatter" in done.err
 

@@ -126,5 +126,5 @@ def test_a_control_net_of_another_family(run: Callable[[Graph], Outcome]) -> Non
 def test_a_checkpoint_that_is_larger_than_memory(
     run: Callable[[Graph], Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mezzotint.engine.residency.free_nbytes", lambda device: 1_000_000)
+    monkeypatch.setattr("mezzotint.engine.memory_account.free_nbytes", lambda device: 1_000_000)
     refuse(run(drawn("sd1")), "loading the text_encoder of the checkpoint 'sd1.safetensors' needs about", "memory")

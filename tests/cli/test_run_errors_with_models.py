@@ -85,7 +85,7 @@ def test_nan_where_a_number_is_wanted(plain_mezzotint: Command, name: str) -> No
 def test_a_picture_that_is_too_large_for_the_machine(
     plain_mezzotint: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mezzotint.engine.residency.free_nbytes", lambda device: 8 * 10**9)
+    monkeypatch.setattr("mezzotint.engine.memory_account.free_nbytes", lambda device: 8 * 10**9)
     size = ("--set", "EmptyLatentImage.width=16384", "--set", "EmptyLatentImage.height=16384")
     done = plain_mezzotint("run", "text_to_image", *FEW_STEPS, *size)
     refuse(done, "(KSampler", "GB of memory", "choose a smaller size")

@@ -366,4 +366,5 @@ def test_a_long_chain_of_bypassed_nodes_needs_no_recursion(ui: ModuleType, defin
         canvas.wire(index, 0, index + 1, "one")
         canvas.wire(index + 1, 0, canvas.add("JoinConditioning", id=-100 - index), "one")
     converted = inputs_of(canvas, definitions)
+    assert len(converted) == 5000
     assert all(inputs == {"one": ["1", 0]} for node_id, inputs in converted.items() if node_id != "1")

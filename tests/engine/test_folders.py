@@ -55,8 +55,9 @@ class TestListing:
 
     def test_every_listed_model_is_found(self, folders: Folders, models: Path) -> None:
         touch(models / "vae" / "a.pt", models / "vae" / "x" / "b.safetensors")
-        for name in folders.filenames("vae"):
-            assert folders.find("vae", name) == models / "vae" / name
+        names = folders.filenames("vae")
+        assert len(names) == 2
+        assert [folders.find("vae", name) for name in names] == [models / "vae" / name for name in names]
 
     def test_a_missing_folder_holds_nothing(self, folders: Folders) -> None:
         assert folders.filenames("loras") == []

@@ -4,7 +4,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mezzotint.engine import residency as residency_module
+from mezzotint.engine import memory_account
 from mezzotint.engine.errors import OutOfMemoryError
 from mezzotint.engine.free_memory import cgroup_free_nbytes, free_nbytes
 from mezzotint.engine.residency import Loaded, Residency
@@ -60,7 +60,7 @@ def use(models: Residency, *recipes: Toy) -> None:
 
 @pytest.fixture
 def plenty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(residency_module, "free_nbytes", lambda device: 10**12)
+    monkeypatch.setattr(memory_account, "free_nbytes", lambda device: 10**12)
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence_and_evicts_nothing() -> None
 
 
 def test_free_memory_bounds_a_reservation_whatever_the_budget_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(residency_module, "free_nbytes", lambda device: 50)
+    monkeypatch.setattr(memory_account, "free_nbytes", lambda device: 50)
     with pytest.raises(OutOfMemoryError):
         Residency("cpu", 10**9).reserve(51, "sampling")
 
@@ -287,7 +287,7 @@ def test_the_default_budget_is_a_share_of_the_memory_that_is_free_when_first_nee
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     free = [1000]
-    monkeypatch.setattr(residency_module, "free_nbytes", lambda device: free[0])
+    monkeypatch.setattr(memory_account, "free_nbytes", lambda device: free[0])
     models = Residency("cpu")
     use(models, Toy("a"))
     free[0] = 10
@@ -396,7 +396,7 @@ def two_memories(budget_nbytes: int = 100, host_nbytes: int = 100) -> Residency:
 
 @pytest.fixture
 def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(residency_module, "free_nbytes", lambda device: 10**12)
+    monkeypatch.setattr(memory_account, "free_nbytes", lambda device: 10**12)
 
 
 @pytest.mark.usefixtures("roomy")
@@ -522,11 +522,109 @@ moves = st.lists(
 )
 
 
+@dataclass(frozen=True)
+class Fixed(Toy):
+    """A recipe whose object cannot wait elsewhere; `parts` are what it stands on."""
+
+    parts: tuple[Toy, ...] = ()
+
+    @property
+    def weights(self) -> Fixed:
+        return self
+
+    def load(self, residency: Residency) -> Loaded:
+        with ExitStack() as loans:
+            stood_on = [loans.enter_context(residency.borrow(part)) for part in self.parts]
+            residency.reserve(self.nbytes, f"loading {self.name}")
+            return Loaded((self.name, *stood_on), self.nbytes)
+
+
+PLAIN = [Movable(f"movable {n}", 10 * n) for n in (1, 3, 5, 8)] + [Fixed(f"fixed {n}", 10 * n) for n in (1, 2, 6)]
+RECIPES = [*PLAIN, *(Fixed(f"on {each.name}", 5, parts=(each, PLAIN[4])) for each in PLAIN)]
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["borrow", "fetch ahead"]), st.integers(0, len(RECIPES) - 1)),
+        st.tuples(st.sampled_from(["return", "end work"]), st.integers(0, 3)),
+        st.tuples(st.sampled_from(["work", "reserve"]), st.integers(1, 110)),
+        st.tuples(st.just("clear"), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+class Account:
+    """A manager to which things happen, and what must hold after each.
+
+    Attributes:
+        loans: recipes that are borrowed now, with what they gave. rooms: memory that is kept for work.
+    """
+
+    def __init__(self, budget_nbytes: int, host_nbytes: int) -> None:
+        self.models = two_memories(budget_nbytes, host_nbytes)
+        self.loans: list[tuple[Toy, Any, ExitStack]] = []
+        self.rooms: list[ExitStack] = []
+
+    def take(self, what: str, number: int) -> None:
+        models, stack = self.models, ExitStack()
+        if what == "borrow":
+            recipe = RECIPES[number]
+            self.loans.append((recipe, stack.enter_context(models.borrow(recipe)), stack))
+        elif what == "fetch ahead":
+            before = {each.recipe: each.nbytes for each in models.residents()}
+            models.fetch_ahead(RECIPES[number], lambda: True)
+            after = {each.recipe: each.nbytes for each in models.residents()}
+            assert all(after[recipe] >= nbytes for recipe, nbytes in before.items())  # nothing made way
+        elif what == "work":
+            stack.enter_context(models.reserve(number, "working"))
+            self.rooms.append(stack)
+        elif what == "reserve":
+            models.reserve(number, "working")
+        elif what == "clear":
+            models.clear()
+        elif ended := (self.loans if what == "return" else self.rooms):
+            found = ended.pop(number % len(ended))
+            (found[-1] if isinstance(found, tuple) else found).close()
+
+    def check(self) -> None:
+        models, residents = self.models, self.models.residents()
+        assert models.total_nbytes == sum(each.nbytes for each in residents)
+        assert models.total_nbytes <= models.budget_nbytes
+        assert sum(each.offloaded_nbytes for each in residents if not each.nbytes) <= models.host_nbytes
+        assert all(each.nbytes + each.offloaded_nbytes == each.recipe.nbytes for each in residents)
+        stood_on = {part for each in residents for part in getattr(each.recipe, "parts", ())}
+        borrowed = {recipe for recipe, _, _ in self.loans}
+        assert {each.recipe for each in residents if each.is_borrowed} == borrowed | stood_on
+        for recipe, given_object, _ in self.loans:
+            with models.borrow(recipe) as now:
+                assert now is given_object
+            if isinstance(given_object, Shelf):
+                assert given_object.here == next(each.nbytes for each in residents if each.recipe == recipe)
+
+
+@settings(deadline=None)
+@given(steps, st.integers(10, 150), st.integers(0, 150))
+def test_whatever_happens_the_account_is_right_and_within_the_budget(
+    happened: list[tuple[str, int]], budget_nbytes: int, host_nbytes: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(memory_account, "free_nbytes", lambda device: 10**12)
+        account = Account(budget_nbytes, host_nbytes)
+        for what, number in happened:
+            with suppress(OutOfMemoryError):
+                account.take(what, number)
+            account.check()
+        while account.loans or account.rooms:
+            account.take("return" if account.loans else "end work", 0)
+            account.check()
+        account.models.clear()
+        assert account.models.residents() == []
+
+
 @settings(deadline=None)
 @given(moves, st.integers(0, 150))
 def test_no_more_than_the_budget_is_ever_held(actions: list[tuple[str, int, int]], host_nbytes: int) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(residency_module, "free_nbytes", lambda device: 10**12)
+        patched.setattr(memory_account, "free_nbytes", lambda device: 10**12)
         models = two_memories(100, host_nbytes)
         most = 0
 

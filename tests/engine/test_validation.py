@@ -399,7 +399,9 @@ class TestEverythingAtOnce:
         }  # fmt: skip
 
     def test_every_problem_is_a_sentence_that_names_its_place(self, check: Check) -> None:
-        for problem in check(self.GRAPH).problems:
+        problems = check(self.GRAPH).problems
+        assert problems
+        for problem in problems:
             assert str(problem).startswith(f"Node {problem.node_id} ({problem.node_type}")
             assert f"input '{problem.input_name}': " in str(problem)
             assert str(problem)[-1] in ".?"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import FunctionType
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -35,7 +37,8 @@ SD3_BLOCK = {
     "ff_context.net.2": "context_block.mlp.fc2", "attn.to_out.0": "x_block.attn.proj",
     "attn.to_add_out": "context_block.attn.proj", "attn.norm_q": "x_block.attn.ln_q",
     "attn.norm_k": "x_block.attn.ln_k", "attn.norm_added_q": "context_block.attn.ln_q",
-    "attn.norm_added_k": "context_block.attn.ln_k",
+    "attn.norm_added_k": "context_block.attn.ln_k", "attn2.norm_q": "x_block.attn2.ln_q",
+    "attn2.norm_k": "x_block.attn2.ln_k", "attn2.to_out.0": "x_block.attn2.proj",
 }  # fmt: skip
 SD3 = {
     "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
@@ -45,6 +48,17 @@ SD3 = {
     "context_embedder": "context_embedder", "pos_embed.proj": "x_embedder.proj", "proj_out": "final_layer.linear",
     "norm_out.linear": "final_layer.adaLN_modulation.1",
 }  # fmt: skip
+
+
+def narrow_flux_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tell diffusers' conversion of Flux, which knows the width of the real one alone, that of a small one: 64."""
+    from diffusers.loaders import single_file_utils
+
+    name = "convert_flux_transformer_checkpoint_to_diffusers"
+    code = getattr(single_file_utils, name).__code__
+    constants = tuple(64 if constant == 3072 else constant for constant in code.co_consts)
+    narrowed = FunctionType(code.replace(co_consts=constants), vars(single_file_utils))
+    monkeypatch.setattr(single_file_utils, name, narrowed)
 
 
 def flux_tensors(network: torch.nn.Module) -> dict[str, Tensor]:
@@ -89,16 +103,35 @@ def sd3_tensors(network: torch.nn.Module) -> dict[str, Tensor]:
             made[f"{SD3[stem]}.{part}"] = _swapped(tensor) if stem == "norm_out.linear" else tensor
     for block in {name.partition(".attn.to_q")[0] for name in state if ".attn.to_q" in name}:
         for part in ("weight", "bias"):
-            for published, ours in {"x_block": "to_{}", "context_block": "add_{}_proj"}.items():
-                rows = [state[f"{block}.attn.{ours.format(letter)}.{part}"] for letter in "qkv"]
-                made[f"joint_blocks.{block.rpartition('.')[2]}.{published}.attn.qkv.{part}"] = torch.cat(rows)
+            joined = {"x_block.attn": "attn.to_{}", "context_block.attn": "attn.add_{}_proj"}
+            if f"{block}.attn2.to_q.{part}" in state:  # of SD3.5 medium
+                joined["x_block.attn2"] = "attn2.to_{}"
+            for published, ours in joined.items():
+                rows = [state[f"{block}.{ours.format(letter)}.{part}"] for letter in "qkv"]
+                made[f"joint_blocks.{block.rpartition('.')[2]}.{published}.qkv.{part}"] = torch.cat(rows)
+    return made
+
+
+def z_image_tensors(network: torch.nn.Module) -> dict[str, Tensor]:
+    """Of a `ZImageTransformer2DModel`, under the names of Alibaba."""
+    made: dict[str, Tensor] = {}
+    state = network.state_dict()
+    for name, tensor in state.items():
+        if re.search(r"\.to_[kv]\.", name):
+            continue
+        if ".to_q." in name:
+            rows = [state[name.replace(".to_q.", f".to_{letter}.")] for letter in "qkv"]
+            made[name.replace(".to_q.", ".qkv.")] = torch.cat(rows)
+            continue
+        published = re.sub(r"^all_(x_embedder|final_layer)\.2-1\.", r"\1.", name).replace(".to_out.0.", ".out.")
+        made[re.sub(r"norm_([qk])\.", r"\1_norm.", published)] = tensor
     return made
 
 
 def _place(
     made: dict[str, Tensor], prefix: str, stem: str, part: str, tensor: Tensor, names: Mapping[str, str]
 ) -> None:
-    if re.fullmatch(r"attn\.(to_[qkv]|add_[qkv]_proj)|proj_mlp", stem):
+    if re.fullmatch(r"attn2?\.(to_[qkv]|add_[qkv]_proj)|proj_mlp", stem):
         return  # joined to one tensor
     is_norm = "query_norm" in names[stem] or "key_norm" in names[stem]
     made[f"{prefix}{names[stem]}.{'scale' if is_norm else part}"] = tensor

@@ -142,8 +142,11 @@ class TestBislerp:
 
 
 class TestMemory:
-    def test_what_fits_is_no_error(self) -> None:
+    def test_what_just_fits_is_no_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "free_nbytes", lambda device: 8 * 8 * 4)
         require_memory("a picture", 8, 8)
+        with pytest.raises(OutOfMemoryError, match="a picture takes"):
+            require_memory("a picture", 8, 9)
 
     def test_what_does_not_fit_is_a_sentence_with_the_sizes_and_the_cure(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "free_nbytes", lambda device: 2**30)

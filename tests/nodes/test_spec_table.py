@@ -17,6 +17,7 @@ from mezzotint.plugins.host import unloaded_plugins
 
 ROWS = """
 **ModelSamplingContinuousEDM** · advanced/model | `model` MODEL · `sampling` {v_prediction,edm,edm_playground_v2.5,eps,cosmos_rflow} · `sigma_max` FLOAT=120 [0..1000 /0.001] · `sigma_min` FLOAT=0.002 [0..1000 /0.001] | MODEL
+**unCLIPConditioning** · conditioning | `conditioning` CONDITIONING · `clip_vision_output` CLIP_VISION_OUTPUT · `strength` FLOAT=1 [-10..10 /0.01] · `noise_augmentation` FLOAT=0 [0..1 /0.01] | CONDITIONING
 **FreeU** · model_patches/unet | `model` MODEL · `b1` FLOAT=1.1 [0..10 /0.01] · `b2` FLOAT=1.2 [0..10 /0.01] · `s1` FLOAT=0.9 [0..10 /0.01] · `s2` FLOAT=0.2 [0..10 /0.01] | MODEL
 **FreeU_V2** · model_patches/unet | `model` MODEL · `b1` FLOAT=1.3 [0..10 /0.01] · `b2` FLOAT=1.4 [0..10 /0.01] · `s1` FLOAT=0.9 [0..10 /0.01] · `s2` FLOAT=0.2 [0..10 /0.01] | MODEL
 **PatchModelAddDownscale** “PatchModelAddDownscale (Kohya Deep Shrink)” · model_patches/unet | `model` MODEL · `block_number` INT=3 [1..32] · `downscale_factor` FLOAT=2 [0.1..9 /0.001] · `start_percent` FLOAT=0 [0..1 /0.001] · `end_percent` FLOAT=0.35 [0..1 /0.001] · `downscale_after_skip` BOOLEAN=true · `downscale_method` {bicubic,nearest-exact,bilinear,area,bislerp} · `upscale_method` {bicubic,nearest-exact,bilinear,area,bislerp} | MODEL
@@ -33,6 +34,11 @@ ROWS = """
 **ConditioningSetMask** “Conditioning (Set Mask)” · conditioning | `conditioning` CONDITIONING · `mask` MASK · `strength` FLOAT=1 [0..10 /0.01] · `set_cond_area` {default,mask bounds} | CONDITIONING
 **ConditioningSetTimestepRange** · advanced/conditioning | `conditioning` CONDITIONING · `start` FLOAT=0 [0..1 /0.001] · `end` FLOAT=1 [0..1 /0.001] | CONDITIONING
 **InstructPixToPixConditioning** · conditioning/instructpix2pix | `positive` CONDITIONING · `negative` CONDITIONING · `vae` VAE · `pixels` IMAGE | CONDITIONING `positive`, CONDITIONING `negative`, LATENT `latent`
+**HypernetworkLoader** · loaders | `model` MODEL · `hypernetwork_name` ‹hypernetworks› · `strength` FLOAT=1 [-10..10 /0.01] | MODEL
+**ControlNetApplyAdvanced** “Apply ControlNet” · conditioning/controlnet | `positive` CONDITIONING · `negative` CONDITIONING · `control_net` CONTROL_NET · `image` IMAGE · `strength` FLOAT=1 [0..10 /0.01] · `start_percent` FLOAT=0 [0..1 /0.001] · `end_percent` FLOAT=1 [0..1 /0.001] · `vae`? VAE | CONDITIONING `positive`, CONDITIONING `negative`
+**ControlNetApplySD3** “Apply Controlnet with VAE” · conditioning/controlnet | `positive` CONDITIONING · `negative` CONDITIONING · `control_net` CONTROL_NET · `vae` VAE · `image` IMAGE · `strength` FLOAT=1 [0..10 /0.01] · `start_percent` FLOAT=0 [0..1 /0.001] · `end_percent` FLOAT=1 [0..1 /0.001] | CONDITIONING `positive`, CONDITIONING `negative`
+**SetUnionControlNetType** · conditioning/controlnet | `control_net` CONTROL_NET · `type` {auto,openpose,depth,hed/pidi/scribble/ted,canny/lineart/anime_lineart/mlsd,normal,segment,tile,repaint} | CONTROL_NET
+**ControlNetInpaintingAliMamaApply** · conditioning/controlnet | `positive` CONDITIONING · `negative` CONDITIONING · `control_net` CONTROL_NET · `vae` VAE · `image` IMAGE · `mask` MASK · `strength` FLOAT=1 [0..10 /0.01] · `start_percent` FLOAT=0 [0..1 /0.001] · `end_percent` FLOAT=1 [0..1 /0.001] | CONDITIONING `positive`, CONDITIONING `negative`
 **ReferenceLatent** · advanced/conditioning/edit_models | `conditioning` CONDITIONING · `latent`? LATENT | CONDITIONING
 **InpaintModelConditioning** · conditioning/inpaint | `positive` CONDITIONING · `negative` CONDITIONING · `vae` VAE · `pixels` IMAGE · `mask` MASK · `noise_mask` BOOLEAN=true | CONDITIONING `positive`, CONDITIONING `negative`, LATENT `latent`
 **VAEDecode** “VAE Decode” · latent | `samples` LATENT · `vae` VAE | IMAGE
@@ -119,6 +125,7 @@ ROWS = """
 SYMBOLS = {
     "‹up-latent›": "{nearest-exact,bilinear,area,bicubic,bislerp}",
     "‹up-image›": "{nearest-exact,bilinear,area,bicubic,lanczos}",
+    "‹hypernetworks›": "{}",
     "MAX": "16384",
     "I64": "9223372036854775807",
 }
@@ -128,10 +135,10 @@ SINKS = {
 }  # fmt: skip
 NODE = re.compile(r"\*\*(?P<name>\w+)\*\*( “(?P<title>.+?)”)? · (?P<category>\S+)")
 INPUT = re.compile(
-    r"`(?P<name>\w+)`(?P<optional>\?)? (?P<port>\{[^}]*\}|[A-Z]+|\*)(=(?P<default>\S+(, \S+)*))?"
+    r"`(?P<name>\w+)`(?P<optional>\?)? (?P<port>\{[^}]*\}|[A-Z_]+|\*)(=(?P<default>\S+(, \S+)*))?"
     r"( \[(?P<low>\S+?)\.\.(?P<high>\S+?)( /(?P<step>\S+))?\])?(?P<hints>( ml| cag)*)"
 )
-OUTPUT = re.compile(r"(?P<port>[A-Z]+)(?P<list>\[\])?( `(?P<name>\w+)`)?")
+OUTPUT = re.compile(r"(?P<port>[A-Z_]+)(?P<list>\[\])?( `(?P<name>\w+)`)?")
 READERS: dict[str, Any] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": lambda text: text == "true"}
 
 
@@ -160,14 +167,14 @@ def parsed(line: str) -> Row:
 def parsed_input(text: str) -> dict[str, Any]:
     match = INPUT.fullmatch(text)
     assert match is not None, text
-    choices = match["port"][1:-1].split(",") if match["port"].startswith("{") else None
+    choices = [each for each in match["port"][1:-1].split(",") if each] if match["port"].startswith("{") else None
     read = READERS.get(match["port"], str)
     absent = None if match["optional"] else MISSING
     default = read(match["default"]) if match["default"] else choices[0] if choices else absent
     limits = {sign: float(match[name]) for sign, name in (("ge", "low"), ("le", "high")) if match[name]}
     return {
         "name": match["name"],
-        "port": "COMBO" if choices else match["port"],
+        "port": match["port"] if choices is None else "COMBO",
         "default": default,
         "choices": choices,
         "limits": limits,
@@ -229,5 +236,6 @@ def test_every_node_says_what_it_does(specs: dict[str, NodeSpec]) -> None:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.name))
 def test_only_what_borrows_a_vae_runs_on_the_device(row: Row, specs: dict[str, NodeSpec]) -> None:
-    takes_vae = any(given["port"] == "VAE" for given in row.inputs)
+    """Those of ControlNets hand it on to the sampler."""
+    takes_vae = any(given["port"] == "VAE" for given in row.inputs) and not row.name.startswith("ControlNet")
     assert specs[row.name].lane == ("device" if takes_vae else "cpu")

@@ -26,7 +26,9 @@ OPTIONS = {
 
 
 async def test_every_node_is_described_as_the_protocol_says(client: Client) -> None:
-    for name, node in (await client.get("/object_info")).items():
+    described = await client.get("/object_info")
+    assert {"SmallShow", "KSampler"} <= described.keys()
+    for name, node in described.items():
         assert node["name"] == name
         assert [key for key in TEXTS if not isinstance(node[key], str)] == [], name
         assert [key for key in FLAGS if not isinstance(node[key], bool)] == [], name

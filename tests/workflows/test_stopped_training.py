@@ -60,4 +60,5 @@ def test_a_killed_and_a_terminated_training_end_with_the_weights_of_one_that_was
         assert process.wait() == code
     assert started(graph, place).wait() == 0
     whole, stopped = weights(tmp_path / "whole"), weights(place)
+    assert whole.keys() == stopped.keys() != set()
     assert all(torch.equal(stopped[name], tensor) for name, tensor in whole.items())

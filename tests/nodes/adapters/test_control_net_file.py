@@ -288,8 +288,9 @@ def test_an_adapter_with_other_levels_than_the_models(
 
 
 def test_files_that_are_none(context: Context, save: Callable[..., str]) -> None:
-    flux = refusal(save({"controlnet_x_embedder.weight": torch.zeros(2)}, "flux.safetensors"), context)
-    assert flux.startswith("the ControlNet 'flux.safetensors' is one for Flux, which is not supported")
+    qwen = {"controlnet_x_embedder.weight": torch.zeros(2, 2), "img_in.weight": torch.zeros(2, 2)}
+    refused = refusal(save(qwen, "qwen.safetensors"), context)
+    assert refused.startswith("the ControlNet 'qwen.safetensors' is one for Qwen-Image, which is not supported")
     lora = refusal(save({"lora_controlnet": torch.zeros(0), "x": torch.zeros(1)}, "lora.safetensors"), context)
     assert "is one for Control-LoRA, which is not supported" in lora
     other = refusal(save({"model.weight": torch.zeros(2)}, "other.safetensors"), context)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import pytest
@@ -50,15 +50,10 @@ def said(network: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def narrow_flux(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A small Flux; diffusers' conversion, which knows the width of the real one alone, is told this one's."""
+    """A small Flux, of a width that diffusers' conversion is told."""
     from diffusers import FluxTransformer2DModel
-    from diffusers.loaders import single_file_utils
 
-    name = "convert_flux_transformer_checkpoint_to_diffusers"
-    code = getattr(single_file_utils, name).__code__
-    constants = tuple(64 if constant == 3072 else constant for constant in code.co_consts)
-    narrowed = FunctionType(code.replace(co_consts=constants), vars(single_file_utils))
-    monkeypatch.setattr(single_file_utils, name, narrowed)
+    published.narrow_flux_conversion(monkeypatch)
     torch.manual_seed(0)
     return FluxTransformer2DModel(
         patch_size=1, in_channels=64, num_layers=2, num_single_layers=2, attention_head_dim=32, num_attention_heads=2,
@@ -200,6 +195,22 @@ def test_a_checkpoint_of_flux_with_all_its_parts(narrow_flux: Any, tmp_path: Pat
         assert_equal(denoiser.network, narrow_flux)
         assert_equal(autoencoder.network, vae)
     assert_encodes(clip, pipeline, ctx)
+
+
+def test_another_tokenizer_makes_another_recipe(tmp_path: Path, ctx: Context) -> None:
+    """So that nothing that was encoded with the old one is reused, from a cache folder either."""
+    (name,) = text_files(tiny_pipelines.pixart(), {"t5": "text_encoder"}, tmp_path)
+    told = tmp_path / "text_encoders" / "t5_tokenizer" / "tokenizer_config.json"
+    recipes, identities = [], []
+    for length in (16, 8):
+        told.write_text(json.dumps({**json.loads(told.read_text()), "model_max_length": length}))
+        recipes.append(checkpoints.load_clip(name, "pixart", ctx=ctx))
+        identities.append(checkpoints.clip_identity(name, ctx.folders))
+    assert recipes[0].source.digest != recipes[1].source.digest
+    assert identities[0] != identities[1]
+    with pytest.raises(ModelFileError, match="its files have changed; run the workflow again"):
+        ctx.models.borrow(recipes[0]).__enter__()
+    assert recipes[1] == checkpoints.load_clip(name, "pixart", ctx=ctx)
 
 
 # what is wrong, in a sentence

@@ -125,7 +125,7 @@ def test_one_text_serves_a_whole_batch_and_several_texts_take_turns(context: Con
     assert (answer[1] - x).mean((1, 2, 3)).tolist() == pytest.approx([1.0, 5.0, 1.0, 5.0], abs=1e-6)
 
 
-@pytest.mark.parametrize("option", ["attention_mask", "gligen", "something_new"])
+@pytest.mark.parametrize("option", ["attention_mask", "something_new"])
 def test_an_option_that_is_not_done_is_refused_by_name(context: Context, option: str) -> None:
     with pytest.raises(ConditioningError, match=f"'{option}'"):
         predictions(context, [item(1.0, **{option: 1})])

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from mezzotint import Context
+from mezzotint.nodes.models.checkpoints import load_checkpoint
+from mezzotint.nodes.training.begin import begin_training
 from mezzotint.nodes.training.diffusers_writer import write_pipeline
 from mezzotint.nodes.training.diffusion_loss import diffusion_step
-from mezzotint.nodes.training.network_nodes import new_diffusion_networks
+from mezzotint.nodes.training.network_nodes import checkpoint_networks, new_diffusion_networks
 from mezzotint.nodes.training.noise_nodes import noise_process
+from mezzotint.nodes.training.optimiser_plan import OptimiserPlan
 from mezzotint.nodes.training.picture_nodes import encode_training_pictures, training_shapes
 from mezzotint.nodes.training.sample_plan import SamplePlan
 from mezzotint.nodes.training.samples import draw_samples
@@ -122,9 +125,6 @@ def test_a_new_model_conditioned_by_all_is_saved_and_samples_as_diffusers_do(
 
     latents = encode_training_pictures(training_shapes(4, 16), embedded.VAE, 1, 0, masks, ctx=model_context)
     plan = new_diffusion_networks(latents, embedded.VAE, noise_process(), "16", 1, 8, 32, 1, 8, 600, by_class=True)
-    from mezzotint.nodes.training.begin import begin_training
-    from mezzotint.nodes.training.optimiser_plan import OptimiserPlan
-
     state = begin_training(plan, OptimiserPlan(), 0, "float32", False, model_context)
     diffusion_step(state, latents, DiffusionSettings(batch_size=2))
     write_pipeline(state, tmp_path / "made", torch.float32, replace=False)
@@ -143,6 +143,20 @@ def test_a_new_model_conditioned_by_all_is_saved_and_samples_as_diffusers_do(
             ours = call.forward(network, x, torch.tensor([7]), text, given, {})
             joined = torch.cat([x, given["concat"]], 1) if masks else x
             assert torch.equal(ours, network(joined, 7, text, class_labels=torch.tensor([label])).sample)
+
+
+def test_the_names_of_classes_are_kept_when_a_model_is_trained_further(begin: Begin, own_context: Context) -> None:
+    state = begin(tiny_plan(unet=BY_CLASS))
+    state.class_names = ("one", "two", "three")
+    folder = own_context.folders.require("checkpoints", "copy").parent
+    write_pipeline(state, folder / "first", torch.float32, replace=False)
+    first = load_checkpoint("first", ctx=own_context)
+    again = begin_training(checkpoint_networks(*first), OptimiserPlan(), 0, "float32", False, own_context)
+    write_pipeline(again, folder / "second", torch.float32, replace=False)
+    first_index, second_index = (
+        json.loads((folder / name / "model_index.json").read_text()) for name in ("first", "second")
+    )
+    assert second_index["id2label"] == first_index["id2label"] == {"0": "one", "1": "two", "2": "three"}
 
 
 def test_classes_are_asked_for_where_there_are_none(embedded: Any) -> None:

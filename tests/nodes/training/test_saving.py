@@ -129,8 +129,9 @@ def test_an_autoencoder_is_saved_as_diffusers_reads_it(begin: Begin, context: Co
     state = begin(tiny_plan(("vae",)))
     save_trained_vae(state, "own", "float32", ctx=context)
     loaded = AutoencoderKL.from_pretrained(context.folders.models[0] / "vae" / "own", local_files_only=True)
-    for name, tensor in loaded.state_dict().items():
-        assert torch.equal(tensor, state.networks["vae"].state_dict()[name])
+    saved, ours = loaded.state_dict(), state.networks["vae"].state_dict()
+    assert saved.keys() == ours.keys()
+    assert all(torch.equal(saved[name], tensor) for name, tensor in ours.items())
 
 
 @needs_peft
