@@ -119,7 +119,7 @@ class Run:
                 self._drop(step_id)
 
     def _untie(self) -> None:
-        """Drop what calls the run back, so that it goes at once with its values. (A body that did not stop may report.)"""
+        """Drop what calls the run back: it and its values then go at once. A body that did not stop may still call."""
         if self.state.is_finished and not self._coroutines:
             self.state.detach()
             del self._batches, self._waiters
