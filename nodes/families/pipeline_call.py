@@ -8,6 +8,7 @@ code that was written for it, and none of it is written here.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 
 PROMPT_INPUTS = "prompt_inputs"
 """The option of a conditioning with what `encode_prompt` gave beside tokens and pooled output, by its names."""
-TOKENS, POOLED_TOKENS = "prompt_embeds", "pooled_prompt_embeds"
+TOKENS, POOLED_TOKENS = ("prompt_embeds", "prompt_embeds_t5"), "pooled_prompt_embeds"
+"""What pipelines call the tokens of a text, the first that one has; and what is made of the text as a whole."""
+LAYERS_FIRST = frozenset({"prompt_embeds_llama3"})
+"""What encoders give for all their layers, [layers, B, T, D]; in conditionings it is [B, layers, T, D]."""
 GUIDANCE = "guidance"
 REFERENCE = "image"
 """What pipelines that edit call the latent of the picture that they are shown."""
@@ -102,6 +106,7 @@ class PipelineCall:
     def __init__(self, pipeline: Any, takes_list: bool, takes_guidance: bool) -> None:
         self.pipeline, self.takes_list, self.takes_guidance = pipeline, takes_list, takes_guidance
         self.parameters = _parameters(pipeline)
+        self.tokens_name = tokens_name(type(pipeline))
         self.packs = hasattr(pipeline, "_pack_latents") and hasattr(pipeline, "_unpack_latents")
 
     def inputs(self, options: Mapping[str, Any], target: Target) -> dict[str, Tensor]:
@@ -199,10 +204,15 @@ class PipelineCall:
             said["guidance_scale"] = guidance
         elif parameters["guidance_scale"].default is None:
             del said["guidance_scale"]
+        if hasattr(
+            pipeline, "default_sample_size"
+        ):  # HiDream would draw a picture of this area; a little more rounds down
+            pipeline.default_sample_size = math.sqrt(height * width) * (1 + 1e-6) / scale
+        inputs = {name: each.movedim(0, 1) if name in LAYERS_FIRST else each for name, each in inputs.items()}
         prompts: Tensor | Sequence[Tensor] = [*tokens] if self.takes_list else tokens
         latents = pipeline._pack_latents(x, *x.shape) if self.packs else x
         try:
-            pipeline(**said, **inputs, prompt_embeds=prompts, latents=latents, height=height, width=width)
+            pipeline(**said, **inputs, **{self.tokens_name: prompts}, latents=latents, height=height, width=width)
         except _Reached as reached:
             output = reached.output
         except (ValueError, TypeError) as error:
@@ -226,6 +236,11 @@ def _set_network(pipeline: Any, network: nn.Module, control: Any, rows: Sequence
         network.register_forward_pre_hook(before, with_kwargs=True)
     if pipeline.transformer is not network:  # it would be registered anew
         pipeline.transformer = network
+
+
+def tokens_name(pipeline_class: Any) -> str:
+    """What a pipeline calls the tokens of a text; empty where it takes none."""
+    return next((name for name in TOKENS if name in _parameters_of(pipeline_class.__call__)), "")
 
 
 def _parameters(pipeline: Any) -> Mapping[str, inspect.Parameter]:
