@@ -45,6 +45,8 @@ TRANSFORMER_MARKS = {
 CHECKPOINT_L, CHECKPOINT_G = "text_encoders.clip_l.transformer.", "text_encoders.clip_g.transformer."
 CHECKPOINT_T5 = "text_encoders.t5xxl.transformer."
 """Prefixes of text encoders in checkpoints of SD3 and Flux."""
+TOKENIZER_TENSOR = "tokenizer_json"
+"""Of T5 in files that were saved here: the bytes of its tokenizer.json, which other programs take no notice of."""
 T5_MARK = "encoder.block.0.layer.0.SelfAttention.q.weight"
 UNET_PREFIXES = ("model.diffusion_model.", "")
 VAE_PREFIXES = ("first_stage_model.", "vae.", "")

@@ -2,16 +2,18 @@
 
 A pipeline's `__call__` is run for one timestep, with a scheduler that takes what it is given and ends the run. So
 whatever a family does around its network (packing latents, places of tokens, signs, embedded guidance) is done by the
-code that was written for it, and none of it is written here.
+code that was written for it, and none of it is written here. The steps of a sampling after its first do only what
+depends on x and the timestep (`call_trace`).
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Hashable, Mapping
+from functools import cache, cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,7 @@ from ..sampling.network_call import (
     Target,
     for_each,
 )
+from .call_trace import CallTrace, record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +51,10 @@ TURNED_OFF = {
     "true_cfg_scale": 1.0, "guidance_scale": 0.0,
 }  # fmt: skip
 """What is said to a pipeline that takes it. Guidance is ours, and most pipelines have none at 1, some at 0 only."""
+
+
+MAX_TRACES = 2
+"""How many calls are remembered: those of one sampling, whose two prompts may be predicted for one by one."""
 
 
 class _Reached(Exception):  # noqa: N818  # no error: it carries what was waited for
@@ -95,6 +102,25 @@ class OneStep:
         raise _Reached(model_output)
 
 
+class _Trace(NamedTuple):
+    """A pipeline's call with these tokens and inputs for an x of this kind, to be made again."""
+
+    again: CallTrace
+    kind: Hashable
+    tokens: Tensor
+    inputs: NamedTensors
+
+    def fits(self, x: Tensor, timestep: Tensor, tokens: Tensor, inputs: NamedTensors) -> bool:
+        """Whether the pipeline would do the same once more."""
+        if self.tokens is not tokens or self.kind != _kind(x) or len(timestep) != 1:
+            return False
+        return len(inputs) == len(self.inputs) and all(self.inputs.get(name) is inputs[name] for name in inputs)
+
+
+def _kind(x: Tensor) -> Hashable:
+    return x.shape, x.stride(), x.dtype, x.device, torch.is_inference_mode_enabled()
+
+
 class PipelineCall:
     """The `NetworkCall` of a pipeline's transformer.
 
@@ -108,6 +134,7 @@ class PipelineCall:
         self.parameters = _parameters(pipeline)
         self.tokens_name = tokens_name(type(pipeline))
         self.packs = hasattr(pipeline, "_pack_latents") and hasattr(pipeline, "_unpack_latents")
+        self._traces: deque[_Trace] = deque(maxlen=MAX_TRACES)
 
     def inputs(self, options: Mapping[str, Any], target: Target) -> dict[str, Tensor]:
         made = dict(options.get(PROMPT_INPUTS, {}))
@@ -165,38 +192,48 @@ class PipelineCall:
         inputs: NamedTensors,
         options: Mapping[str, Any],
     ) -> Tensor:
+        control, everything = options.get(AT_CALL), range(len(x))
+        for trace in self._traces:
+            if trace.fits(x, timestep, tokens, inputs):
+                if not torch.is_grad_enabled():
+                    return trace.again(_controlled(network, control, everything), x, timestep)
+                with torch.no_grad():  # as pipelines have it
+                    return trace.again(_controlled(network, control, everything), x, timestep)
         given = dict(inputs)
         pipeline = self.editing if REFERENCE in given else self.pipeline
         guidance = given.pop(GUIDANCE).tolist() if GUIDANCE in given else [None] * len(x)
+        if len(timestep) == 1 and len({*guidance}) == 1:
+            output = partial(self._output, pipeline, tokens, given, guidance[0])
+            made, again = record(output, _controlled(network, control, everything), x, timestep)
+            if again is not None:
+                self._traces.appendleft(_Trace(again, _kind(x), tokens, inputs))
+            return made
         times = timestep.tolist() * (len(x) if len(timestep) == 1 else 1)
-        pairs = {*zip(times, guidance, strict=True)}
-        control = options.get(AT_CALL)
-        if len(pairs) == 1:
-            _set_network(pipeline, network, control, range(len(x)))
-            return self._output(pipeline, x, times[0], tokens, given, guidance[0])
+        rows: dict[Any, list[int]] = {}
+        for row, pair in enumerate(zip(times, guidance, strict=True)):
+            rows.setdefault(pair, []).append(row)
         outputs = torch.empty_like(x)
-        for time, strength in dict.fromkeys(zip(times, guidance, strict=True)):
-            rows = [i for i, pair in enumerate(zip(times, guidance, strict=True)) if pair == (time, strength)]
-            some = {name: tensor[rows] for name, tensor in given.items()}
-            _set_network(pipeline, network, control, rows)
-            outputs[rows] = self._output(pipeline, x[rows], time, tokens[rows], some, strength)
+        for (time, strength), some in rows.items():
+            theirs = {name: tensor[some] for name, tensor in given.items()}
+            called, at = _controlled(network, control, some), torch.tensor([time], device=x.device)
+            outputs[some] = self._output(pipeline, tokens[some], theirs, strength, called, x[some], at)
         return outputs
 
     def _output(
         self,
         pipeline: Any,
-        x: Tensor,
-        timestep: float,
         tokens: Tensor,
-        inputs: dict[str, Tensor],
+        inputs: Mapping[str, Tensor],
         guidance: float | None,
+        network: Any,
+        x: Tensor,
+        timestep: Tensor,
     ) -> Tensor:
-        """What the network gives for one timestep, like x."""
+        """What the network gives for one timestep, [1], like x."""
         scale, parameters = pipeline.vae_scale_factor, _parameters(pipeline)
         height, width = (side * scale for side in x.shape[-2:])
         scheduler = pipeline.scheduler
-        scheduler.timesteps = torch.tensor([timestep], device=x.device)
-        scheduler.sigmas = scheduler.timesteps / 1000
+        scheduler.timesteps, scheduler.sigmas = timestep, timestep / 1000
         said = {name: value for name, value in TURNED_OFF.items() if name in parameters}
         if "max_area" in parameters:  # it would choose another size
             said["max_area"] = height * width
@@ -204,13 +241,12 @@ class PipelineCall:
             said["guidance_scale"] = guidance
         elif parameters["guidance_scale"].default is None:
             del said["guidance_scale"]
-        if hasattr(
-            pipeline, "default_sample_size"
-        ):  # HiDream would draw a picture of this area; a little more rounds down
+        if hasattr(pipeline, "default_sample_size"):  # HiDream draws a picture of this area; it rounds down
             pipeline.default_sample_size = math.sqrt(height * width) * (1 + 1e-6) / scale
         inputs = {name: each.movedim(0, 1) if name in LAYERS_FIRST else each for name, each in inputs.items()}
         prompts: Tensor | Sequence[Tensor] = [*tokens] if self.takes_list else tokens
         latents = pipeline._pack_latents(x, *x.shape) if self.packs else x
+        vars(pipeline)["transformer"] = network  # by its attribute it would be registered anew
         try:
             pipeline(**said, **inputs, **{self.tokens_name: prompts}, latents=latents, height=height, width=width)
         except _Reached as reached:
@@ -220,22 +256,24 @@ class PipelineCall:
                 f"the model's pipeline ({type(pipeline).__name__}) refuses a picture of {width}×{height} with "
                 f"this conditioning: {one_line(error)}"
             ) from error
+        finally:
+            vars(pipeline)["transformer"] = None  # so that nothing stays alive by it
         if self.packs:
             output = pipeline._unpack_latents(output, height, width, scale)
-        return output.reshape(x.shape).to(x.dtype)
+        return (output if output.shape == x.shape else output.reshape(x.shape)).to(x.dtype)
 
 
-def _set_network(pipeline: Any, network: nn.Module, control: Any, rows: Sequence[int]) -> None:
-    """Have a pipeline call this network, with what a control adds to the arguments for these rows of the forward."""
-    if control is not None:
+def _controlled(network: nn.Module, control: Any, rows: Sequence[int]) -> nn.Module:
+    """The network, with what a control adds to the arguments for these rows of the forward."""
+    if control is None:
+        return network
 
-        def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            return args, {**kwargs, **control(network, kwargs, rows)}
+    def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, **control(network, kwargs, rows)}
 
-        network = shallow_copy(network)
-        network.register_forward_pre_hook(before, with_kwargs=True)
-    if pipeline.transformer is not network:  # it would be registered anew
-        pipeline.transformer = network
+    made: nn.Module = shallow_copy(network)
+    made.register_forward_pre_hook(before, with_kwargs=True)
+    return made
 
 
 def tokens_name(pipeline_class: Any) -> str:

@@ -14,8 +14,9 @@ from mezzotint.engine.residency import Loaded, Residency
 from ..models.component_weights import ComponentWeights, names_of_today, one_line
 from ..models.recipe import Recipe
 from ..models.weight_scales import FILE_SCALE
+from ..models.weights_file import read_tensors
 from .diffusers_networks import Loading, joined, loading_weights
-from .file_parts import CHECKPOINT_G, CHECKPOINT_L, T5
+from .file_parts import CHECKPOINT_G, CHECKPOINT_L, CHECKPOINT_T5, T5, TOKENIZER_TENSOR
 from .ldm_config import OF_OPENAI
 from .single_file import SingleFile
 from .tokenizer_folder import TOKENIZER_FOLDER, tokenizer_folder
@@ -49,6 +50,15 @@ WANTED: Mapping[str, Wanted] = {
     "pixart": Wanted("PixArtSigmaPipeline", (T5_XXL,)),
 }
 """By what the nodes call the family."""
+ALIKE = {"FluxKontextPipeline": "flux", "PixArtAlphaPipeline": "pixart"}
+"""Further pipelines with the text encoders of a family."""
+CHECKPOINT_PREFIXES = {CLIP_L: CHECKPOINT_L, CLIP_G: CHECKPOINT_G, T5_XXL: CHECKPOINT_T5}
+
+
+def text_family(pipeline: Any) -> str:
+    """The family in `WANTED` whose text encoders a pipeline has; empty where it is none of these."""
+    name = type(pipeline).__name__
+    return next((family for family, wanted in WANTED.items() if wanted.pipeline == name), ALIKE.get(name, ""))
 
 
 class SeparateTextEncoders:
@@ -97,7 +107,7 @@ class SeparateTextEncoders:
             tokenizer = component.replace("text_encoder", "tokenizer")
             made |= {component: None, tokenizer: None}
             if kind in self.files:
-                made[tokenizer] = _tokenizer(kind, self.files[kind][0], residency.folders)
+                made[tokenizer] = _tokenizer(kind, *self.files[kind], residency.folders)
                 loading = Loading(self, component, recipe, residency)
                 made[component] = loading.network(partial(self._network, kind, self.config(component)))
                 loaded.append(loading.loaded(made[component]))
@@ -124,11 +134,11 @@ class SeparateTextEncoders:
         return network_class(CLIPTextConfig.from_dict(dict(config)))
 
 
-def load_separate_text_encoders(family: str, files: list[SingleFile], recipe: Recipe, residency: Residency) -> Loaded:
+def load_separate_text_encoders(encoders: SeparateTextEncoders, recipe: Recipe, residency: Residency) -> Loaded:
     """The `PipelineTextEncoder` of a family.
 
     Raises:
-        ModelFileError: the files are damaged or others, or T5's tokenizer is not there.
+        ModelFileError: the files are damaged, or T5's tokenizer is not there.
         OutOfMemoryError: they do not fit.
     """
     import diffusers
@@ -137,7 +147,6 @@ def load_separate_text_encoders(family: str, files: list[SingleFile], recipe: Re
     from .pipeline_call import bare_pipeline
     from .pipeline_text import PipelineTextEncoder
 
-    encoders = SeparateTextEncoders(family, files)
     with loading_weights():
         parts, loaded = encoders.parts(recipe, residency)
         device = torch.device(residency.device)
@@ -173,11 +182,13 @@ def _whole(given: ComponentWeights, tensors: dict[str, Tensor], network: nn.Modu
     return named
 
 
-def _tokenizer(kind: str, file: SingleFile, folders: Folders) -> Any:
+def _tokenizer(kind: str, file: SingleFile, component: str, folders: Folders) -> Any:
     if kind != T5_XXL:
         from ..text.clip_vocabulary import transformers_tokenizer
 
         return transformers_tokenizer(PADDING[kind])
+    if file.has_tokenizer(component):
+        return _own_tokenizer(file, component)
     folder = tokenizer_folder(file.path, folders)
     if folder is None:
         raise ModelFileError(
@@ -186,6 +197,21 @@ def _tokenizer(kind: str, file: SingleFile, folders: Folders) -> Any:
             f"tokenizer_config.json), into '{file.path.with_name(TOKENIZER_FOLDER)}'"
         )
     return _t5_tokenizer(folder)
+
+
+def _own_tokenizer(file: SingleFile, component: str) -> Any:
+    """T5's, where its file brings one."""
+    from tokenizers import Tokenizer
+    from transformers import T5TokenizerFast
+
+    name = file.parts[component].prefix + TOKENIZER_TENSOR
+    try:
+        text = bytes(read_tensors(file.path, "cpu", [name])[name].tolist()).decode()
+        return T5TokenizerFast(tokenizer_object=Tokenizer.from_str(text), extra_ids=0)
+    except Exception as error:  # the tokenizers library raises the bare class for what it cannot read
+        raise ModelFileError(
+            f"the tokenizer in '{file.name}' cannot be read ({one_line(error)}); fetch the file again"
+        ) from None
 
 
 def _t5_tokenizer(folder: Path) -> Any:

@@ -19,6 +19,7 @@ from ..models.weight_scales import by_layer, other_form, row_scales, without_sca
 from ..models.weights_file import PICKLE_SUFFIXES, WeightsHeader, read_header, read_tensors
 from . import diffusers_config, ldm_config, transformer_config
 from .file_parts import (
+    CHECKPOINT_G,
     CLIP,
     DIFFUSERS,
     FLUX,
@@ -26,6 +27,7 @@ from .file_parts import (
     OPEN_CLIP,
     SD3,
     T5,
+    TOKENIZER_TENSOR,
     Z_IMAGE,
     Part,
     find_parts,
@@ -89,7 +91,8 @@ def read_config(component: str, part: Part, shapes: ldm_config.Shapes) -> dict[s
         KeyError, StopIteration, IndexError, ZeroDivisionError: one that all such networks have is missing.
     """
     if not part.family:
-        return CONFIGURATIONS[component, part.layout](shapes)
+        config = CONFIGURATIONS[component, part.layout](shapes)
+        return {**config, "hidden_act": ldm_config.OF_OPEN_CLIP} if part.prefix == CHECKPOINT_G else config
     published = published_shapes(part.family, shapes) if part.layout == DIFFUSERS else shapes
     return transformer_config.CONFIGURATIONS[part.family](published)
 
@@ -121,6 +124,10 @@ class SingleFile:
 
     def reading(self, component: str) -> TextReading:
         return self.parts[component].reading
+
+    def has_tokenizer(self, component: str) -> bool:
+        """Whether a tokenizer lies with a text encoder."""
+        return self.parts[component].prefix + TOKENIZER_TENSOR in self.header.tensors
 
     def check(self) -> None:
         """See that what is there is whole, and of a family that is known. Raises ModelFileError: it isn't."""

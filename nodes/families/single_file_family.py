@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.errors import ModelFileError
 
@@ -40,10 +40,12 @@ class SingleFileFamily:
         return ()
 
     def beside(self, path: Path, folders: Folders) -> Mapping[str, Path]:
-        """The files of T5's tokenizer, where it has T5."""
+        """The files of T5's tokenizer, where it has T5 without one."""
         file = SingleFile(path, path.name)
-        has_t5 = any(file.parts[component].layout == T5 for component in file.text_encoders)
-        return tokenizer_files(tokenizer_folder(path, folders)) if has_t5 else {}
+        lacks = any(
+            file.parts[component].layout == T5 and not file.has_tokenizer(component) for component in file.text_encoders
+        )
+        return tokenizer_files(tokenizer_folder(path, folders)) if lacks else {}
 
     def check(self, path: Path, name: str) -> None:
         file = SingleFile(path, name)
@@ -59,29 +61,32 @@ class SingleFileFamily:
             return pipeline_sampling(TransformerFile(file), digest)
         return read_sampling(file, digest)
 
-    def files(self, recipe: Recipe, path: Path, folders: Folders) -> SingleFile | JoinedTextEncoders:
-        """What a recipe's networks are read from."""
+    def files(self, recipe: Recipe, path: Path, folders: Folders) -> Any:
+        """What a recipe's networks are read from: a `SingleFile`, or text encoders that lie in several."""
+        from .separate_text_encoders import WANTED, SeparateTextEncoders
+
         file = SingleFile(path, recipe.source.name)
+        if recipe.kind != "clip":
+            return file
         further = [SingleFile(folders.require(each.folder, each.name), each.name) for each in recipe.further]
+        of_checkpoint = file.parts[TRANSFORMER].family if TRANSFORMER in file.parts and file.text_encoders else ""
+        if recipe.text_of or of_checkpoint in WANTED:
+            return SeparateTextEncoders(recipe.text_of or of_checkpoint, [file, *further])
+        _refuse_t5(file, *further)
         return JoinedTextEncoders(file, *further) if further else file
 
     def load(self, recipe: Recipe, path: Path, residency: Residency) -> Loaded:
         from .diffusers_networks import LOADERS
+        from .separate_text_encoders import SeparateTextEncoders, load_separate_text_encoders
 
-        file = SingleFile(path, recipe.source.name)
-        if recipe.kind == "model" and TRANSFORMER in file.parts:
+        files = self.files(recipe, path, residency.folders)
+        if isinstance(files, SeparateTextEncoders):
+            return load_separate_text_encoders(files, recipe, residency)
+        if recipe.kind == "model" and TRANSFORMER in files.parts:
             from .pipeline_networks import load_transformer
 
-            return load_transformer(TransformerFile(file), recipe, residency)
-        further = [SingleFile(residency.folders.require(each.folder, each.name), each.name) for each in recipe.further]
-        family = recipe.text_of or (file.parts[TRANSFORMER].family if TRANSFORMER in file.parts else "")
-        if recipe.text_of or (recipe.kind == "clip" and family and file.text_encoders):
-            from .separate_text_encoders import load_separate_text_encoders
-
-            return load_separate_text_encoders(family, [file, *further], recipe, residency)
-        if recipe.kind == "clip":
-            _refuse_t5(file, *further)
-        return LOADERS[recipe.kind](JoinedTextEncoders(file, *further) if further else file, recipe, residency)
+            return load_transformer(TransformerFile(files), recipe, residency)
+        return LOADERS[recipe.kind](files, recipe, residency)
 
 
 def _refuse_t5(*files: SingleFile) -> None:

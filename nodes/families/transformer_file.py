@@ -60,6 +60,21 @@ GUIDED = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15, "s
 """Of Flux's scheduler where the network is told how strong guidance is (dev), and not made for few steps (schnell)."""
 
 
+def published_of(family: str, config: Mapping[str, Any]) -> Published:
+    """What a family's file says nothing of, by its transformer's configuration."""
+    if family == PIXART and config["use_additional_conditions"]:
+        return PIXART_ALPHA
+    found = FAMILIES[family]
+    is_guided = family == FLUX and config["guidance_embeds"]
+    return found._replace(scheduler={**found.scheduler, **GUIDED}) if is_guided else found
+
+
+def latents_of(published: Published) -> Mapping[str, Any]:
+    """What tells how its latents are made: of a VAE's configuration, with the keys that all have."""
+    channels = published.vae.get("latent_channels") or published.vae["z_dim"]
+    return {**published.vae, "latent_channels": channels, "downscale": 2 ** (len(WIDTHS) - 1)}
+
+
 @dataclass(frozen=True)
 class TransformerFile:
     """Of `PipelineFolder`, what a model of a transformer needs.
@@ -76,10 +91,7 @@ class TransformerFile:
 
     @property
     def published(self) -> Published:
-        family = self.file.parts[TRANSFORMER].family
-        if family == PIXART and self.config(TRANSFORMER)["use_additional_conditions"]:
-            return PIXART_ALPHA
-        return FAMILIES[family]
+        return published_of(self.file.parts[TRANSFORMER].family, self.config(TRANSFORMER))
 
     @property
     def parts(self) -> dict[str, PipelinePart]:
@@ -101,15 +113,10 @@ class TransformerFile:
     def config(self, component: str) -> Mapping[str, Any]:
         if component == TRANSFORMER:
             return self.file.config(TRANSFORMER)
-        if component == "vae":
-            return self.published.vae
-        is_guided = self.config(TRANSFORMER).get("guidance_embeds")  # of Flux
-        return {**self.published.scheduler, **GUIDED} if is_guided else self.published.scheduler
+        return self.published.vae if component == "vae" else self.published.scheduler
 
     def sampling_config(self) -> Mapping[str, Any]:
-        vae = self.published.vae
-        channels = vae.get("latent_channels") or vae["z_dim"]
-        return {**vae, "latent_channels": channels, "downscale": 2 ** (len(WIDTHS) - 1)}
+        return latents_of(self.published)
 
     def weights(self, component: str) -> ComponentWeights:
         return self.file.weights(component)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import pytest
@@ -51,15 +50,10 @@ def said(network: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def narrow_flux(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A small Flux; diffusers' conversion, which knows the width of the real one alone, is told this one's."""
+    """A small Flux, of a width that diffusers' conversion is told."""
     from diffusers import FluxTransformer2DModel
-    from diffusers.loaders import single_file_utils
 
-    name = "convert_flux_transformer_checkpoint_to_diffusers"
-    code = getattr(single_file_utils, name).__code__
-    constants = tuple(64 if constant == 3072 else constant for constant in code.co_consts)
-    narrowed = FunctionType(code.replace(co_consts=constants), vars(single_file_utils))
-    monkeypatch.setattr(single_file_utils, name, narrowed)
+    published.narrow_flux_conversion(monkeypatch)
     torch.manual_seed(0)
     return FluxTransformer2DModel(
         patch_size=1, in_channels=64, num_layers=2, num_single_layers=2, attention_head_dim=32, num_attention_heads=2,
