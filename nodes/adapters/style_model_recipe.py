@@ -47,8 +47,6 @@ class StyleModelRecipe:
         """
         from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
 
-        from mezzotint.engine.residency import Loaded
-
         from ..models.network_file import load_network
         from ..models.weights_source import weights_path
 
@@ -61,7 +59,7 @@ class StyleModelRecipe:
             lambda network: {name: name for name in network.state_dict()},
             residency,
         )
-        return Loaded(StyleModel(loaded), loaded.nbytes)
+        return loaded.loaded(StyleModel(loaded))
 
 
 class StyleWidths(NamedTuple):

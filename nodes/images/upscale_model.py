@@ -12,6 +12,7 @@ from mezzotint import value_type
 from mezzotint.engine.errors import MezzotintError, ModelFileError
 
 from ..models.recipe import Source
+from ..models.weight_placement import WholePlacement
 from ..models.weights_file import read_header, read_tensors
 from ..models.weights_source import weights_path
 
@@ -121,4 +122,6 @@ def _load(source: Source, residency: Residency) -> Loaded:
         dtype = torch.float16 if is_half else torch.float32
         descriptor.to(device, dtype).eval()
         descriptor.model.requires_grad_(False)
-    return Loaded(Upscaler(descriptor, descriptor.scale, device, dtype), header.count() * dtype.itemsize)
+    nbytes = header.count() * dtype.itemsize
+    placement = WholePlacement([*descriptor.model.parameters(), *descriptor.model.buffers()], device, nbytes)
+    return Loaded(Upscaler(descriptor, descriptor.scale, device, dtype), nbytes, placement)
