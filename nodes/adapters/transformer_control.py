@@ -57,7 +57,7 @@ class TransformerControl:
 
     def _check(self, forward: ControlledForward) -> None:
         ours, theirs = self.network.config, forward.config
-        is_family = not theirs or all(mark in theirs for mark in self.marks)
+        is_family = all(mark in theirs for mark in self.marks)
         told = [name for name in SHARED if ours.get(name) is not None and name in theirs]
         if is_family and all(ours[name] == theirs[name] for name in told):
             return

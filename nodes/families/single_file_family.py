@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.errors import ModelFileError
 
+from ..models.file_content import file_content
 from ..models.weights_file import PICKLE_SUFFIXES, SAFE_SUFFIXES
 from .file_parts import T5
 from .joined_text_encoders import JoinedTextEncoders
@@ -72,6 +73,7 @@ class SingleFileFamily:
         of_checkpoint = file.parts[TRANSFORMER].family if TRANSFORMER in file.parts and file.text_encoders else ""
         if recipe.text_of or of_checkpoint in WANTED:
             return SeparateTextEncoders(recipe.text_of or of_checkpoint, [file, *further])
+        _require_text_encoder(file)
         _refuse_t5(file, *further)
         return JoinedTextEncoders(file, *further) if further else file
 
@@ -87,6 +89,16 @@ class SingleFileFamily:
 
             return load_transformer(TransformerFile(files), recipe, residency)
         return LOADERS[recipe.kind](files, recipe, residency)
+
+
+def _require_text_encoder(file: SingleFile) -> None:
+    """Raises ModelFileError: it has none."""
+    if not file.text_encoders:
+        raise ModelFileError(
+            f"'{file.name}' holds no text encoder; going by its tensors it is {file_content(file.header.tensors)}: "
+            f"load the text encoder of its family from another file with CLIPLoader, or DualCLIPLoader for SDXL and "
+            f"Flux, or TripleCLIPLoader for SD3"
+        )
 
 
 def _refuse_t5(*files: SingleFile) -> None:
