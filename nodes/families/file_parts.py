@@ -24,7 +24,7 @@ from .ldm_config import Shapes
 
 LDM, DIFFUSERS, CLIP, OPEN_CLIP, T5, LLAMA = "ldm", "diffusers", "clip", "open_clip", "t5", "llama"
 PUBLISHED = "published"
-FLUX, SD3, PIXART, Z_IMAGE, QWEN_IMAGE = "flux", "sd3", "pixart", "z_image", "qwen_image"
+FLUX, SD3, PIXART, Z_IMAGE, QWEN_IMAGE, HIDREAM = "flux", "sd3", "pixart", "z_image", "qwen_image", "hidream"
 """Families of transformers."""
 POOLED_TEXT, LAST = "time_text_embed.text_embedder.linear_1.weight", "proj_out.weight"
 TRANSFORMER_MARKS = {
@@ -39,6 +39,11 @@ TRANSFORMER_MARKS = {
         "caption_projection.linear_1.weight",
         "pos_embed.proj.weight",
         LAST,
+    ),
+    (HIDREAM, DIFFUSERS): (
+        "double_stream_blocks.0.block.adaLN_modulation.1.weight",
+        "caption_projection.0.linear.weight",
+        "final_layer.linear.weight",
     ),
     (QWEN_IMAGE, DIFFUSERS): ("transformer_blocks.0.img_mod.1.weight", "txt_norm.weight", LAST),
 }
