@@ -28,6 +28,16 @@ DTYPES = {
 """Floating types by the name that the format has for them, and that torch has."""
 
 
+FOREIGN = {
+    b"GGUF": "it is GGUF, whose weights are quantised in a form that is not read here; get the model as .safetensors",
+    b"version https://git-lfs": "it is what stands for the file in Git LFS; fetch the file itself, by git lfs pull",
+    b"<": "it is a web page, maybe of a sign-in, that was fetched in place of the model; fetch the model itself",
+    b"PK": "it is a pickle under another name; give it the name that it had, .ckpt or .pt, or get the .safetensors",
+    b"\x80": "it is a pickle under another name; give it the name that it had, .ckpt or .pt, or get the .safetensors",
+}
+"""How files begin that are often met under the name of a safetensors file → what they are, and what to do."""
+
+
 class TensorInfo(NamedTuple):
     """A tensor in a file. dtype: by the format's name. start, stop: where its bytes lie, from the file's start."""
 
@@ -90,6 +100,8 @@ def read_header(path: Path) -> WeightsHeader:
     except OSError as error:
         raise ModelFileError(f"'{path}' cannot be read ({error.strerror}); check its permissions") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if foreign := _foreign(path):
+            raise ModelFileError(f"'{path}' is no safetensors file: {foreign}") from None
         raise ModelFileError(f"'{path}' is no safetensors file, or is damaged ({error}); fetch it again") from None
 
 
@@ -110,6 +122,13 @@ def _read_header(path: Path) -> WeightsHeader:
     if nbytes != wanted_nbytes:
         raise ValueError(f"it has {nbytes} bytes, and its header speaks of {wanted_nbytes}")
     return WeightsHeader(tensors, metadata if isinstance(metadata, dict) else {})
+
+
+def _foreign(path: Path) -> str | None:
+    """What a file is, if it is one of `FOREIGN`."""
+    with path.open("rb") as file:
+        beginning = file.read(64).lstrip()
+    return next((what for mark, what in FOREIGN.items() if beginning.startswith(mark)), None)
 
 
 def _header_of(tensors: Mapping[str, Tensor]) -> WeightsHeader:
