@@ -14,6 +14,7 @@ from mezzotint.engine.folders import Folders
 from mezzotint.engine.residency import Residency
 from mezzotint.nodes.conditioning.conditioning import encode_text
 from mezzotint.nodes.models.checkpoints import Checkpoint, load_checkpoint
+from mezzotint.nodes.models.weights_file import read_header
 
 from .. import ldm_layout as ldm
 from .. import single_files
@@ -97,3 +98,15 @@ def test_sdxl_with_a_vae_of_half_the_precision(tmp_path: Path, ctx: Context) -> 
         family.vae.half().float()
         assert_equal(autoencoder.network, family.vae)
         assert autoencoder.dtype == torch.float32
+
+
+def test_a_header_is_read_once_until_the_file_changes(tmp_path: Path) -> None:
+    path = tmp_path / "some.safetensors"
+    write(path, {"a": torch.zeros(2)})
+    first = read_header(path)
+    assert read_header(path) is first
+    write(path, {"a": torch.zeros(2), "b": torch.zeros(3)})
+    assert read_header(path).shapes == {"a": (2,), "b": (3,)}
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelFileError, match="its header speaks of"):
+        read_header(path)
