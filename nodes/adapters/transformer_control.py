@@ -241,4 +241,8 @@ def _in_turn(made: Sequence[Tensor], blocks: int) -> list[Tensor]:
 
 def _as_long(residual: Tensor, hidden: Tensor) -> Tensor:
     """With zeros for the tokens that it has not."""
-    return pad(residual, (0, 0, 0, hidden.shape[1] - residual.shape[1]))
+    return (
+        residual
+        if residual.shape[1] == hidden.shape[1]
+        else pad(residual, (0, 0, 0, hidden.shape[1] - residual.shape[1]))
+    )

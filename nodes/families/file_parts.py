@@ -7,6 +7,7 @@
 | `CLIP` | text encoder | `text_model.encoder.layers.0.mlp.fc1.weight`: transformers' |
 | `OPEN_CLIP` | text encoder | `transformer.resblocks.0.mlp.c_fc.weight` |
 | `T5` | text encoder | `encoder.block.0.layer.0.SelfAttention.q.weight`: transformers' |
+| `LLAMA` | text encoder | `model.layers.0.self_attn.q_proj.weight`: transformers' |
 | `PUBLISHED` | transformer | `double_blocks.0.img_attn.qkv.weight`: as first published |
 | `DIFFUSERS` | transformer | `transformer_blocks.0.attn.to_q.weight` |
 """
@@ -21,7 +22,7 @@ from ..models.network_names import TEXT_ENCODERS
 from ..models.weight_scales import is_scale
 from .ldm_config import Shapes
 
-LDM, DIFFUSERS, CLIP, OPEN_CLIP, T5 = "ldm", "diffusers", "clip", "open_clip", "t5"
+LDM, DIFFUSERS, CLIP, OPEN_CLIP, T5, LLAMA = "ldm", "diffusers", "clip", "open_clip", "t5", "llama"
 PUBLISHED = "published"
 FLUX, SD3, PIXART, Z_IMAGE, QWEN_IMAGE = "flux", "sd3", "pixart", "z_image", "qwen_image"
 """Families of transformers."""
@@ -50,6 +51,15 @@ TOKENIZER_TENSOR = "tokenizer_json"
 OLD_CLIP_MARK = "embeddings.position_embedding.weight"
 """Of CLIP under transformers' names; old merges lack `text_model.` before it."""
 T5_MARK = "encoder.block.0.layer.0.SelfAttention.q.weight"
+LLAMA_PREFIX, LLAMA_LAYER = "model.", "model.layers.0."
+LLAMA_WEIGHTS = frozenset(
+    f"{LLAMA_LAYER}{name}.weight"
+    for name in (
+        "input_layernorm", "post_attention_layernorm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
+        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+    )
+)  # fmt: skip
+"""Of its first layer, all: Qwen's and Gemma's have more."""
 UNET_PREFIXES = ("model.diffusion_model.", "")
 VAE_PREFIXES = ("first_stage_model.", "vae.", "")
 TEXT_PREFIXES = {
@@ -122,6 +132,8 @@ def _text_encoders(shapes: Shapes) -> dict[str, Part]:
     if not found and (width := _text_width(shapes, "")):  # in a file of its own
         layout = OPEN_CLIP if "positional_embedding" in shapes else CLIP
         found = [Part("", layout, _reading("", layout, width))]
+    if {name for name in shapes if name.startswith(LLAMA_LAYER) and not is_scale(name)} == LLAMA_WEIGHTS:
+        found.append(Part(LLAMA_PREFIX, LLAMA))
     found += [Part(prefix, T5) for prefix in (CHECKPOINT_T5, "") if prefix + T5_MARK in shapes]
     return dict(zip(TEXT_ENCODERS, found, strict=False))
 

@@ -1,4 +1,4 @@
-"""Configurations of transformers and of T5 in single files, read off the shapes of their tensors, as `ldm_config`.
+"""Configurations of transformers, T5 and Llama in single files, read off the shapes of their tensors, as `ldm_config`.
 
 Of transformers, the shapes are those of their published names.
 """
@@ -16,6 +16,12 @@ HEAD_WIDTH = 64
 """Of SD3's attention, where nothing in a file says so."""
 PACKED = 4
 """Cells of the latent that Z-Image and Qwen-Image take as one."""
+LLAMA_HEAD_WIDTH = 128
+LLAMA_ROPE = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}  # fmt: skip
+"""How places of tokens turn into angles, for texts that are longer than those it was trained with at first."""
 PIXART_HEAD_WIDTH, PIXART_SIDE = 72, 128
 """Of PixArt's attention, and of the pictures of 1024 pixels that it was trained with; nothing in a file says so."""
 
@@ -148,4 +154,22 @@ def t5_config(shapes: Shapes) -> dict[str, Any]:
         "num_heads": heads,
         "relative_attention_num_buckets": buckets,
         "feed_forward_proj": "gated-gelu" if gated in shapes else "relu",
+    }
+
+
+def llama_config(shapes: Shapes) -> dict[str, Any]:
+    """Of transformers' `LlamaModel`, for Llama 3.1 (Grattafiori et al. 2024, arXiv 2407.21783)."""
+    vocabulary, width = shapes["embed_tokens.weight"]
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": shapes["layers.0.mlp.gate_proj.weight"][0],
+        "num_hidden_layers": count(shapes, "layers."),
+        "num_attention_heads": shapes["layers.0.self_attn.q_proj.weight"][0] // LLAMA_HEAD_WIDTH,
+        "num_key_value_heads": shapes["layers.0.self_attn.k_proj.weight"][0] // LLAMA_HEAD_WIDTH,
+        "head_dim": LLAMA_HEAD_WIDTH,
+        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500000.0,
+        "rope_scaling": LLAMA_ROPE,
     }
