@@ -53,6 +53,8 @@ CHECKPOINT_T5 = "text_encoders.t5xxl.transformer."
 """Prefixes of text encoders in checkpoints of SD3 and Flux."""
 TOKENIZER_TENSOR = "tokenizer_json"
 """Of T5 in files that were saved here: the bytes of its tokenizer.json, which other programs take no notice of."""
+OLD_CLIP_MARK = "embeddings.position_embedding.weight"
+"""Of CLIP under transformers' names; old merges lack `text_model.` before it."""
 T5_MARK = "encoder.block.0.layer.0.SelfAttention.q.weight"
 LLAMA_PREFIX, LLAMA_LAYER = "model.", "model.layers.0."
 LLAMA_WEIGHTS = frozenset(
@@ -142,7 +144,7 @@ def _text_encoders(shapes: Shapes) -> dict[str, Part]:
 
 
 def _text_width(shapes: Shapes, prefix: str) -> int | None:
-    for name in ("text_model.embeddings.position_embedding.weight", "positional_embedding"):
+    for name in (f"text_model.{OLD_CLIP_MARK}", OLD_CLIP_MARK, "positional_embedding"):
         if f"{prefix}{name}" in shapes:
             return shapes[f"{prefix}{name}"][1]
     return None
