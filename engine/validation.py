@@ -357,6 +357,8 @@ class _Validator:
             why = f" ({error.reason})" if error.reason else ""
             models = given.choices.models if error.code == "value_not_in_list" and given.choices else None
             what = f"is in no models folder ({models})" if models else f"is not allowed{why}"
+            if models and self.folders and (unread := self.folders.why_unread(models, value)):
+                what, models = unread, None
             self.report(node_id, error.code, f"{short(value)} {what}; allowed is {error.allowed}",
                         input_name=given.name, given=value, models=models,
                         details={"exception_message": error.detail})  # fmt: skip
