@@ -93,8 +93,11 @@ def _torch() -> Iterator[Finding]:
             name = torch.cuda.get_device_name(index)
             yield Finding("ok", f"cuda:{index}", f"{name}, {free / GB:.1f} of {total / GB:.1f} GB free")
     else:
+        threads = torch.get_num_threads()
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-        yield Finding("ok", "device", f"cpu, {torch.get_num_threads()} threads; no CUDA device (torch is {built})")
+        yield Finding(
+            "ok", "device", f"cpu, {threads} thread{'s' if threads > 1 else ''}; no CUDA device (torch is {built})"
+        )
 
 
 def _memory() -> Iterator[Finding]:

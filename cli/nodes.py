@@ -99,7 +99,7 @@ def _show_inputs(terminal: Terminal, spec: NodeSpec, folders: Folders) -> None:
         table.add_column(no_wrap=True)
     table.add_column()
     for given in spec.inputs.values():
-        about = "; ".join(_about(given, folders))
+        about = ". ".join(_about(given, folders))
         table.add_row(f"  {given.name}", Text(_port(given)), Text(_default(given), style="dim"), Text(about))
     terminal.show(table)
 
@@ -126,6 +126,6 @@ def _about(given: InputSpec, folders: Folders) -> Iterator[str]:
     elif given.limits:
         yield given.allowed()
     if given.is_lazy:
-        yield "computed only when needed"
+        yield "Computed only when needed"
     if given.tooltip:
         yield given.tooltip

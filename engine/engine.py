@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -88,6 +89,8 @@ class Engine:
         self._files = ThreadPoolExecutor(2, thread_name_prefix="mezzotint-files")
         self._writing: set[Future[bool]] = set()
         self._seconds: dict[str, float] = {}
+        self._disk_problem = ""
+        self._telling = threading.Lock()
 
     # runs
 
@@ -268,10 +271,14 @@ class Engine:
 
     def _write(self, disk: DiskCache, key: Key, value: StepValue) -> bool:
         try:
-            return disk.put(key, value)
+            is_kept, problem = disk.put(key, value), ""
         except OutputError as error:
-            log.warning("%s", error)
-            return False
+            is_kept, problem = False, str(error)
+        with self._telling:
+            if problem and problem != self._disk_problem:  # a full disk is told of once, and not for each value
+                log.warning("%s", problem)
+            self._disk_problem = problem
+        return is_kept
 
 
 def _with_fingerprint(workflow: Workflow, validation: Validation, registry: Registry) -> Iterator[CheckedNode]:

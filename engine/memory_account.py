@@ -123,10 +123,13 @@ class MemoryAccount:
             gc.collect()  # modules may refer to themselves in circles
 
     def _park(self, entry: Entry) -> bool:
-        """Move an idle object to main memory, if it can be and there is room: what waited longest makes it."""
+        """Move an idle object to main memory, if it can be and there is room: what waited longest makes it.
+
+        What stands on others is not moved: as long as it is there, they stay on the device.
+        """
         assert entry.loaded is not None
         nbytes = entry.loaded.whole_nbytes or entry.loaded.nbytes
-        if entry.loaded.movable is None or nbytes > self.host_nbytes:
+        if entry.loaded.movable is None or entry.parts or nbytes > self.host_nbytes:
             return False
         parked = [(weights, other) for weights, other in self._by_use() if other.is_parked and not other.borrowers]
         held = sum(other.host_nbytes for _, other in parked)

@@ -176,7 +176,7 @@ def workflow_texts(prompt: Any, extra_pnginfo: Mapping[str, Any] | None, *, meta
 
 def output_error(path: Path, error: OSError, nbytes: int | None = None) -> OutputError:
     """The sentence for a file or folder that cannot be written: the path, the reason, the cure."""
-    size = f" ({nbytes / 1e6:.1f} MB)" if nbytes else ""
+    size = "" if not nbytes else f" ({nbytes / 1e6:.1f} MB)" if nbytes >= 1e5 else f" ({nbytes / 1e3:.1f} kB)"
     reason, cure = _REASONS.get(error.errno or 0, (str(error.strerror or error), "name another folder"))
     return OutputError(f"'{path}'{size} cannot be written: {reason}; {cure}")
 

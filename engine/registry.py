@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import PurePosixPath
 from typing import Any
 
 from .errors import RegistrationError
@@ -104,7 +105,11 @@ class Registry:
 
 
 def closest(given: str, names: Iterable[str]) -> str | None:
-    """The name most like `given`, ignoring case, or None when nothing is near. Looks at all names, which takes time."""
-    by_folded = {name.lower(): name for name in names}
-    found = difflib.get_close_matches(given.lower(), by_folded, n=1, cutoff=0.6)
+    """The name most like `given`, ignoring case, or None when nothing is near. Looks at all names, which takes time.
+
+    A file's extension that both have makes them no more alike.
+    """
+    extension = PurePosixPath(given.lower()).suffix
+    by_folded = {name.lower().removesuffix(extension): name for name in names}
+    found = difflib.get_close_matches(given.lower().removesuffix(extension), by_folded, n=1, cutoff=0.6)
     return by_folded[found[0]] if found else None

@@ -33,7 +33,8 @@ class Loaded:
     """What a loader made: the object and the bytes it holds on the device.
 
     Attributes:
-        movable: its weights, if they can be moved to main memory and back; else the object is dropped and made anew.
+        movable: its weights, if they can be moved to main memory and back; else, and if it stands on others, the object
+            is dropped and made anew.
         whole_nbytes: what it would hold if it were all on the device; `nbytes` when None.
     """
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MODULES = (
     "models.checkpoints",
     "adapters.lora",
+    "adapters.hypernetwork",
     "adapters.control_net",
     "adapters.clip_vision",
     "adapters.unclip",
@@ -81,6 +82,7 @@ MODULES = (
 VALUE_MODULES = (
     "models.recipe",
     "adapters.lora_patch",
+    "adapters.hypernetwork_patch",
     "merging.merge",
     "adapters.control_net_recipe",
     "images.upscale_model",

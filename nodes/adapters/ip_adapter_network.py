@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +15,7 @@ from mezzotint.engine.residency import Loaded, Residency
 
 from ..models.network_names import DENOISER
 from ..models.network_overlay import shallow_copy, with_layers
+from ..models.weight_placement import WholePlacement
 from ..models.weights_file import read_header, read_tensors
 from ..models.weights_source import weights_path
 from ..sampling.network_call import NamedTensors, NetworkCall, Target, for_each
@@ -45,6 +46,12 @@ class FittedIPAdapter:
     projection: nn.Module
     layers: Mapping[str, tuple[nn.Module, nn.Module]]
     dtype: torch.dtype
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All that it is made of."""
+        for module in (self.projection, *(layer for pair in self.layers.values() for layer in pair)):
+            yield from module.parameters()
+            yield from module.buffers()
 
     def tokens(self, read: Tensor) -> Tensor:
         """[1, pictures, ...] → [1, tokens, D], those of several pictures side by side."""
@@ -89,7 +96,8 @@ def load_ip_adapter(base: Recipe, source: Source, residency: Residency) -> Loade
             fitted = _fitted(network, parts[PROJECTION], parts[ATTENTION], loaded.dtype)
         except (KeyError, RuntimeError) as error:
             raise _misfit(source.name, base.source.name, " ".join(str(error).split())[:200]) from None
-    return Loaded(fitted, sum(tensor.nbytes for part in parts.values() for tensor in part.values()))
+    nbytes = sum(tensor.nbytes for part in parts.values() for tensor in part.values())
+    return Loaded(fitted, nbytes, WholePlacement(fitted.tensors(), torch.device(residency.device), nbytes))
 
 
 def _fitted(

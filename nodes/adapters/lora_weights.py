@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.residency import Loaded, Residency
 
 from ..models.network_overlay import with_layers
+from ..models.weight_placement import WholePlacement
 from .layer_change import layer_change
 from .lora_file import LoraFile
 from .lora_layers import find_layers
@@ -35,6 +36,12 @@ class FittedLora:
     """
 
     changes: Mapping[str, Mapping[str, Change]]
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All that it is made of."""
+        for change, bias in (pair for changes in self.changes.values() for pair in changes.values()):
+            yield from () if change is None else change.tensors()
+            yield from () if bias is None else (bias,)
 
     def apply(self, loaded: Any, strength: float) -> Any:
         """What a model became, with this; it shares the model's weights and copies none."""
@@ -62,7 +69,8 @@ def fit_lora(file: LoraFile, networks: Mapping[str, nn.Module], model: str, resi
     fitting = _Fitting(file, model, torch.device(residency.device))
     with torch.inference_mode(False):
         changes = {name: fitting.changes(name, network) for name, network in networks.items() if name in file.layers}
-    return Loaded(FittedLora(changes), fitting.nbytes)
+        fitted = FittedLora(changes)
+        return Loaded(fitted, fitting.nbytes, WholePlacement(fitted.tensors(), fitting.device, fitting.nbytes))
 
 
 class _Fitting:

@@ -13,6 +13,7 @@ Each comes with its own factor alpha / rank; the strength is that of who uses it
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,15 @@ from torch import Tensor, nn
 
 
 class WeightChange:
-    """What is added to a layer's weight."""
+    """What is added to a layer's weight. Those below are dataclasses of tensors, numbers and further changes."""
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All that it is made of."""
+        for value in vars(self).values():
+            if isinstance(value, WeightChange):
+                yield from value.tensors()
+            elif isinstance(value, Tensor):
+                yield value
 
     def delta(self) -> Tensor:
         """The change at strength 1, as many numbers as the weight has, [out, ...]."""

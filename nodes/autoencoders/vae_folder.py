@@ -11,6 +11,7 @@ import torch
 from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.residency import Loaded
 
+from ..models.weight_placement import WeightPlacement
 from ..models.weights_source import weights_path
 from .autoencoder import Autoencoder
 from .vae_recipe import BESIDE, CONFIG_NAME
@@ -75,4 +76,5 @@ def load_vae(source: Source, residency: Residency) -> Loaded:
         encoder_width=widths[0],
         decoder_width=max(widths[:2]),
     )
-    return Loaded(vae, sum(tensor.nbytes for tensor in network.state_dict().values()))
+    nbytes = sum(tensor.nbytes for tensor in network.state_dict().values())
+    return Loaded(vae, nbytes, WeightPlacement(network, device, nbytes, None))

@@ -13,6 +13,7 @@ from .diffusers_folder import INDEX_NAME
 from .pipeline_folder import TRANSFORMER, PipelineFolder
 
 if TYPE_CHECKING:
+    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
     from ..models.recipe import Recipe
@@ -39,6 +40,10 @@ class PipelineFamily:
     def sampling(self, path: Path, name: str, digest: str) -> ModelSampling:
         return pipeline_sampling(PipelineFolder(path, name), digest)
 
+    def files(self, recipe: Recipe, path: Path, folders: Folders) -> PipelineFolder:
+        """What a recipe's networks are read from."""
+        return PipelineFolder(path, recipe.source.name)
+
     def load(self, recipe: Recipe, path: Path, residency: Residency) -> Loaded:
         from .pipeline_networks import LOADERS
 
@@ -52,10 +57,14 @@ def pipeline_sampling(folder: PipelineFolder | TransformerFile, digest: str) -> 
     Raises:
         ModelFileError: a configuration is missing, or says something that is not known.
     """
+    return sampling_of(folder.config("scheduler"), folder.sampling_config())
+
+
+def sampling_of(scheduler: Mapping[str, Any], vae: Mapping[str, Any]) -> ModelSampling:
+    """How it is sampled, by what the configurations of its scheduler and VAE say."""
     from ..samplers.schedules import DiscreteSigmas, FlowSigmas
     from ..sampling.model_sampling import ModelSampling
 
-    scheduler, vae = folder.config("scheduler"), folder.sampling_config()
     sigmas: Any
     if _is_flow(scheduler):
         steps = int(scheduler.get("num_train_timesteps", 1000))

@@ -1,4 +1,4 @@
-"""Networks of Stable Diffusion 1, 2 and XL as single files have them: the inverse of what `single_file` reads.
+"""Networks as single files have them: the inverse of what `single_file` reads.
 
 In all functions, `tensors` are by the network's own names.
 """
@@ -10,10 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..models.weights_writer import DeferredTensor
-from .file_parts import CLIP, LDM, OPEN_CLIP
+from .file_parts import CLIP, LDM, OPEN_CLIP, PIXART, PUBLISHED, T5, Part
 from .ldm_config import OF_OPENAI, VOCABULARY_END
+from .pipeline_folder import TRANSFORMER
 from .published_names import parted, published_names
-from .single_file import CONFIGURATIONS
+from .published_transformers import published_plan
+from .single_file import read_config
+from .transformer_file import FAMILIES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,33 +36,67 @@ OPEN_CLIP_ENDS = {
     "final_layer_norm.weight": "ln_final.weight",
     "final_layer_norm.bias": "ln_final.bias",
 }
+T5_CLASS = "T5EncoderModel"
 QUERY, KEY, VALUE = "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"
 LAYERS = "encoder.layers."
 IRRELEVANT = frozenset({
     "sample_size", "scaling_factor", "shift_factor", "force_upcast", "upcast_attention", "dropout",
-    "bos_token_id", "eos_token_id", "pad_token_id", "projection_dim",
+    "bos_token_id", "eos_token_id", "pad_token_id", "projection_dim", "axes_lens",
 })  # fmt: skip
 """Of configurations, what makes no difference to a network's forward, or stands elsewhere."""
 
 
+def family_of(transformer: Any) -> str:
+    """The family of a transformer as `file_parts` has it; empty where single files of none are known."""
+    name = type(transformer).__name__
+    return next((family for family, published in FAMILIES.items() if published.transformer == name), "")
+
+
 def layout_of(component: str, network: Any) -> str:
-    """The layout that a component of a checkpoint is published in."""
+    """The layout that a component is published in; text encoders, where they have files of their own."""
+    if component == TRANSFORMER:
+        return PUBLISHED
     if not component.startswith("text_encoder"):
         return LDM
+    if type(network).__name__ == T5_CLASS:
+        return T5
     return CLIP if network.config.hidden_act == OF_OPENAI else OPEN_CLIP
 
 
-def published_tensors(component: str, network: Any, tensors: Deferred) -> dict[str, DeferredTensor]:
-    """The tensors of a U-Net (`"unet"`), a VAE or a text encoder, by their published names without a prefix."""
+def published_tensors(component: str, network: Any, tensors: Deferred, layout: str) -> dict[str, DeferredTensor]:
+    """The tensors of a network by their published names in a layout, without a prefix.
+
+    Args:
+        component: `"unet"`, `"transformer"`, `"vae"`, `"text_encoder"`, ...
+    """
+    if component == TRANSFORMER:
+        return _transformer(family_of(network), tensors)
     if component == "unet":
         name_of = published_names(network)
         return {name_of(name): tensor for name, tensor in tensors.items()}
     if component == "vae":
         return _vae(network, tensors)
+    if layout == T5:  # it has its vectors twice
+        return {name: tensor for name, tensor in tensors.items() if name != "encoder.embed_tokens.weight"}
     plain = {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
-    if layout_of(component, network) == OPEN_CLIP:
+    if layout == OPEN_CLIP:
         return _open_clip(plain)
     return {name if name.startswith("text_projection") else f"text_model.{name}": each for name, each in plain.items()}
+
+
+def _transformer(family: str, tensors: Deferred) -> dict[str, DeferredTensor]:
+    made = {}
+    for name, parts in published_plan(family, tensors).items():
+        own = [tensors[each] for each in parts.names]
+        tensor = _joined(own) if len(own) > 1 else own[0]
+        made[name] = tensor.changed(tensor.shape, _swapped) if parts.is_swapped else tensor
+    return made
+
+
+def _swapped(tensor: Tensor) -> Tensor:
+    import torch
+
+    return torch.cat([*tensor.chunk(2)][::-1])
 
 
 def _vae(vae: Any, tensors: Deferred) -> dict[str, DeferredTensor]:
@@ -143,26 +180,30 @@ def with_unused_layer(tensors: Deferred, layers: int) -> dict[str, DeferredTenso
     return made
 
 
-def unlike(component: str, network: Any, tensors: Deferred) -> str | None:
+def unlike(component: str, network: Any, tensors: Deferred, part: Part) -> str | None:
     """What of a network a single file cannot say: the first of its options that would be read otherwise; None if none.
 
     Args:
-        tensors: by published names.
+        tensors: by published names. part: as what they would be read.
     """
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     try:
-        read = CONFIGURATIONS[component, layout_of(component, network)](shapes)
+        read = read_config(component, part, shapes)
     except (KeyError, StopIteration, IndexError, ZeroDivisionError) as error:
         return f"lacks {error}"
     if component.startswith("text_encoder"):
-        read["vocab_size"] = VOCABULARY_END + 1
+        if part.layout != T5:
+            read["vocab_size"] = VOCABULARY_END + 1
         wanted = {name: getattr(network.config, name) for name in read}
     else:
         given = inspect.signature(type(network).__init__).parameters
         wanted = {name: value for name, value in network.config.items() if name in given}
         read = {**{name: given[name].default for name in wanted}, **read}
+        if "out_channels" in wanted and wanted["out_channels"] is None:
+            wanted["out_channels"] = wanted["in_channels"]
     blocks = wanted.get("down_block_types", ())
-    for name in sorted(wanted.keys() - IRRELEVANT):
+    ignored = IRRELEVANT - {"sample_size"} if part.family == PIXART else IRRELEVANT  # it has its positions by that
+    for name in sorted(wanted.keys() - ignored):
         if _plain(name, read[name], blocks) != _plain(name, wanted[name], blocks):
             return f"{name} is {wanted[name]}, and would be read as {read[name]}"
     return None

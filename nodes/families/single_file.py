@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from statistics import pstdev
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,16 @@ from ..models.weight_scales import by_layer, other_form, row_scales, without_sca
 from ..models.weights_file import PICKLE_SUFFIXES, WeightsHeader, read_header, read_tensors
 from . import diffusers_config, ldm_config, transformer_config
 from .file_parts import (
+    CHECKPOINT_G,
     CLIP,
     DIFFUSERS,
     FLUX,
     LDM,
+    LLAMA,
     OPEN_CLIP,
     SD3,
     T5,
+    TOKENIZER_TENSOR,
     Z_IMAGE,
     Part,
     find_parts,
@@ -71,6 +74,7 @@ CONFIGURATIONS: Mapping[tuple[str, str], Callable[[ldm_config.Shapes], dict[str,
     ("vae", LDM): ldm_config.vae_config,
     ("vae", DIFFUSERS): diffusers_config.vae_config,
     **{(component, T5): transformer_config.t5_config for component in TEXT_ENCODERS},
+    **{(component, LLAMA): transformer_config.llama_config for component in TEXT_ENCODERS},
     **{(component, CLIP): ldm_config.clip_config for component in TEXT_ENCODERS},
     **{(component, OPEN_CLIP): ldm_config.open_clip_config for component in TEXT_ENCODERS},
 }
@@ -82,6 +86,11 @@ TRANSFORMERS = {
 """What of diffusers turns published names of transformers into its own."""
 
 
+@lru_cache(maxsize=64)
+def _parts_of(header: WeightsHeader) -> dict[str, Part]:
+    return find_parts(header.shapes)
+
+
 def read_config(component: str, part: Part, shapes: ldm_config.Shapes) -> dict[str, Any]:
     """The configuration of a network, by the shapes of its tensors.
 
@@ -89,7 +98,8 @@ def read_config(component: str, part: Part, shapes: ldm_config.Shapes) -> dict[s
         KeyError, StopIteration, IndexError, ZeroDivisionError: one that all such networks have is missing.
     """
     if not part.family:
-        return CONFIGURATIONS[component, part.layout](shapes)
+        config = CONFIGURATIONS[component, part.layout](shapes)
+        return {**config, "hidden_act": ldm_config.OF_OPEN_CLIP} if part.prefix == CHECKPOINT_G else config
     published = published_shapes(part.family, shapes) if part.layout == DIFFUSERS else shapes
     return transformer_config.CONFIGURATIONS[part.family](published)
 
@@ -113,7 +123,7 @@ class SingleFile:
     @cached_property
     def parts(self) -> dict[str, Part]:
         """The networks in it by component."""
-        return find_parts(self.header.shapes)
+        return _parts_of(self.header)
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
@@ -121,6 +131,10 @@ class SingleFile:
 
     def reading(self, component: str) -> TextReading:
         return self.parts[component].reading
+
+    def has_tokenizer(self, component: str) -> bool:
+        """Whether a tokenizer lies with a text encoder."""
+        return self.parts[component].prefix + TOKENIZER_TENSOR in self.header.tensors
 
     def check(self) -> None:
         """See that what is there is whole, and of a family that is known. Raises ModelFileError: it isn't."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.errors import ModelFileError
 
+from ..models.file_content import file_content
 from ..models.weights_file import PICKLE_SUFFIXES, SAFE_SUFFIXES
-from .file_parts import T5
+from .file_parts import LLAMA, T5
 from .joined_text_encoders import JoinedTextEncoders
 from .pipeline_family import pipeline_sampling
 from .pipeline_folder import TRANSFORMER
 from .single_file import SingleFile
-from .tokenizer_folder import tokenizer_files, tokenizer_folder
+from .tokenizer_folder import TOKENIZER_FOLDERS, tokenizer_files, tokenizer_folder
 from .transformer_file import TransformerFile
 
 if TYPE_CHECKING:
@@ -40,10 +41,13 @@ class SingleFileFamily:
         return ()
 
     def beside(self, path: Path, folders: Folders) -> Mapping[str, Path]:
-        """The files of T5's tokenizer, where it has T5."""
+        """The files of the tokenizers of T5 and Llama, where it has these without."""
         file = SingleFile(path, path.name)
-        has_t5 = any(file.parts[component].layout == T5 for component in file.text_encoders)
-        return tokenizer_files(tokenizer_folder(path, folders)) if has_t5 else {}
+        lacking = [
+            file.parts[component].layout for component in file.text_encoders if not file.has_tokenizer(component)
+        ]
+        folders_of = [tokenizer_folder(path, layout, folders) for layout in lacking if layout in TOKENIZER_FOLDERS]
+        return {name: each for folder in folders_of for name, each in tokenizer_files(folder).items()}
 
     def check(self, path: Path, name: str) -> None:
         file = SingleFile(path, name)
@@ -59,34 +63,53 @@ class SingleFileFamily:
             return pipeline_sampling(TransformerFile(file), digest)
         return read_sampling(file, digest)
 
-    def files(self, recipe: Recipe, path: Path, folders: Folders) -> SingleFile | JoinedTextEncoders:
-        """What a recipe's networks are read from."""
+    def files(self, recipe: Recipe, path: Path, folders: Folders) -> Any:
+        """What a recipe's networks are read from: a `SingleFile`, or text encoders that lie in several."""
+        from .separate_text_encoders import WANTED, SeparateTextEncoders
+
         file = SingleFile(path, recipe.source.name)
+        if recipe.kind != "clip":
+            return file
         further = [SingleFile(folders.require(each.folder, each.name), each.name) for each in recipe.further]
+        of_checkpoint = file.parts[TRANSFORMER].family if TRANSFORMER in file.parts and file.text_encoders else ""
+        if recipe.text_of or of_checkpoint in WANTED:
+            return SeparateTextEncoders(recipe.text_of or of_checkpoint, [file, *further])
+        _require_text_encoder(file)
+        _refuse_language_models(file, *further)
         return JoinedTextEncoders(file, *further) if further else file
 
     def load(self, recipe: Recipe, path: Path, residency: Residency) -> Loaded:
         from .diffusers_networks import LOADERS
+        from .separate_text_encoders import SeparateTextEncoders, load_separate_text_encoders
 
-        file = SingleFile(path, recipe.source.name)
-        if recipe.kind == "model" and TRANSFORMER in file.parts:
+        files = self.files(recipe, path, residency.folders)
+        if isinstance(files, SeparateTextEncoders):
+            return load_separate_text_encoders(files, recipe, residency)
+        if recipe.kind == "model" and TRANSFORMER in files.parts:
             from .pipeline_networks import load_transformer
 
-            return load_transformer(TransformerFile(file), recipe, residency)
-        further = [SingleFile(residency.folders.require(each.folder, each.name), each.name) for each in recipe.further]
-        family = recipe.text_of or (file.parts[TRANSFORMER].family if TRANSFORMER in file.parts else "")
-        if recipe.text_of or (recipe.kind == "clip" and family and file.text_encoders):
-            from .separate_text_encoders import load_separate_text_encoders
-
-            return load_separate_text_encoders(family, [file, *further], recipe, residency)
-        if recipe.kind == "clip":
-            _refuse_t5(file, *further)
-        return LOADERS[recipe.kind](JoinedTextEncoders(file, *further) if further else file, recipe, residency)
+            return load_transformer(TransformerFile(files), recipe, residency)
+        return LOADERS[recipe.kind](files, recipe, residency)
 
 
-def _refuse_t5(*files: SingleFile) -> None:
-    """Raises ModelFileError: one of them is T5, and not asked for."""
+def _require_text_encoder(file: SingleFile) -> None:
+    """Raises ModelFileError: it has none."""
+    if not file.text_encoders:
+        raise ModelFileError(
+            f"'{file.name}' holds no text encoder; going by its tensors it is {file_content(file.header.tensors)}: "
+            f"load the text encoder of its family from another file with CLIPLoader, or DualCLIPLoader for SDXL and "
+            f"Flux, or TripleCLIPLoader for SD3"
+        )
+
+
+def _refuse_language_models(*files: SingleFile) -> None:
+    """Raises ModelFileError: one of them is T5 or Llama, and not asked for."""
     for file in files:
+        if any(file.parts[component].layout == LLAMA for component in file.text_encoders):
+            raise ModelFileError(
+                f"'{file.name}' is Llama, which is no text encoder of Stable Diffusion 1, 2 or XL; load it for HiDream "
+                f"with QuadrupleCLIPLoader"
+            )
         if any(file.parts[component].layout == T5 for component in file.text_encoders):
             raise ModelFileError(
                 f"'{file.name}' is T5, which is no text encoder of Stable Diffusion 1, 2 or XL; choose the type of the "

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from mezzotint.engine.errors import ModelFileError
 
 from ..models.component_weights import ComponentWeights
-from .file_parts import FLUX, PIXART, QWEN_IMAGE, SD3, Z_IMAGE
+from .file_parts import FLUX, HIDREAM, PIXART, QWEN_IMAGE, SD3, Z_IMAGE
 from .pipeline_folder import TRANSFORMER, PipelinePart
 from .single_file import SCALE, SDXL_SCALE, SingleFile
 
@@ -47,17 +47,35 @@ FAMILIES = {
     FLUX: Published("FluxPipeline", "FluxTransformer2DModel", {**FLOW, "shift": 1.0}, OF_FLUX),
     Z_IMAGE: Published("ZImagePipeline", "ZImageTransformer2DModel", {**FLOW, "shift": 3.0}, OF_FLUX),
     PIXART: Published("PixArtSigmaPipeline", "PixArtTransformer2DModel", LINEAR, _vae(SDXL_SCALE, channels=4)),
+    HIDREAM: Published(
+        "HiDreamImagePipeline", "HiDreamImageTransformer2DModel", {**FLOW, "shift": 3.0}, OF_FLUX
+    ),
     QWEN_IMAGE: Published(
         "QwenImagePipeline", "QwenImageTransformer2DModel",
         {**FLOW, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 0.9}, {"z_dim": 16},
         "AutoencoderKLQwenImage",
     ),
 }  # fmt: skip
-"""Esser et al. 2024, Black Forest Labs 2024, Alibaba 2025, Chen et al. 2024, and Qwen 2025."""
+"""Esser et al. 2024, Black Forest Labs 2024, Alibaba 2025, Chen et al. 2024, HiDream 2025, and Qwen 2025."""
 PIXART_ALPHA = FAMILIES[PIXART]._replace(pipeline="PixArtAlphaPipeline", vae=_vae(SCALE, channels=4))
 """Of the transformers that are told the size of the picture. Chen et al. 2023."""
 GUIDED = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15, "shift": 3.0}
 """Of Flux's scheduler where the network is told how strong guidance is (dev), and not made for few steps (schnell)."""
+
+
+def published_of(family: str, config: Mapping[str, Any]) -> Published:
+    """What a family's file says nothing of, by its transformer's configuration."""
+    if family == PIXART and config["use_additional_conditions"]:
+        return PIXART_ALPHA
+    found = FAMILIES[family]
+    is_guided = family == FLUX and config["guidance_embeds"]
+    return found._replace(scheduler={**found.scheduler, **GUIDED}) if is_guided else found
+
+
+def latents_of(published: Published) -> Mapping[str, Any]:
+    """What tells how its latents are made: of a VAE's configuration, with the keys that all have."""
+    channels = published.vae.get("latent_channels") or published.vae["z_dim"]
+    return {**published.vae, "latent_channels": channels, "downscale": 2 ** (len(WIDTHS) - 1)}
 
 
 @dataclass(frozen=True)
@@ -76,10 +94,7 @@ class TransformerFile:
 
     @property
     def published(self) -> Published:
-        family = self.file.parts[TRANSFORMER].family
-        if family == PIXART and self.config(TRANSFORMER)["use_additional_conditions"]:
-            return PIXART_ALPHA
-        return FAMILIES[family]
+        return published_of(self.file.parts[TRANSFORMER].family, self.config(TRANSFORMER))
 
     @property
     def parts(self) -> dict[str, PipelinePart]:
@@ -101,15 +116,10 @@ class TransformerFile:
     def config(self, component: str) -> Mapping[str, Any]:
         if component == TRANSFORMER:
             return self.file.config(TRANSFORMER)
-        if component == "vae":
-            return self.published.vae
-        is_guided = self.config(TRANSFORMER).get("guidance_embeds")  # of Flux
-        return {**self.published.scheduler, **GUIDED} if is_guided else self.published.scheduler
+        return self.published.vae if component == "vae" else self.published.scheduler
 
     def sampling_config(self) -> Mapping[str, Any]:
-        vae = self.published.vae
-        channels = vae.get("latent_channels") or vae["z_dim"]
-        return {**vae, "latent_channels": channels, "downscale": 2 ** (len(WIDTHS) - 1)}
+        return latents_of(self.published)
 
     def weights(self, component: str) -> ComponentWeights:
         return self.file.weights(component)

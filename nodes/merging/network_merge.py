@@ -14,6 +14,7 @@ from mezzotint.engine.residency import Loaded
 from ..adapters.patched_layer import own_parameters
 from ..families.published_names import published_names
 from ..models.network_overlay import with_parameters
+from ..models.weight_placement import WholePlacement
 from ..models.weight_scales import scale_of
 from .merge import KEPT, TAKEN, Factors, MergeError
 
@@ -46,7 +47,9 @@ def merge_loaded(
         mergers = {name: _Merger(*pair, factors) for name, pair in pairs.items()}
         networks = {name: merger.merged() for name, merger in mergers.items()}
         made = first.with_networks({**first.networks, **networks})
-    return Loaded(made, NETWORK_NBYTES + sum(merger.nbytes for merger in mergers.values()))
+    nbytes = NETWORK_NBYTES + sum(merger.nbytes for merger in mergers.values())
+    tensors = [tensor for merger in mergers.values() for tensor in merger.made]
+    return Loaded(made, nbytes, WholePlacement(tensors, torch.device(residency.device), nbytes))
 
 
 def _pairs(first: Any, second: Any, names: tuple[str, str]) -> dict[str, tuple[nn.Module, nn.Module]]:
@@ -105,13 +108,14 @@ class _Merger:
     """Two networks on their way to one.
 
     Attributes:
-        nbytes: what the new tensors take so far.
+        made: the new tensors so far. nbytes: what they take.
     """
 
     def __init__(self, first: nn.Module, second: nn.Module, factors: Sequence[Factors]) -> None:
         self.first, self.second = first, second
         self.factors = sorted(factors, key=lambda each: -len(each.prefix))
         self.published = published_names(first)
+        self.made: list[nn.Parameter] = []
         self.nbytes = 0
         self._made: dict[tuple[Any, ...], nn.Parameter] = {}  # some networks have one tensor in two places
 
@@ -162,9 +166,10 @@ class _Merger:
         for part, factor in zip((own, theirs), pair, strict=True):
             if part is not None and factor:
                 total.add_(part.to(some.device, wide), alpha=factor)
-        made = total.to(some.dtype)
+        made = nn.Parameter(total.to(some.dtype), requires_grad=False)
         self.nbytes += made.nbytes
-        return nn.Parameter(made, requires_grad=False)
+        self.made.append(made)
+        return made
 
 
 def _kept_as(layer: nn.Module, key: str) -> Tensor | None:

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 from mezzotint import Clip, Context, Model, Vae, node
 from mezzotint.engine.output_file import workflow_texts
 
+from ..families.file_parts import SD3
 from ..file_name import OutputPrefix
 from .merge import weights_alone
 from .saved_sampling import saved_sampling
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 CATEGORY = "advanced/model_merging"
 SUFFIX = ".safetensors"
-MODEL_PREFIX, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
+MODEL_PREFIX = "model.diffusion_model."
+VAE_PREFIXES = {"": "first_stage_model.", SD3: "first_stage_model."}
+"""By the model's family; that of the others is `vae.`."""
 
 
 @node("CheckpointSave", title="Save Checkpoint", category=CATEGORY, sink=True, lane="device")
@@ -40,9 +43,11 @@ def save_checkpoint(
         text = _borrowed("clip", clip, ctx, loans)
         pictures = _borrowed("vae", vae, ctx, loans)
         _require_together(network, text, pictures)
-        tensors = _below(MODEL_PREFIX, network.tensors()["unet"]) | _below(VAE_PREFIX, pictures.tensors()["vae"])
+        (model_tensors,) = network.tensors().values()
+        vae_prefix = VAE_PREFIXES.get(network.family, "vae.")
+        tensors = _below(MODEL_PREFIX, model_tensors) | _below(vae_prefix, pictures.tensors()["vae"])
         prefixes = text.text_prefixes()
-        for component, encoder in text.tensors().items():
+        for component, encoder in text.tensors(in_checkpoint=True).items():
             tensors |= _below(prefixes[component], encoder)
         metadata, marks = saved_sampling(model, network, ctx)
         _save(filename_prefix, tensors | marks, metadata, ctx)
@@ -57,7 +62,8 @@ def save_model(model: Model, filename_prefix: OutputPrefix = "diffusion_models/C
     with ExitStack() as loans:
         network = _borrowed("model", model, ctx, loans)
         metadata, marks = saved_sampling(model, network, ctx)
-        _save(filename_prefix, _below(MODEL_PREFIX, network.tensors()["unet"]) | marks, metadata, ctx)
+        (tensors,) = network.tensors().values()
+        _save(filename_prefix, _below(MODEL_PREFIX, tensors) | marks, metadata, ctx)
 
 
 @node("CLIPSave", category=CATEGORY, sink=True, lane="device")
@@ -94,6 +100,8 @@ def _below(prefix: str, tensors: Mapping[str, DeferredTensor]) -> dict[str, Defe
 
 def _encoder_name(prefix: str) -> str:
     """What others call a text encoder, by the prefix that it has in a checkpoint."""
+    if prefix.startswith("text_encoders."):
+        return prefix.split(".")[1]
     if prefix.endswith("transformer."):
         return "clip_l"
     return "clip_h" if prefix.startswith("cond_stage_model.") else "clip_g"
@@ -101,14 +109,23 @@ def _encoder_name(prefix: str) -> str:
 
 def _require_together(model: SavedWeights, clip: SavedWeights, vae: SavedWeights) -> None:
     """Raises ModelSaveError: the three would not work together in one file."""
-    wanted = model.networks["unet"].config.cross_attention_dim
-    given = sum(network.config.hidden_size for network in clip.networks.values())
-    if given != wanted:
-        raise ModelSaveError(
-            f"the text encoder of '{clip.name}' gives {given} numbers for each token, and the model '{model.name}' "
-            f"takes {wanted}: they are of different families; connect the text encoder of the model's family"
-        )
-    wanted = model.networks["unet"].config.out_channels
+    encoders = clip.networks.values()
+    if model.family or clip.text_family:
+        if model.family != clip.text_family:
+            raise ModelSaveError(
+                f"the text encoders of '{clip.name}' are not those of the family of '{model.name}'; connect the text "
+                f"encoders of the model's family, and save models whose text encoders are not saved alone, by ModelSave"
+            )
+    else:
+        wanted = model.networks["unet"].config.cross_attention_dim
+        given = sum(network.config.hidden_size for network in encoders)
+        if given != wanted:
+            raise ModelSaveError(
+                f"the text encoder of '{clip.name}' gives {given} numbers for each token, and the model "
+                f"'{model.name}' takes {wanted}: they are of different families; connect the text encoder of the "
+                f"model's family"
+            )
+    wanted = model.loaded.sampling.latent_channels
     if (given := vae.networks["vae"].config.latent_channels) != wanted:
         raise ModelSaveError(
             f"the VAE of '{vae.name}' has latents of {given} channels, and the model '{model.name}' takes {wanted}: "

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 from mezzotint import Context
 
 from ..families import ldm_config
+from ..families.pipeline_family import sampling_of
+from ..families.pipeline_folder import TRANSFORMER
 from ..families.single_file import PICTURE_STATISTICS, SCALE, SDXL_SCALE
+from ..families.transformer_file import latents_of, published_of
 from ..models.weights_writer import DeferredTensor
 from ..sampling.model_sampling import model_sampling
 from .saved_weights import ModelSaveError, SavedWeights
 
 if TYPE_CHECKING:
     from ..models.recipe import Recipe
+    from ..sampling.model_sampling import ModelSampling
 
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 """Kinds of prediction, as ModelSpec has them (github.com/Stability-AI/ModelSpec)."""
@@ -35,14 +39,15 @@ def saved_sampling(
 
     from ..samplers.schedules import DiscreteSigmas
 
-    sampling, config = model_sampling(recipe, ctx), model.networks["unet"].config
+    sampling = model_sampling(recipe, ctx)
+    if model.family:
+        _require_usual(sampling, model)
+        return {}, {}
+    config = model.networks["unet"].config
     is_sdxl = config.addition_embed_type is not None
     ends_in_noise = bool(sampling.scheduler_config.get("rescale_betas_zero_snr"))
     usual = DiscreteSigmas.from_config({**ldm_config.SCHEDULER, "rescale_betas_zero_snr": ends_in_noise})
-    table: Any = getattr(sampling.sigmas, "table", None)
-    is_usual = table is not None and table.shape == usual.table.shape
-    is_usual = is_usual and torch.allclose(table.double(), usual.table.double(), rtol=TOLERANCE)
-    if sampling.prediction_type not in PREDICTIONS or not is_usual:
+    if sampling.prediction_type not in PREDICTIONS or not _are_alike(sampling.sigmas, usual):
         raise _unsayable(model, f"its noise levels, or its prediction ({sampling.prediction_type}), are unusual")
     if sampling.scaling_factor != (scale := SDXL_SCALE if is_sdxl else SCALE):
         raise _unsayable(model, f"its latents are scaled by {sampling.scaling_factor}, and would be by {scale}")
@@ -63,6 +68,26 @@ def _picture_statistics(model: SavedWeights) -> dict[str, DeferredTensor]:
         return {}
     found = {"mean": pictures.mean, "std": pictures.deviation}
     return {PICTURE_STATISTICS[name]: DeferredTensor.of(tensor) for name, tensor in found.items()}
+
+
+def _require_usual(sampling: ModelSampling, model: SavedWeights) -> None:
+    """Raises ModelSaveError: a transformer is not sampled as those of its family are."""
+    published = published_of(model.family, model.networks[TRANSFORMER].config)
+    usual = sampling_of(published.scheduler, latents_of(published))
+    if sampling.prediction_type != usual.prediction_type or not _are_alike(sampling.sigmas, usual.sigmas):
+        raise _unsayable(model, "its noise levels, or their shift, are not those of its family")
+    for name in ("latent_channels", "downscale", "scaling_factor", "shift_factor"):
+        if (own := getattr(sampling, name)) != (read := getattr(usual, name)):
+            raise _unsayable(model, f"the {name} of its latents is {own}, and would be {read}")
+
+
+def _are_alike(sigmas: Any, usual: Any) -> bool:
+    import torch
+
+    table = getattr(sigmas, "table", None)
+    if table is None or table.shape != usual.table.shape:
+        return False
+    return torch.allclose(table.double(), usual.table.double(), rtol=TOLERANCE)
 
 
 def _unsayable(model: SavedWeights, why: str) -> ModelSaveError:

@@ -36,10 +36,24 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelFileError: pickles are not allowed, or it holds more than weights, or is damaged.
     """
-    if not PickleSwitch.is_on:
-        raise pickle_refused(path)
+    content = pickle_content(path)
     import torch
 
+    found = next((content[name] for name in STATE_DICTS if isinstance(content.get(name), Mapping)), content)
+    tensors = {name: value.detach() for name, value in _flat(found) if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise ModelFileError(f"'{path}' holds no weights: no tensors by name; use the model's .safetensors file")
+    return tensors
+
+
+def pickle_content(path: Path) -> Mapping[Any, Any]:
+    """What a pickle holds by name: tensors, numbers, texts, and lists and tables of these; nothing if it has no names.
+
+    Raises:
+        ModelFileError: see `read_pickle`.
+    """
+    if not PickleSwitch.is_on:
+        raise pickle_refused(path)
     try:
         content = _load(path)
     except Exception as error:  # what is in a pickle may fail in any way
@@ -48,12 +62,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
             f"'{path}' cannot be read as weights alone ({reason}); it is damaged, or holds more: use the model's "
             f".safetensors file"
         ) from None
-    content = content if isinstance(content, Mapping) else {}
-    found = next((content[name] for name in STATE_DICTS if isinstance(content.get(name), Mapping)), content)
-    tensors = {name: value.detach() for name, value in _flat(found) if isinstance(value, torch.Tensor)}
-    if not tensors:
-        raise ModelFileError(f"'{path}' holds no weights: no tensors by name; use the model's .safetensors file")
-    return tensors
+    return content if isinstance(content, Mapping) else {}
 
 
 def _flat(content: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ block would run the original block, without the adapters of the copy.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -72,15 +72,7 @@ class WeightPlacement:
 
     def _place(self, here: set[int] | None) -> None:
         """Have these tensors on the device, by their ids, and the others in main memory; None for all of them."""
-        import torch
-
-        is_pinned = self.device.type == "cuda" and free_nbytes("cpu") > 2 * self.nbytes
-        with torch.inference_mode(False), torch.no_grad():
-            for tensor in self._tensors():
-                if here is None or id(tensor) in here:
-                    tensor.data = _on_device(tensor.data, self.device)
-                else:
-                    tensor.data = _in_main_memory(tensor.data, is_pinned)
+        _move(self._tensors(), self.device, self.nbytes, here)
 
     def _tensors(self) -> Iterator[Tensor]:
         """Each once."""
@@ -96,6 +88,24 @@ class WeightPlacement:
     def _fetched_nbytes(self, large: Sequence[Tensor]) -> int:
         itemsize = self.dtype.itemsize if self.dtype is not None else 0
         return max((tensor.nbytes + tensor.numel() * itemsize for tensor in large), default=0)
+
+
+class WholePlacement:
+    """Tensors that are on the device all together or not at all, such as those of an adapter.
+
+    Args:
+        nbytes: what they take there, by the account of a residency manager.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor], device: torch.device, nbytes: int) -> None:
+        self._tensors, self._device, self.least_nbytes = list(tensors), device, nbytes
+
+    def to_host(self) -> None:
+        _move(self._tensors, self._device, self.least_nbytes, set())
+
+    def to_device(self, most_nbytes: int) -> int:
+        _move(self._tensors, self._device, self.least_nbytes, None)
+        return self.least_nbytes
 
 
 class JoinedPlacement:
@@ -139,12 +149,34 @@ def _count(shape: Sequence[int]) -> int:
     return count
 
 
+def _move(tensors: Iterable[Tensor], device: torch.device, nbytes: int, here: set[int] | None) -> None:
+    """Have some tensors on the device, by their ids, and the others in main memory; None for all of them.
+
+    Args:
+        nbytes: what all take.
+    """
+    import torch
+
+    is_pinned = device.type == "cuda" and free_nbytes("cpu") > 2 * nbytes
+    with torch.inference_mode(False), torch.no_grad():
+        for tensor in tensors:
+            if here is None or id(tensor) in here:
+                tensor.data = _on_device(tensor.data, device)
+            else:
+                tensor.data = _in_main_memory(tensor.data, is_pinned)
+
+
 def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
-    return tensor.to(device, non_blocking=True)  # out of pinned memory in the order of the work there
+    """On the device. Out of pinned memory, whoever computes with it there comes after the copy, but need not wait here.
+
+    No thread of ours leaves the device's default stream, so copies and computing are in one order; and torch gives
+    pinned memory to nobody else before the copies out of it are done.
+    """
+    return tensor.to(device, non_blocking=True)
 
 
 def _in_main_memory(tensor: Tensor, is_pinned: bool) -> Tensor:
-    """In main memory; pinned, it is copied faster, and the copy need not be waited for."""
+    """In main memory, when this returns; pinned, it is copied back faster, and that need not be waited for."""
     import torch
 
     if not is_pinned or (tensor.device.type == "cpu" and tensor.is_pinned()):

@@ -147,6 +147,7 @@ class Denoiser:
         inputs: NamedTensors = NOTHING,
         options: Mapping[str, Any] = NOTHING,
         steering: Steering | None = None,
+        columns: tuple[int, ...] = (),
     ) -> Tensor:
         """The predicted clean latent: one forward for the whole batch.
 
@@ -157,12 +158,13 @@ class Denoiser:
             conditioning: cross-attention input [B, T, D] on the device, of any floating dtype.
             inputs: what the network takes beside, by `inputs`; [B, ...] each, on the device, of any dtype.
             options: further keyword arguments of the network. steering: gives more of them for this one forward.
+            columns: what the network's changes are told, see `Forward`.
 
         Returns:
             float32 [B, C, h, w] on the device; a new tensor.
         """
         if self.is_changed:
-            with within(Forward(_size(x), _first(sigma), self.sampling)):
+            with within(Forward(_size(x), _first(sigma), self.sampling, columns)):
                 return self._predict_at(x, sigma, conditioning, inputs, options, steering)
         return self._predict_at(x, sigma, conditioning, inputs, options, steering)
 

@@ -24,7 +24,7 @@ def test_a_node_is_shown_with_inputs_limits_and_outputs(mezzotint: Command) -> N
     for part in (
         "Stands for a sampler",
         "positive  CONDITIONING  required",
-        "a whole number from 1 to 100; How many.",
+        "a whole number from 1 to 100. How many.",
         "euler, heun",
         "= 8.0",
         "Outputs\n  0  STRING",

@@ -307,9 +307,10 @@ def ModelSaveError(folder: Path) -> None:
     def network(**config: int) -> SimpleNamespace:
         return SimpleNamespace(config=SimpleNamespace(**config))
 
-    model: Any = SimpleNamespace(name="a.safetensors", networks={"unet": network(cross_attention_dim=768)})
+    unet = {"unet": network(cross_attention_dim=768)}
+    model: Any = SimpleNamespace(name="a.safetensors", networks=unet, family="")
     encoders = {"text_encoder": network(hidden_size=768), "text_encoder_2": network(hidden_size=1280)}
-    clip: Any = SimpleNamespace(name="b.safetensors", networks=encoders)
+    clip: Any = SimpleNamespace(name="b.safetensors", networks=encoders, text_family="")
     _require_together(model, clip, vae=clip)
 
 

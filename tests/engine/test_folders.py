@@ -212,6 +212,12 @@ class TestMissing:
         assert str(models / "loras") in sentence
         assert "--models-dir" in sentence
 
+    def test_an_equal_extension_makes_names_no_more_alike(self, folders: Folders, models: Path) -> None:
+        touch(models / "loras" / "html.safetensors")
+        with pytest.raises(MissingModelError) as caught:
+            folders.require("loras", "dreamshaper.safetensors")
+        assert "did you mean" not in str(caught.value)
+
     def test_the_same_file_in_another_sub_folder_is_suggested(self, folders: Folders, models: Path) -> None:
         touch(models / "loras" / "styles" / "ink.pt")
         with pytest.raises(MissingModelError, match=r"did you mean 'styles/ink\.pt'"):

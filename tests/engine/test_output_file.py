@@ -267,7 +267,7 @@ class TestFailures:
         monkeypatch.undo()
         sentence = str(caught.value)
         assert "cat.png" in sentence
-        assert "2.5 MB" in sentence
+        assert "(2.5 MB)" in sentence
         assert reason in sentence
         assert cure in sentence
         assert names(root) == []
@@ -298,8 +298,8 @@ class TestFailures:
     def test_a_folder_that_went_away_is_a_sentence(self, root: Path) -> None:
         series = output_series(root, "cat")
         root.rmdir()
-        with pytest.raises(OutputError, match="the folder is gone"):
-            series.save(b"x")
+        with pytest.raises(OutputError, match=r"\(6\.4 kB\) cannot be written: the folder is gone"):
+            series.save(b"x" * 6432)
 
     @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="this user may write anywhere")
     def test_a_read_only_folder_is_a_sentence(self, root: Path) -> None:

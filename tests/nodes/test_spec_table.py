@@ -34,6 +34,7 @@ ROWS = """
 **ConditioningSetMask** “Conditioning (Set Mask)” · conditioning | `conditioning` CONDITIONING · `mask` MASK · `strength` FLOAT=1 [0..10 /0.01] · `set_cond_area` {default,mask bounds} | CONDITIONING
 **ConditioningSetTimestepRange** · advanced/conditioning | `conditioning` CONDITIONING · `start` FLOAT=0 [0..1 /0.001] · `end` FLOAT=1 [0..1 /0.001] | CONDITIONING
 **InstructPixToPixConditioning** · conditioning/instructpix2pix | `positive` CONDITIONING · `negative` CONDITIONING · `vae` VAE · `pixels` IMAGE | CONDITIONING `positive`, CONDITIONING `negative`, LATENT `latent`
+**HypernetworkLoader** · loaders | `model` MODEL · `hypernetwork_name` ‹hypernetworks› · `strength` FLOAT=1 [-10..10 /0.01] | MODEL
 **ControlNetApplyAdvanced** “Apply ControlNet” · conditioning/controlnet | `positive` CONDITIONING · `negative` CONDITIONING · `control_net` CONTROL_NET · `image` IMAGE · `strength` FLOAT=1 [0..10 /0.01] · `start_percent` FLOAT=0 [0..1 /0.001] · `end_percent` FLOAT=1 [0..1 /0.001] · `vae`? VAE | CONDITIONING `positive`, CONDITIONING `negative`
 **ControlNetApplySD3** “Apply Controlnet with VAE” · conditioning/controlnet | `positive` CONDITIONING · `negative` CONDITIONING · `control_net` CONTROL_NET · `vae` VAE · `image` IMAGE · `strength` FLOAT=1 [0..10 /0.01] · `start_percent` FLOAT=0 [0..1 /0.001] · `end_percent` FLOAT=1 [0..1 /0.001] | CONDITIONING `positive`, CONDITIONING `negative`
 **SetUnionControlNetType** · conditioning/controlnet | `control_net` CONTROL_NET · `type` {auto,openpose,depth,hed/pidi/scribble/ted,canny/lineart/anime_lineart/mlsd,normal,segment,tile,repaint} | CONTROL_NET
@@ -124,6 +125,7 @@ ROWS = """
 SYMBOLS = {
     "‹up-latent›": "{nearest-exact,bilinear,area,bicubic,bislerp}",
     "‹up-image›": "{nearest-exact,bilinear,area,bicubic,lanczos}",
+    "‹hypernetworks›": "{}",
     "MAX": "16384",
     "I64": "9223372036854775807",
 }
@@ -165,14 +167,14 @@ def parsed(line: str) -> Row:
 def parsed_input(text: str) -> dict[str, Any]:
     match = INPUT.fullmatch(text)
     assert match is not None, text
-    choices = match["port"][1:-1].split(",") if match["port"].startswith("{") else None
+    choices = [each for each in match["port"][1:-1].split(",") if each] if match["port"].startswith("{") else None
     read = READERS.get(match["port"], str)
     absent = None if match["optional"] else MISSING
     default = read(match["default"]) if match["default"] else choices[0] if choices else absent
     limits = {sign: float(match[name]) for sign, name in (("ge", "low"), ("le", "high")) if match[name]}
     return {
         "name": match["name"],
-        "port": "COMBO" if choices else match["port"],
+        "port": match["port"] if choices is None else "COMBO",
         "default": default,
         "choices": choices,
         "limits": limits,

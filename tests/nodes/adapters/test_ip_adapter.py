@@ -23,6 +23,7 @@ from mezzotint.engine.value_type import pack, unpack
 from mezzotint.nodes.adapters import clip_vision as vision
 from mezzotint.nodes.adapters import ip_adapter as nodes
 from mezzotint.nodes.adapters.ip_adapter_network import IPAdapterCall
+from mezzotint.nodes.adapters.ip_adapter_patch import IPAdapterWeights
 from mezzotint.nodes.conditioning.conditioning import encode_text
 from mezzotint.nodes.latents.latent import empty_latent_image
 from mezzotint.nodes.models.checkpoints import Checkpoint, load_checkpoint
@@ -304,6 +305,22 @@ def test_a_recipe_with_one_is_stored_and_accounted_for(apply: Apply, context: Co
         first, second = ({*map(id, holder.network.parameters())} for holder in (one, two))
         assert first == second
     assert [type(resident.recipe).__name__ for resident in models.residents()].count("IPAdapterWeights") == 1
+
+
+def test_all_of_one_waits_in_main_memory(
+    apply: Apply, context: Context, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, model = Residency("cpu", 1 << 30, context.folders, host_nbytes=1 << 30), apply("plus")
+    monkeypatch.setattr(context, "_models", models)
+    first = draw(model)
+    (adapter,) = (each for each in models.residents() if isinstance(each.recipe, IPAdapterWeights))
+    with models.borrow(adapter.recipe) as fitted:
+        assert sum(tensor.nbytes for tensor in fitted.tensors()) == adapter.nbytes
+    models.reserve(1 << 30, "making it wait")
+    waiting = {each.recipe: each.offloaded_nbytes for each in models.residents()}
+    assert waiting[adapter.recipe] == adapter.nbytes
+    monkeypatch.setattr(IPAdapterWeights, "load", None)  # it is not read again
+    assert torch.equal(draw(model), first)
 
 
 # what is wrong, in a sentence

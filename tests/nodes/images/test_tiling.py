@@ -160,6 +160,30 @@ def test_tiles_are_taken_where_a_whole_picture_does_not_fit(toy: Toy, budget: in
     assert toy.largest == side
 
 
+@pytest.mark.parametrize(("budget_side", "tile"), [(70, 256), (33, 128)])
+def test_what_memory_forces_into_tiles_is_what_the_tiled_nodes_give(
+    embedded: Checkpoint, model_context: Context, budget_side: int, tile: int
+) -> None:
+    pixels = torch.rand(1, 320, 288, 3, generator=torch.Generator().manual_seed(4))
+    with model_context.models.borrow(embedded.VAE) as autoencoder:
+        weights = sum(each.nbytes for each in autoencoder.network.parameters())
+        side, channels = budget_side * 4, autoencoder.latent_channels
+        decoding = autoencoder.estimate_decode_nbytes((1, channels, side // 8, side // 8))
+        encoding = autoencoder.estimate_encode_nbytes((1, side, side, 3))
+    short = [
+        Context(folders=model_context.folders, models=Residency("cpu", weights + nbytes, model_context.folders))
+        for nbytes in (encoding, decoding)
+    ]
+    latent: dict[str, Any] = vae_encode(pixels, embedded.VAE, ctx=short[0])
+    assert torch.equal(
+        latent["samples"], vae_encode_tiled(pixels, embedded.VAE, tile, 64, ctx=model_context)["samples"]
+    )
+    image = vae_decode(latent, embedded.VAE, ctx=short[1])
+    assert torch.equal(image, vae_decode_tiled(latent, embedded.VAE, tile, 64, ctx=model_context))
+    assert not torch.equal(image, vae_decode(latent, embedded.VAE, ctx=model_context))
+    assert all(each.models.total_nbytes <= each.models.budget_nbytes for each in short)
+
+
 def test_a_batch_goes_through_one_by_one_before_tiles_are_taken(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[tuple[int, ...]] = []
     decode = toy.decode

@@ -21,7 +21,10 @@ from mezzotint.engine.errors import OutOfMemoryError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.residency import Residency
 from mezzotint.nodes.adapters.lora import load_lora_model_only
+from mezzotint.nodes.adapters.lora_patch import LoraWeights
 from mezzotint.nodes.families import diffusers_networks
+from mezzotint.nodes.merging.merge import MergedWeights
+from mezzotint.nodes.merging.merge_nodes import merge_blocks, merge_models
 from mezzotint.nodes.models import weight_casting, weight_placement
 from mezzotint.nodes.models.checkpoints import Checkpoint, load_checkpoint, load_three_clips
 from mezzotint.nodes.models.weight_placement import WeightPlacement
@@ -160,6 +163,53 @@ def test_adapters_see_weights_that_are_fetched(with_lora: Path, size: int) -> No
     assert torch.equal(plain, again)
     assert not torch.allclose(plain, patched)
     assert all(map(torch.equal, found[:3], found[3:]))
+
+
+def waiting(ctx: Any, kind: str) -> int:
+    """How many bytes of the one resident of a kind wait in main memory."""
+    (found,) = (each for each in ctx.models.residents() if each.recipe.kind == kind)
+    return int(found.offloaded_nbytes)
+
+
+@pytest.mark.parametrize("kind", ["lora", "merged"])
+def test_adapters_and_merges_wait_in_main_memory_too(
+    with_lora: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = Folders(with_lora / "home", models=[with_lora / "models"])
+    ctx = Context(folders=folders, models=Residency("cpu", 1 << 30, folders, host_nbytes=1 << 30))
+    base = load_checkpoint(ctx=ctx).MODEL
+    model = load_lora_model_only(base, "random.safetensors", 0.8, ctx=ctx)
+    model = merge_models(base, model, 0.3) if kind == "merged" else model
+
+    def predicted() -> Tensor:
+        with ctx.models.borrow(model) as denoiser, torch.inference_mode():
+            found: Tensor = denoiser.predict(
+                torch.ones(1, 8, 8, 8), 3.0, torch.ones(1, 77, denoiser.conditioning_width)
+            )
+            return found
+
+    first = predicted()
+    ctx.models.reserve(ctx.models.budget_nbytes, "making it wait")
+    assert waiting(ctx, kind) > 0
+    assert ctx.models.total_nbytes == 0
+    loader = LoraWeights if kind == "lora" else MergedWeights
+    monkeypatch.setattr(loader, "load", None)  # it is not read or made again
+    assert torch.equal(predicted(), first)
+    assert waiting(ctx, kind) == 0
+
+
+def test_a_mixture_that_shares_weights_is_made_anew(with_lora: Path) -> None:
+    """Else what it shares would stay on the device for its sake."""
+    folders = Folders(with_lora / "home", models=[with_lora / "models"])
+    ctx = Context(folders=folders, models=Residency("cpu", 1 << 30, folders, host_nbytes=1 << 30))
+    base = load_checkpoint(ctx=ctx).MODEL
+    model = merge_blocks(base, load_lora_model_only(base, "random.safetensors", 0.8, ctx=ctx), 1.0, 0.5, 1.0)
+    with ctx.models.borrow(model):
+        pass
+    ctx.models.reserve(ctx.models.budget_nbytes, "making it wait")
+    assert {each.recipe.kind: each.offloaded_nbytes > 0 for each in ctx.models.residents()} == {
+        "model": True, "lora": True
+    }  # fmt: skip
 
 
 def test_weights_kept_in_half_precision_are_fetched_and_then_widened(
