@@ -21,7 +21,7 @@ from mezzotint.plugins.host import Host, Settings
 from .embedded_model import PROMPT, WAYS, Watched, compared
 from .figure import Figure, figure
 
-STEPS, PAIRS = 4, 41
+STEPS, PAIRS = 4, 31
 
 
 class Family(NamedTuple):

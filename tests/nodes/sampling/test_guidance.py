@@ -140,6 +140,17 @@ def test_prompts_are_prepared_once_for_all_steps_of_a_batch(denoiser: Any) -> No
     assert prompts.ready((1, 4, 8, 8), denoiser, Residency("cpu")) is not ready
 
 
+def test_prompts_that_are_sampled_again_are_ready_as_they_were(denoiser: Any) -> None:
+    positive, negative, shape = [item(1.0)], [item(5.0)], (2, 4, 8, 8)
+    first, again, swapped = (
+        Prompts(pair).ready(shape, denoiser, Residency("cpu"))
+        for pair in ((positive, negative), (positive, negative), (negative, positive))
+    )
+    assert again is first
+    assert swapped.joined is not None
+    assert swapped.joined.flatten().tolist() == [5.0, 5.0, 1.0, 1.0]
+
+
 def test_options_of_other_families_of_models_change_nothing(context: Context) -> None:
     given = item(1.0, pooled_output=torch.ones(1, 4), width=512, guidance=3.5)
     assert predictions(context, [given]) == pytest.approx([1.0], abs=1e-6)
