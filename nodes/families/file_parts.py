@@ -24,7 +24,7 @@ from .ldm_config import Shapes
 
 LDM, DIFFUSERS, CLIP, OPEN_CLIP, T5, LLAMA = "ldm", "diffusers", "clip", "open_clip", "t5", "llama"
 PUBLISHED = "published"
-FLUX, SD3, PIXART, Z_IMAGE, QWEN_IMAGE = "flux", "sd3", "pixart", "z_image", "qwen_image"
+FLUX, SD3, PIXART, Z_IMAGE, QWEN_IMAGE, HIDREAM = "flux", "sd3", "pixart", "z_image", "qwen_image", "hidream"
 """Families of transformers."""
 POOLED_TEXT, LAST = "time_text_embed.text_embedder.linear_1.weight", "proj_out.weight"
 TRANSFORMER_MARKS = {
@@ -40,6 +40,11 @@ TRANSFORMER_MARKS = {
         "pos_embed.proj.weight",
         LAST,
     ),
+    (HIDREAM, DIFFUSERS): (
+        "double_stream_blocks.0.block.adaLN_modulation.1.weight",
+        "caption_projection.0.linear.weight",
+        "final_layer.linear.weight",
+    ),
     (QWEN_IMAGE, DIFFUSERS): ("transformer_blocks.0.img_mod.1.weight", "txt_norm.weight", LAST),
 }
 """Family and layout → tensors that are in such files together. A ControlNet has no last layer."""
@@ -48,6 +53,8 @@ CHECKPOINT_T5 = "text_encoders.t5xxl.transformer."
 """Prefixes of text encoders in checkpoints of SD3 and Flux."""
 TOKENIZER_TENSOR = "tokenizer_json"
 """Of T5 in files that were saved here: the bytes of its tokenizer.json, which other programs take no notice of."""
+OLD_CLIP_MARK = "embeddings.position_embedding.weight"
+"""Of CLIP under transformers' names; old merges lack `text_model.` before it."""
 T5_MARK = "encoder.block.0.layer.0.SelfAttention.q.weight"
 LLAMA_PREFIX, LLAMA_LAYER = "model.", "model.layers.0."
 LLAMA_WEIGHTS = frozenset(
@@ -137,7 +144,7 @@ def _text_encoders(shapes: Shapes) -> dict[str, Part]:
 
 
 def _text_width(shapes: Shapes, prefix: str) -> int | None:
-    for name in ("text_model.embeddings.position_embedding.weight", "positional_embedding"):
+    for name in (f"text_model.{OLD_CLIP_MARK}", OLD_CLIP_MARK, "positional_embedding"):
         if f"{prefix}{name}" in shapes:
             return shapes[f"{prefix}{name}"][1]
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from statistics import pstdev
 from typing import TYPE_CHECKING, Any
@@ -86,6 +86,11 @@ TRANSFORMERS = {
 """What of diffusers turns published names of transformers into its own."""
 
 
+@lru_cache(maxsize=64)
+def _parts_of(header: WeightsHeader) -> dict[str, Part]:
+    return find_parts(header.shapes)
+
+
 def read_config(component: str, part: Part, shapes: ldm_config.Shapes) -> dict[str, Any]:
     """The configuration of a network, by the shapes of its tensors.
 
@@ -118,7 +123,7 @@ class SingleFile:
     @cached_property
     def parts(self) -> dict[str, Part]:
         """The networks in it by component."""
-        return find_parts(self.header.shapes)
+        return _parts_of(self.header)
 
     @property
     def text_encoders(self) -> tuple[str, ...]:

@@ -9,14 +9,15 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .file_parts import FLUX, PIXART, QWEN_IMAGE, SD3, Z_IMAGE
+from .file_parts import FLUX, HIDREAM, PIXART, QWEN_IMAGE, SD3, Z_IMAGE
 from .ldm_config import Shapes, count
 
 HEAD_WIDTH = 64
 """Of SD3's attention, where nothing in a file says so."""
 PACKED = 4
-"""Cells of the latent that Z-Image and Qwen-Image take as one."""
-LLAMA_HEAD_WIDTH = 128
+"""Cells of the latent that Z-Image, HiDream and Qwen-Image take as one."""
+HIDREAM_HEAD_WIDTH = 128
+LLAMA_HEAD_WIDTH, LLAMA_LAYERS = 128, 32
 LLAMA_ROPE = {
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
@@ -130,12 +131,36 @@ def qwen_image_config(shapes: Shapes) -> dict[str, Any]:
     }
 
 
+def hidream_config(shapes: Shapes) -> dict[str, Any]:
+    """Of diffusers' `HiDreamImageTransformer2DModel`, for its own names, which are diffusers'."""
+    width, packed = shapes["x_embedder.proj.weight"]
+    layers, single_layers = (count(shapes, f"{kind}_stream_blocks.") for kind in ("double", "single"))
+    first, last = (shapes[f"caption_projection.{place}.linear.weight"][1] for place in (0, layers + single_layers))
+    return {
+        "patch_size": 2,
+        "in_channels": packed // PACKED,
+        "out_channels": shapes["final_layer.linear.weight"][0] // PACKED,
+        "num_layers": layers,
+        "num_single_layers": single_layers,
+        "attention_head_dim": HIDREAM_HEAD_WIDTH,
+        "num_attention_heads": width // HIDREAM_HEAD_WIDTH,
+        "caption_channels": [last, first],
+        "text_emb_dim": shapes["p_embedder.pooled_embedder.linear_1.weight"][1],
+        "num_routed_experts": count(shapes, "double_stream_blocks.0.block.ff_i.experts."),
+        "num_activated_experts": 2,
+        "axes_dims_rope": [HIDREAM_HEAD_WIDTH // 2, HIDREAM_HEAD_WIDTH // 4, HIDREAM_HEAD_WIDTH // 4],
+        "max_resolution": [128, 128],
+        "llama_layers": [min(layer, LLAMA_LAYERS - 1) for layer in range(layers + single_layers)],
+    }
+
+
 CONFIGURATIONS: Mapping[str, Callable[[Shapes], dict[str, Any]]] = {
     FLUX: flux_config,
     SD3: sd3_config,
     PIXART: pixart_config,
     Z_IMAGE: z_image_config,
     QWEN_IMAGE: qwen_image_config,
+    HIDREAM: hidream_config,
 }
 """By family."""
 

@@ -101,8 +101,8 @@ def find_model(folders: Folders, kind: str, name: str) -> ModelSource:
     if path.suffix.lower() in SAFE_SUFFIXES | PICKLE_SUFFIXES:
         content = file_content(read_header(path).tensors)
         known = (
-            "known are single files of Stable Diffusion 1, 2, XL and 3, Flux, PixArt, Z-Image and Qwen-Image, and "
-            "diffusers folders; use one of these, or a plugin that knows its family"
+            "known are single files of Stable Diffusion 1, 2, XL and 3, Flux, PixArt, Z-Image, HiDream and Qwen-Image, "
+            "and diffusers folders; use one of these, or a plugin that knows its family"
         )
         raise ModelFileError(
             f"'{name}' is no checkpoint of a known family: going by its tensors it is {content}; "

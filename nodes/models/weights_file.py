@@ -7,11 +7,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mezzotint.engine.errors import ModelFileError
+from mezzotint.engine.file_digest import FileIdentity, file_identity
 
 from .pickle_file import read_pickle
 
@@ -47,9 +48,9 @@ class TensorInfo(NamedTuple):
     stop: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WeightsHeader:
-    """What safetensors files hold, without reading it.
+    """What safetensors files hold, without reading it. Equal to itself alone, so that it can be a key.
 
     Attributes:
         tensors: by name. metadata: what the file says beside.
@@ -87,7 +88,7 @@ class WeightsHeader:
 
 
 def read_header(path: Path) -> WeightsHeader:
-    """The header of a safetensors file, held against the file's length.
+    """The header of a safetensors file, held against the file's length; the same object until the file changes.
 
     Raises:
         ModelFileError: the file is a pickle and these are refused, cut short, or no safetensors file; a sentence with
@@ -96,7 +97,7 @@ def read_header(path: Path) -> WeightsHeader:
     if path.suffix.lower() in PICKLE_SUFFIXES:
         return _header_of(read_pickle(path))
     try:
-        return _read_header(path)
+        return _read_header(path, file_identity(path))
     except OSError as error:
         raise ModelFileError(f"'{path}' cannot be read ({error.strerror}); check its permissions") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -105,8 +106,10 @@ def read_header(path: Path) -> WeightsHeader:
         raise ModelFileError(f"'{path}' is no safetensors file, or is damaged ({error}); fetch it again") from None
 
 
-def _read_header(path: Path) -> WeightsHeader:
-    nbytes = path.stat().st_size
+@lru_cache(maxsize=64)
+def _read_header(path: Path, identity: FileIdentity) -> WeightsHeader:
+    """One of hundreds of kilobytes takes milliseconds, and is asked for by each who uses the model."""
+    nbytes = identity.size
     with path.open("rb") as file:
         header_nbytes = int.from_bytes(file.read(8), "little")
         if nbytes < 8 or header_nbytes > min(MAX_HEADER_NBYTES, nbytes - 8):

@@ -117,3 +117,19 @@ def test_a_run_and_its_values_go_at_its_end_without_the_collector(make_engine: C
     finally:
         gc.enable()
     assert [one() for one in seen] == [None, None]
+
+
+def test_it_is_sparing_while_a_document_is_read() -> None:
+    seen: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        seen.append(gc.get_threshold()[0])
+
+    document = {str(i): {"class_type": "Threshold", "inputs": {"of": [str(i), 0]}} for i in range(5_000)}
+    gc.callbacks.append(note)
+    try:
+        workflow = Workflow.from_api(document)
+    finally:
+        gc.callbacks.remove(note)
+    assert len(workflow.nodes) == 5_000
+    assert len(seen) <= 4  # a beginning and an end each: of what was there before, and of what was read

@@ -16,6 +16,8 @@ from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.residency import Residency
 from mezzotint.nodes.conditioning.conditioning import encode_text
+from mezzotint.nodes.merging.save_nodes import save_clip
+from mezzotint.nodes.merging.saved_weights import ModelSaveError
 from mezzotint.nodes.models import checkpoints
 from mezzotint.nodes.sampling.denoise import Denoise
 from mezzotint.nodes.sampling.model_sampling import model_sampling
@@ -198,6 +200,8 @@ def test_the_four_text_encoders_of_hidream(tmp_path: Path, ctx: Context) -> None
     torch.testing.assert_close(tokens, t5, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(said["pooled_output"], pooled, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(said["prompt_inputs"]["prompt_embeds_llama3"], llama.movedim(1, 0), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ModelSaveError, match=r"is of a family .* for which there is no layout"):
+        save_clip(clip, ctx=ctx)
 
 
 def test_llama_says_where_its_tokenizer_goes_and_what_it_is_for(tmp_path: Path, ctx: Context) -> None:
