@@ -287,3 +287,23 @@ def host_options(
         "extra_model_paths": extra_model_paths,
         "input_dir": input_dir,
     }
+
+
+def work_options(
+    output_dir: Path | None,
+    output_store: str,
+    cache_dir: Path | None,
+    device: str | None,
+    *,
+    reload: bool,
+    allow_pickles: bool,
+) -> dict[str, Any]:
+    """What these options say, which commands take that run workflows, as `open_host` takes it."""
+    return {
+        "output_dir": output_dir,
+        "output_store": output_store,
+        "cache_dir": cache_dir,
+        "device": device,
+        "reload": reload,
+        "allow_pickles": allow_pickles,
+    }

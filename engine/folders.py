@@ -64,6 +64,7 @@ SAVED_IN = {
     "text_encoders": "clip",
 }
 """The sub-folders of the output folder that are searched last: where workflows save models of these kinds."""
+GGUF = ".gguf"
 PIPELINE_KINDS = frozenset({"checkpoints", "diffusers"})
 FOLDER_TYPES = ("input", "output", "temp")
 
@@ -228,6 +229,25 @@ class Folders:
             raise MissingModelError(self._missing(kind, name))
         return path
 
+    def why_unread(self, kind: str, name: object) -> str | None:
+        """What keeps something of that name that lies in a folder of the kind from being a model; None if nothing does.
+
+        Raises:
+            FolderError: there is no such kind.
+        """
+        if not isinstance(name, str) or why_refused(name):
+            return None
+        path = next((each for folder in self.model_folders(kind) if _is_there(each := folder / name)), None)
+        if path is None:
+            return None
+        if path.is_dir():
+            return f"is a folder in '{path.parent}' that is no pipeline, since it has no model_index.json"
+        form = "hold weights quantised in a form that is" if path.suffix.lower() == GGUF else "are"
+        return (
+            f"lies in '{path.parent}', but files of its kind ({path.suffix}) {form} not read here: get the model as "
+            f".safetensors, in 16 bits or in 8 (float8)"
+        )
+
     def by_type(self, folder_type: str) -> Path:
         """The folder that editors call `"input"`, `"output"` or `"temp"`.
 
@@ -291,6 +311,8 @@ class Folders:
 
         if why := why_refused(name):
             return f"the name {name!r} cannot be used for a model ({kind}): {why}"
+        if why := self.why_unread(kind, name):
+            return f"the model '{name}' ({kind}) {why}"
         names = self.filenames(kind)
         same_file = (known for known in names if known.rpartition("/")[2] == name.rpartition("/")[2])
         near = next(same_file, None) or closest(name, names)
@@ -314,6 +336,13 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:  # a name that is too long
+        return False
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
         return False
 
 

@@ -11,7 +11,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, PriorityQueue
 from typing import Any, NamedTuple, Protocol
@@ -81,7 +81,7 @@ class Task:
     ) -> None:
         self.owner, self.step_id, self.spec, self.start, self.context = owner, step_id, spec, start, context
         self.is_quick, self.urgency = is_quick, urgency
-        self.after: list[Task] = []
+        self.after: Sequence[Task] = ()
         self.answer: Any = None
         self.error: BaseException | None = None
         self.result: Any = None
@@ -225,6 +225,7 @@ class Lane:
                 return
             else:
                 self._run_batch(batch, active)
+            del batch  # while this waits for the next one, it keeps no run alive
 
     def _next(self, active: list[Task], held: list[Waiting]) -> list[Task] | None:
         """The next batch; None when bodies wait for answers that go first; an empty one at the end."""

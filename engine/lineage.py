@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from blake3 import blake3
@@ -51,9 +52,11 @@ class Lineage:
         for step_id in plan.steps:
             plans.pop(step_id, None)
             plans[step_id] = plan
-        bound = max(MAX_REMEMBERED, len(plan.steps))
-        while len(plans) > bound:
-            del plans[next(iter(plans))]
+        too_many = len(plans) - max(MAX_REMEMBERED, len(plan.steps))
+        for step_id in list(
+            islice(plans, max(0, too_many))
+        ):  # once: each look at a dict's first key passes what is gone
+            del plans[step_id]
 
     def store(self, plan: Plan) -> None:
         """Keep the steps for other processes; a folder that cannot be written is no error."""

@@ -5,8 +5,10 @@ Every answer takes time linear in the size of the graph.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import chain
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -90,11 +92,8 @@ class LinkGraph:
     @cached_property
     def _order(self) -> list[str]:
         """The nodes that need no circle, parents before children (Kahn, 1962)."""
-        missing = dict.fromkeys(self._children, 0)
-        for children in self._children.values():
-            for child in children:
-                missing[child] += 1
-        order = [node_id for node_id, count in missing.items() if count == 0]
+        missing = Counter(chain.from_iterable(self._children.values()))
+        order = [node_id for node_id in self._children if node_id not in missing]
         for node_id in order:  # grows meanwhile
             for child in self._children[node_id]:
                 missing[child] -= 1

@@ -116,7 +116,7 @@ class _Coming:
 
 
 class LookAhead:
-    """Fetches for all runs of an engine, on one thread of its own, which exists as soon as there is something to fetch.
+    """Fetches for all runs of an engine, on one thread of its own, which begins when there is something to fetch.
 
     It begins when the step that computes has a model, so as to take nothing from it. What goes wrong is told by nobody
     here: it comes up where the model is borrowed.
@@ -127,7 +127,7 @@ class LookAhead:
         models.was_borrowed = self._begin
         self._waiting: deque[Callable[[], None]] = deque(maxlen=REACH)
         self._runs: WeakKeyDictionary[Run, _Coming] = WeakKeyDictionary()
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mezzotint-ahead")
         self._is_closed = False
 
     def look(self, run: Run, given: str) -> bool:
@@ -153,16 +153,13 @@ class LookAhead:
     def close(self) -> None:
         """Leave off, and stop the thread."""
         self._is_closed = True
-        if self._thread is not None:
-            self._thread.shutdown(cancel_futures=True)
+        self._thread.shutdown(cancel_futures=True)
 
     def _begin(self) -> None:
         """Fetch what was found. On any thread."""
         while self._waiting and not self._is_closed:
             with suppress(IndexError, RuntimeError):  # another thread took it, or closes
-                fetch = self._waiting.popleft()
-                self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="mezzotint-ahead")
-                self._thread.submit(fetch)
+                self._thread.submit(self._waiting.popleft())
 
     def _fetch(self, of: ref[Run], coming: _Coming, found: list[Loadable]) -> None:
         run = of()

@@ -35,6 +35,8 @@ class Mailbox:
     def close(self) -> None:
         """Stop looking, and drop what comes from now on: the loop may end before a body does that was left alone."""
         self._is_closed = True
+        self._items.clear()
+        del self._deliver, self._then  # they keep the run alive that owns this
         if self._timer is not None:
             self._timer.cancel()
 
@@ -49,6 +51,8 @@ class Mailbox:
         return True
 
     def _wake(self) -> None:
+        if self._is_closed:
+            return
         self._is_waking = False
         while self._items:
             self._deliver(self._items.popleft())

@@ -19,13 +19,11 @@ from .context import Prompt
 from .errors import Cancelled, CircleError, GraphError
 from .event_stream import EventStream, OnEvent
 from .failure import failure_facts, first_error
-from .invocation import pick
 from .lane import Task
 from .mailbox import Mailbox
 from .memory_cache import StepValue
 from .plan import LEAST_URGENT, Plan, Step
-from .port import Lazy
-from .request import Need, Request
+from .request import Request
 from .run_record import RunRecord
 from .run_result import RunResult
 from .run_state import TERMINAL, Moves, Reuse, RunState
@@ -93,6 +91,7 @@ class Run:
             self._mailbox.close()
             self._abandon()
             self._conclude(time.perf_counter() - began)
+            self._untie()
         return self.result
 
     def _reused(self) -> tuple[str, ...]:
@@ -118,6 +117,12 @@ class Run:
         for step_id, status in self.state.status.items():
             if status == "running":
                 self._drop(step_id)
+
+    def _untie(self) -> None:
+        """Drop what calls the run back: it and its values then go at once. A body that did not stop may still call."""
+        if self.state.is_finished and not self._coroutines:
+            self.state.detach()
+            del self._batches, self._waiters
 
     # what lanes call, on their threads
 
@@ -155,11 +160,11 @@ class Run:
             item()
             return
         step = self.plan.steps[item.step_id]
-        if not item.has_begun and not item.is_done:
-            self._drop(step.id)
-            return
         if item.has_begun:
             self.events.started(step, item.started_at)
+        elif not item.is_done:
+            self._drop(step.id)
+            return
         if item.failure is not None:
             self._fail(step, item.failure)
         elif item.is_done:
@@ -185,7 +190,8 @@ class Run:
 
     def _apply(self, moves: Moves) -> None:
         for step_id in moves.reused:
-            self._tell_finished(self.plan.steps[step_id], "attempt" if step_id in self._earlier else "memory", 0.0)
+            source: events.Source = "attempt" if step_id in self._earlier else "memory"
+            self._tell_finished(self.plan.steps[step_id], self.values[step_id], source)
         for step_id in moves.freed:
             self._let_go(step_id)
         for step_id in moves.skipped:
@@ -287,7 +293,7 @@ class Run:
         began = time.perf_counter()
         failure: BaseException | None = None
         try:
-            value = await StepCalls(self, step).invoke_async(partial(self._await_answer, step))
+            value = await StepCalls(self, step).invoke_async(partial(self.await_answer, step))
         except BaseExceptionGroup as group:
             failure = first_error(group)
         except (Exception, Cancelled, asyncio.CancelledError) as error:
@@ -299,14 +305,8 @@ class Run:
             self._fail(step, failure)
         self._settle()
 
-    def lazy_inputs(self, step: Step, call_index: int) -> dict[str, Lazy[Any]]:
-        async def fetch(name: str) -> Any:
-            return pick(step.spec, name, (await self._await_answer(step, Need(name)))[name], call_index)
-
-        declared, given = step.spec.inputs, (*step.literals, *step.links)
-        return {name: Lazy(name, fetch) for name in given if name in declared and declared[name].is_lazy}
-
-    async def _await_answer(self, step: Step, request: Request) -> Any:
+    async def await_answer(self, step: Step, request: Request) -> Any:
+        """The answer to what an async body asks for, once the steps behind it are done."""
         needs, answer = self.answers.to(step, request)
         await self._have(step, needs)
         return answer()
@@ -321,18 +321,17 @@ class Run:
         if self.state.status[step.id] != "running":
             return
         self.values[step.id] = value
-        self._tell_finished(step, source, seconds)
+        self._tell_finished(step, value, source, seconds)
         if source in ("ran", "disk"):
             self.engine.keep(step, value, is_new=source == "ran")
             self.engine.flights.close(step.key, step, value)
         self._apply(self.state.done(step.id))
         self._waiters.wake(step.id)
 
-    def _tell_finished(self, step: Step, source: events.Source, seconds: float) -> None:
-        shown = self.values[step.id].shown
-        if shown is not None:
-            self.result.outputs[step.id] = shown
-        self.events.finished(step, shown, source, seconds)
+    def _tell_finished(self, step: Step, value: StepValue, source: events.Source, seconds: float = 0.0) -> None:
+        if value.shown is not None:
+            self.result.outputs[step.id] = value.shown
+        self.events.finished(step, value.shown, source, seconds)
 
     def _fail(self, step: Step, error: BaseException) -> None:
         self.state.suspended.discard(step.id)
@@ -340,7 +339,7 @@ class Run:
             return
         if self.is_cancelled:
             self.state.cancelled(step.id)
-            moves = Moves([], [], [], [])
+            moves = Moves()
         else:
             moves = self.state.failed(step.id)
             self._tell_failed(step, error)

@@ -10,8 +10,10 @@ happened and returns `Moves`: what is to be done about it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Literal
 
 Status = Literal["waiting", "ready", "running", "done", "failed", "cancelled"]
 Reuse = Literal["memory", "disk"]
@@ -19,7 +21,8 @@ Reuse = Literal["memory", "disk"]
 TERMINAL = ("done", "failed", "cancelled")
 
 
-class Moves(NamedTuple):
+@dataclass(slots=True)
+class Moves:
     """What follows from something that happened.
 
     Attributes:
@@ -27,10 +30,10 @@ class Moves(NamedTuple):
         freed: steps whose value nobody here waits for.
     """
 
-    ready: list[str]
-    reused: list[str]
-    skipped: list[str]
-    freed: list[str]
+    ready: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    freed: list[str] = field(default_factory=list)
 
 
 class RunState:
@@ -53,8 +56,8 @@ class RunState:
         self._parents = parents
         self._reuse = reuse
         self._unmet: dict[str, int] = {}
-        self._dependents: dict[str, list[str]] = {}
-        self._consumers: dict[str, int] = {}
+        self._dependents: defaultdict[str, list[str]] = defaultdict(list)
+        self._consumers: defaultdict[str, int] = defaultdict(int)
         self._needs: dict[str, Sequence[str]] = {}
         self._freed: set[str] = set()
         self._again: set[str] = set()
@@ -93,7 +96,7 @@ class RunState:
 
     def require(self, step_ids: Iterable[str], by: str = "") -> Moves:
         """These steps are needed, and so are the steps they need. `by`: the step that asks while it runs."""
-        moves = Moves([], [], [], [])
+        moves = Moves()
         if by in self._again:
             self._freed.update(self._spent(by, step_ids))
         for step_id in self._discover(step_ids, moves):
@@ -106,17 +109,21 @@ class RunState:
 
     def done(self, step_id: str) -> Moves:
         """A running step has its value."""
-        moves = Moves([], [], [], [])
+        moves = Moves()
         self._move(step_id, "running", "done")
         self._active -= 1
         self._close(step_id, moves)
         for dependent in self._dependents.pop(step_id, ()):
-            self._met(dependent, moves)
+            unmet = self._unmet.get(dependent, 0) - 1  # not one that has failed meanwhile
+            if unmet > 0:
+                self._unmet[dependent] = unmet
+            elif unmet == 0:
+                self._make_ready(dependent, moves)
         return moves
 
     def failed(self, step_id: str) -> Moves:
         """A step raised; all that waits for it, directly or not, cannot run."""
-        moves = Moves([], [], [], [])
+        moves = Moves()
         pending = [step_id]
         while pending:
             current = pending.pop()
@@ -148,12 +155,13 @@ class RunState:
             self._active -= self.status[step_id] == "ready"
             self._open -= 1
             self.status[step_id] = "cancelled"
+        self._unmet.clear()
         return stopped
 
     def cancelled(self, step_id: str) -> None:
         """A running step stopped because the run was cancelled."""
         if self.status[step_id] not in TERMINAL:
-            self._end(step_id, "cancelled", Moves([], [], [], []))
+            self._end(step_id, "cancelled", Moves())
 
     # how
 
@@ -188,27 +196,21 @@ class RunState:
 
     def _register(self, parents: Iterable[str]) -> None:
         """These have one more consumer, until it ends."""
-        consumers = self._consumers
         for parent in parents:
-            consumers[parent] = consumers.get(parent, 0) + 1
+            self._consumers[parent] += 1
 
     def _await_parents(self, step_id: str, parents: Iterable[str], moves: Moves) -> None:
-        unmet = []
+        unmet = 0
         for parent in parents:
             status = self.status[parent]
             if status == "failed" or status == "cancelled":
                 self._fail_waiting(step_id, moves)
                 return
             if status != "done":
-                unmet.append(parent)
-        for parent in unmet:
-            dependents = self._dependents.get(parent)
-            if dependents is None:
-                self._dependents[parent] = [step_id]
-            else:
-                dependents.append(step_id)
+                self._dependents[parent].append(step_id)
+                unmet += 1
         if unmet:
-            self._unmet[step_id] = len(unmet)
+            self._unmet[step_id] = unmet
         else:
             self._make_ready(step_id, moves)
 
@@ -216,16 +218,6 @@ class RunState:
         later = self.failed(step_id)
         moves.skipped.extend([step_id, *later.skipped])
         moves.freed.extend(later.freed)
-
-    def _met(self, step_id: str, moves: Moves) -> None:
-        """A step that this one waits for is done."""
-        unmet = self._unmet.get(step_id)
-        if unmet is None or self.status[step_id] != "waiting":
-            return
-        if unmet > 1:
-            self._unmet[step_id] = unmet - 1
-        else:
-            self._make_ready(step_id, moves)
 
     def _make_ready(self, step_id: str, moves: Moves) -> None:
         self._move(step_id, "waiting", "ready")
@@ -254,6 +246,10 @@ class RunState:
             consumers[parent] -= 1
             if not consumers[parent] and status[parent] == "done":
                 moves.freed.append(parent)
+
+    def detach(self) -> None:
+        """All is decided: let go of those who were asked. What is known of the steps stays."""
+        del self._parents, self._reuse, self._spent
 
     def free(self, step_id: str) -> None:
         """The value of a done step was let go; should it be needed again, it is looked up or run again."""

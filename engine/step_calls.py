@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from .context import Context
 from .errors import Cancelled
-from .invocation import invoke, invoke_async
+from .invocation import invoke, invoke_async, pick
 from .memory_cache import StepValue
 from .plan import Step
 from .port import Lazy
-from .request import Request
+from .request import Need, Request
 
 if TYPE_CHECKING:
     from .run import Run
@@ -43,7 +43,13 @@ class StepCalls:
         return self._run.engine.context(self._step.id, call_index, self._run.prompt, self._run)
 
     def lazy_inputs(self, call_index: int) -> dict[str, Lazy[Any]]:
-        return self._run.lazy_inputs(self._step, call_index)
+        run, step = self._run, self._step
+
+        async def fetch(name: str) -> Any:
+            return pick(step.spec, name, (await run.await_answer(step, Need(name)))[name], call_index)
+
+        declared, given = step.spec.inputs, (*step.literals, *step.links)
+        return {name: Lazy(name, fetch) for name in given if name in declared and declared[name].is_lazy}
 
     def blocked(self, message: str) -> None:
         self._run.blocked(self._step, message)

@@ -173,11 +173,11 @@ class _Validator:
         edges: list[tuple[str, str]] = []
         while pending:
             node_id = pending.pop()
-            for link in self.check(node_id):
-                edges.append((link.node_id, node_id))
-                if link.node_id not in seen:
-                    seen.add(link.node_id)
-                    pending.append(link.node_id)
+            for parent in self.check(node_id):
+                edges.append((parent, node_id))
+                if parent not in seen:
+                    seen.add(parent)
+                    pending.append(parent)
         return LinkGraph(wanted, edges)
 
     def find_circles(self, graph: LinkGraph) -> None:
@@ -226,8 +226,8 @@ class _Validator:
         self._specs[node_type] = spec
         return spec
 
-    def check(self, node_id: str) -> Iterable[Link]:
-        """Sort a node's inputs; returns the links that lead to nodes, so that these are checked in turn."""
+    def check(self, node_id: str) -> Iterable[str]:
+        """Sort a node's inputs; returns the nodes that links lead to, so that these are checked in turn."""
         node = self.workflow.nodes[node_id]
         spec = self.spec_of(node_id, node.class_type)
         if spec is None or node_id in self.incomplete:
@@ -245,8 +245,8 @@ class _Validator:
         self.checked[node_id] = checked
         return followed
 
-    def sort_inputs(self, checked: CheckedNode, inputs: Mapping[str, Any]) -> list[Link]:
-        """Sort what a document gives into literals and links; returns the links that lead to nodes."""
+    def sort_inputs(self, checked: CheckedNode, inputs: Mapping[str, Any]) -> list[str]:
+        """Sort what a document gives into literals and links; returns the nodes that links lead to."""
         node_id, spec, followed = checked.node_id, checked.spec, []
         for name, raw in inputs.items():
             given = spec.inputs.get(name)
@@ -258,8 +258,8 @@ class _Validator:
                 checked.literals.pop(name, None)
                 if self.link_works(node_id, name, given, link):
                     checked.links[name] = link
-                if link.node_id in self.workflow.nodes:
-                    followed.append(link)
+                if (source := link.node_id) in self.workflow.nodes:
+                    followed.append(source)
         return followed
 
     def take_literal(self, checked: CheckedNode, name: str, given: InputSpec | None, raw: Any) -> None:
@@ -302,7 +302,24 @@ class _Validator:
         self.report(node_id, "required_input_missing", reason, input_name=given.name)
 
     def link_works(self, node_id: str, name: str, given: InputSpec | None, link: Link) -> bool:
-        spec = self.spec_behind(link.node_id)
+        source, slot = link
+        spec = self.spec_behind(source)
+        if spec is None or source in self.incomplete or not 0 <= slot < len(spec.outputs):
+            return self.leads_nowhere(node_id, name, link, spec)
+        output = spec.outputs[slot]
+        received = output.port
+        if output.is_consumed:
+            self.has_state = True
+        if given is None or received is given.port or self.is_trusted or given.accepts(received):
+            return True
+        self.report_link(node_id, name, link, f"it takes {given.port}, but output {slot} of node "
+                         f"{source} ({spec.name}) gives {received}; link an output of type {given.port}",
+                         code="return_type_mismatch",
+                         details={"received_type": received, "linked_node": [*link]})  # fmt: skip
+        return False
+
+    def leads_nowhere(self, node_id: str, name: str, link: Link, spec: NodeSpec | None) -> bool:
+        """Report a link to no output; True for one that is taken all the same."""
         if spec is None and link.node_id not in self.workflow.nodes:
             near = suggestion(self.near(link.node_id, self.workflow.nodes), "link it to a node of the workflow")
             self.report_link(node_id, name, link, f"it is linked to node '{link.node_id}', which is not there; {near}")
@@ -312,26 +329,12 @@ class _Validator:
         if link.node_id in self.incomplete:
             self.report_link(node_id, name, link, f"it is linked to node {link.node_id} ({spec.name}): {NO_INPUTS}")
             return False
-        if not 0 <= link.slot < len(spec.outputs):
-            if self.is_trusted and link.slot >= 0:
-                return True  # and brings None
-            has = ", ".join(f"{i} ({output.name})" for i, output in enumerate(spec.outputs)) or "no outputs"
-            self.report_link(node_id, name, link, f"it is linked to output {link.slot} of node {link.node_id} "
-                             f"({spec.name}), which has {has}")  # fmt: skip
-            return False
-        output = spec.outputs[link.slot]
-        received = output.port
-        if output.is_consumed:
-            self.has_state = True
-        if given is None or received is given.port or self.is_trusted:
-            return True
-        if not given.accepts(received):
-            self.report_link(node_id, name, link, f"it takes {given.port}, but output {link.slot} of node "
-                             f"{link.node_id} ({spec.name}) gives {received}; link an output of type {given.port}",
-                             code="return_type_mismatch",
-                             details={"received_type": received, "linked_node": [*link]})  # fmt: skip
-            return False
-        return True
+        if self.is_trusted and link.slot >= 0:
+            return True  # and brings None
+        has = ", ".join(f"{i} ({output.name})" for i, output in enumerate(spec.outputs)) or "no outputs"
+        self.report_link(node_id, name, link, f"it is linked to output {link.slot} of node {link.node_id} "
+                         f"({spec.name}), which has {has}")  # fmt: skip
+        return False
 
     def report_link(
         self, node_id: str, name: str, link: object, reason: str, code: ProblemCode = "bad_linked_input", **facts: Any
@@ -354,6 +357,8 @@ class _Validator:
             why = f" ({error.reason})" if error.reason else ""
             models = given.choices.models if error.code == "value_not_in_list" and given.choices else None
             what = f"is in no models folder ({models})" if models else f"is not allowed{why}"
+            if models and self.folders and (unread := self.folders.why_unread(models, value)):
+                what, models = unread, None
             self.report(node_id, error.code, f"{short(value)} {what}; allowed is {error.allowed}",
                         input_name=given.name, given=value, models=models,
                         details={"exception_message": error.detail})  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from .collector import COLLECTOR
 from .errors import WorkflowError
 
 # Deep enough for any value that a widget holds, shallow enough for whoever walks a value by recursion.
@@ -136,7 +137,8 @@ class Workflow(BaseModel):
         if not isinstance(document, Mapping):
             raise WorkflowError(f"A workflow is an object of nodes by id, and this is {_kind(document)}.")
         try:
-            nodes = _NODES.validate_python(document)
+            with COLLECTOR.sparing():  # of a large graph, it would look hundreds of times through what stays
+                nodes = _NODES.validate_python(document)
         except ValidationError as error:
             raise WorkflowError(_sentences(document, error)) from None
         _check_depth(nodes)

@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from mezzotint import value_type
 
+from ..models.file_recipe import FileRecipe
 from ..models.recipe import Source
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
 
-    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
 
 @value_type("mezzotint.ClipVisionRecipe")
 @dataclass(frozen=True, slots=True)
-class ClipVisionRecipe:
+class ClipVisionRecipe(FileRecipe):
     """A network that reads pictures (Radford et al. 2021)."""
 
     source: Source
     kind: ClassVar[str] = "clip_vision"
-
-    @property
-    def weights(self) -> ClipVisionRecipe:
-        return self
-
-    def files(self, folders: Folders) -> list[Path]:
-        """The file that it is read from."""
-        return [folders.require(self.source.folder, self.source.name)]
-
-    def configure(self, loaded: Any) -> Any:
-        return loaded
 
     def load(self, residency: Residency) -> Loaded:
         """A `ClipVision`.

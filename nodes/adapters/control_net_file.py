@@ -24,6 +24,8 @@ CONFIG_NAME = "config.json"
 POOLING_NAMES = ("_shuffle", "_shuffle_fp16")
 """How files of ControlNets end that add the same everywhere; nothing else in them says so."""
 
+LEFT_OUT = {"extra_conditioning_channels", "num_mode", "guidance_embeds", "conditioning_embedding_channels"}
+"""What a `config.json` may leave out, since its class had no such option yet; shapes tell it."""
 LINES, LINES_TYPE = "canny", 1
 """What names of Stability AI's ControlNets for edges have, and the number for these in files."""
 
@@ -62,7 +64,8 @@ class ControlNetFile:
                 f"'{self.path.with_name(CONFIG_NAME)}' cannot be read ({error}); fetch it again"
             ) from None
         is_ours = isinstance(given, dict) and given.get("_class_name") == self.layout.class_name
-        return given if is_ours else self.layout.config
+        certain = {name: value for name, value in self.layout.config.items() if name in LEFT_OUT}
+        return {**given, **certain} if is_ours else self.layout.config
 
     def build(self) -> Any:
         """The network, with whatever weights. Raises TypeError, ValueError: the configuration is of another class."""

@@ -13,7 +13,7 @@ Those of Stable Diffusion 3 and Flux: see `transformer_control_layout`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from .transformer_control_layout import (
     SD3_HINT,
     XLABS_HINT,
     FilePart,
+    count_numbers,
     flux_entrance,
     flux_layout,
     sd3_layout,
@@ -119,9 +120,9 @@ def _from_original(shapes: Shapes) -> dict[str, str]:
 
 def _control_net(names: dict[str, str], file_shapes: Shapes) -> ControlNetLayout:
     shapes = {name: file_shapes[original] for name, original in names.items()}
-    blocks = _count(shapes, "down_blocks.")
-    depths = [_count(shapes, f"down_blocks.{block}.attentions.0.transformer_blocks.") for block in range(blocks)]
-    middle = _count(shapes, "mid_block.attentions.0.transformer_blocks.")
+    blocks = count_numbers(shapes, "down_blocks.")
+    depths = [count_numbers(shapes, f"down_blocks.{block}.attentions.0.transformer_blocks.") for block in range(blocks)]
+    middle = count_numbers(shapes, "mid_block.attentions.0.transformer_blocks.")
     widths = [shapes[f"down_blocks.{block}.resnets.0.conv1.weight"][0] for block in range(blocks)]
     projection = shapes["mid_block.attentions.0.proj_in.weight"]
     is_linear = len(projection) == 2
@@ -131,10 +132,13 @@ def _control_net(names: dict[str, str], file_shapes: Shapes) -> ControlNetLayout
         "conditioning_channels": shapes[HINT][1],
         "conditioning_embedding_out_channels": [
             shapes[HINT][0],
-            *(shapes[f"{hint}.blocks.{block}.weight"][0] for block in range(1, _count(shapes, f"{hint}.blocks."), 2)),
+            *(
+                shapes[f"{hint}.blocks.{block}.weight"][0]
+                for block in range(1, count_numbers(shapes, f"{hint}.blocks."), 2)
+            ),
         ],
         "block_out_channels": widths,
-        "layers_per_block": _count(shapes, "down_blocks.0.resnets."),
+        "layers_per_block": count_numbers(shapes, "down_blocks.0.resnets."),
         "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
         "transformer_layers_per_block": [depth or middle for depth in depths],
         "cross_attention_dim": shapes["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"][1],
@@ -153,7 +157,7 @@ def _control_net(names: dict[str, str], file_shapes: Shapes) -> ControlNetLayout
     union = {
         "num_control_type": kinds,
         "num_trans_channel": width,
-        "num_trans_layer": _count(shapes, "transformer_layes."),
+        "num_trans_layer": count_numbers(shapes, "transformer_layes."),
         "num_proj_channel": shapes["spatial_ch_projs.weight"][0],
     }
     return ControlNetLayout(UNION, _whole(names), {**config, **union})
@@ -165,7 +169,7 @@ def _adapter(shapes: Shapes) -> ControlNetLayout:
     blocks = 1 if is_light or "body.0.resnets.0.block1.weight" in plain else 2
     names = {f"adapter.{_adapter_name(name, blocks)}": original for name, original in plain.items()}
     of = {name.removeprefix("adapter."): shapes[original] for name, original in names.items()}
-    stages = _count(of, "body.")
+    stages = count_numbers(of, "body.")
     entrance = of["body.0.in_conv.weight" if is_light else "conv_in.weight"][1]
     unshuffle = next(factor for factor in UNSHUFFLES if entrance in (factor**2, 3 * factor**2))
     widths = [of[f"body.{stage}.{'out_conv' if is_light else 'resnets.0.block1'}.weight"][0] for stage in range(stages)]
@@ -173,7 +177,7 @@ def _adapter(shapes: Shapes) -> ControlNetLayout:
     config = {
         "in_channels": entrance // unshuffle**2,
         "channels": widths[:-1] if is_light else widths,
-        "num_res_blocks": _count(of, "body.0.resnets."),
+        "num_res_blocks": count_numbers(of, "body.0.resnets."),
         "downscale_factor": unshuffle,
         "adapter_type": "full_adapter_xl" if kind == "full_adapter" and unshuffle == UNSHUFFLES[0] else kind,
     }
@@ -193,8 +197,3 @@ def _adapter_name(name: str, blocks: int) -> str:
 
 def _whole(names: Mapping[str, str]) -> dict[str, FilePart]:
     return {name: FilePart(original) for name, original in names.items()}
-
-
-def _count(names: Iterable[str], prefix: str) -> int:
-    """How many numbers follow the prefix: `blocks.` in `blocks.0.weight`, `blocks.1.weight` → 2."""
-    return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})

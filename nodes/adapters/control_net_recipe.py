@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mezzotint import value_type
 
+from ..models.file_recipe import FileRecipe
 from ..models.recipe import Recipe, Source
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
 
 @value_type("mezzotint.ControlNetRecipe")
 @dataclass(frozen=True, slots=True)
-class ControlNetRecipe:
+class ControlNetRecipe(FileRecipe):
     """A ControlNet or T2I-Adapter.
 
     Attributes:
@@ -42,10 +40,6 @@ class ControlNetRecipe:
     @property
     def weights(self) -> ControlNetRecipe:
         return replace(self, control_type=-1)
-
-    def files(self, folders: Folders) -> list[Path]:
-        """The file that it is read from."""
-        return [folders.require(self.source.folder, self.source.name)]
 
     def configure(self, loaded: Any) -> Any:
         return loaded.with_type(self.control_type)

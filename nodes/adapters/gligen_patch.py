@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mezzotint import value_type
 
+from ..models.file_recipe import FileRecipe
 from ..models.recipe import Recipe, Source
 
 if TYPE_CHECKING:
@@ -31,19 +32,12 @@ class GligenPatch:
 
 
 @dataclass(frozen=True, slots=True)
-class GligenWeights:
+class GligenWeights(FileRecipe):
     """The layers of a GLIGEN file for one base, on its device."""
 
     base: Recipe
     source: Source
     kind: ClassVar[str] = "gligen"
-
-    @property
-    def weights(self) -> GligenWeights:
-        return self
-
-    def configure(self, loaded: Any) -> Any:
-        return loaded
 
     def load(self, residency: Residency) -> Loaded:
         """A `FittedGligen`.

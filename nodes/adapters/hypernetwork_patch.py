@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mezzotint import value_type
 
+from ..models.file_recipe import FileRecipe
 from ..models.recipe import Recipe, Source
 
 if TYPE_CHECKING:
@@ -32,19 +33,12 @@ class HypernetworkPatch:
 
 
 @dataclass(frozen=True, slots=True)
-class HypernetworkWeights:
+class HypernetworkWeights(FileRecipe):
     """The weights of a hypernetwork for one base, on its device; of every strength, so strengths share them."""
 
     base: Recipe
     source: Source
     kind: ClassVar[str] = "hypernetwork"
-
-    @property
-    def weights(self) -> HypernetworkWeights:
-        return self
-
-    def configure(self, loaded: Any) -> Any:
-        return loaded
 
     def load(self, residency: Residency) -> Loaded:
         """A `FittedHypernetwork`.

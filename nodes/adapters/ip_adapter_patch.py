@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mezzotint import value_type
 
+from ..models.file_recipe import FileRecipe
 from ..models.recipe import Recipe, Source
 from ..tensor_value import TensorValue
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
 
@@ -58,23 +56,12 @@ class IPAdapterPatch:
 
 
 @dataclass(frozen=True, slots=True)
-class IPAdapterWeights:
+class IPAdapterWeights(FileRecipe):
     """The weights of an IP-Adapter for one base, on its device."""
 
     base: Recipe
     source: Source
     kind: ClassVar[str] = "ip_adapter"
-
-    @property
-    def weights(self) -> IPAdapterWeights:
-        return self
-
-    def files(self, folders: Folders) -> list[Path]:
-        """The file that it is read from."""
-        return [folders.require(self.source.folder, self.source.name)]
-
-    def configure(self, loaded: Any) -> Any:
-        return loaded
 
     def load(self, residency: Residency) -> Loaded:
         """A `FittedIPAdapter`.

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mezzotint import value_type
 
+from ..models.file_recipe import FileRecipe
 from ..models.recipe import Recipe, Source
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
 
@@ -33,23 +31,12 @@ class LoraPatch:
 
 
 @dataclass(frozen=True, slots=True)
-class LoraWeights:
+class LoraWeights(FileRecipe):
     """The weights of a LoRA for one base, on its device; of every strength, so strengths share them."""
 
     base: Recipe
     source: Source
     kind: ClassVar[str] = "lora"
-
-    @property
-    def weights(self) -> LoraWeights:
-        return self
-
-    def files(self, folders: Folders) -> list[Path]:
-        """The file that it is read from."""
-        return [folders.require(self.source.folder, self.source.name)]
-
-    def configure(self, loaded: Any) -> Any:
-        return loaded
 
     def load(self, residency: Residency) -> Loaded:
         """A `FittedLora`.

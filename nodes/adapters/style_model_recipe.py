@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from mezzotint import value_type
 from mezzotint.engine.errors import ModelFileError
 
 from ..models.file_content import file_content
+from ..models.file_recipe import FileRecipe
 from ..models.recipe import Source
 from ..models.weights_file import read_header
 
@@ -25,18 +26,11 @@ UP, DOWN = "redux_up.weight", "redux_down.weight"
 
 @value_type("mezzotint.StyleModelRecipe")
 @dataclass(frozen=True, slots=True)
-class StyleModelRecipe:
+class StyleModelRecipe(FileRecipe):
     """A network that turns a picture, as SigLIP read it, into tokens of a text (Flux Redux)."""
 
     source: Source
     kind: ClassVar[str] = "style_model"
-
-    @property
-    def weights(self) -> StyleModelRecipe:
-        return self
-
-    def configure(self, loaded: Any) -> Any:
-        return loaded
 
     def load(self, residency: Residency) -> Loaded:
         """A `StyleModel`.

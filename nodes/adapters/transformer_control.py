@@ -57,7 +57,7 @@ class TransformerControl:
 
     def _check(self, forward: ControlledForward) -> None:
         ours, theirs = self.network.config, forward.config
-        is_family = not theirs or all(mark in theirs for mark in self.marks)
+        is_family = all(mark in theirs for mark in self.marks)
         told = [name for name in SHARED if ours.get(name) is not None and name in theirs]
         if is_family and all(ours[name] == theirs[name] for name in told):
             return
@@ -241,4 +241,8 @@ def _in_turn(made: Sequence[Tensor], blocks: int) -> list[Tensor]:
 
 def _as_long(residual: Tensor, hidden: Tensor) -> Tensor:
     """With zeros for the tokens that it has not."""
-    return pad(residual, (0, 0, 0, hidden.shape[1] - residual.shape[1]))
+    return (
+        residual
+        if residual.shape[1] == hidden.shape[1]
+        else pad(residual, (0, 0, 0, hidden.shape[1] - residual.shape[1]))
+    )

@@ -79,7 +79,7 @@ Names = Mapping[str, FilePart]
 def sd3_layout(shapes: Shapes) -> tuple[Names, dict[str, Any]]:
     """The network's names → the file's, and the configuration. Raises KeyError: it lacks a part."""
     names = _from_stability(shapes)
-    blocks = range(_count(names, "transformer_blocks."))
+    blocks = range(count_numbers(names, "transformer_blocks."))
     patch = shapes[SD3_HINT]
     width = shapes["controlnet_blocks.0.weight"][0]
     norm = shapes.get("transformer_blocks.0.attn.norm_q.weight")
@@ -130,8 +130,8 @@ def flux_layout(file_shapes: Shapes) -> tuple[Names, dict[str, Any]]:
     config: dict[str, Any] = {
         "patch_size": math.isqrt(channels // hint[0]) if hint else 1,
         "in_channels": channels,
-        "num_layers": _count(shapes, "transformer_blocks."),
-        "num_single_layers": _count(shapes, "single_transformer_blocks."),
+        "num_layers": count_numbers(shapes, "transformer_blocks."),
+        "num_single_layers": count_numbers(shapes, "single_transformer_blocks."),
         "attention_head_dim": head,
         "num_attention_heads": width // head,
         "joint_attention_dim": shapes["context_embedder.weight"][1],
@@ -182,6 +182,6 @@ def build_flux(config: Mapping[str, Any], entrance: int) -> Any:
     return network
 
 
-def _count(names: Iterable[str], prefix: str) -> int:
-    """How many numbers follow the prefix."""
+def count_numbers(names: Iterable[str], prefix: str) -> int:
+    """How many numbers follow the prefix: `blocks.` in `blocks.0.weight`, `blocks.1.weight` → 2."""
     return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})

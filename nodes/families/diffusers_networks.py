@@ -278,7 +278,7 @@ class Loading:
         try:
             weights = self._give(network, self.weights.read(network, str(self.read_device)))
         except (RuntimeError, KeyError, AttributeError) as error:
-            raise self._error("weights do not fit its config.json", error) from None
+            raise self._error("weights do not fit its configuration", error) from None
         _share(network, weights)
         if is_whole:
             network.to(self.read_device)
@@ -319,7 +319,8 @@ class Loading:
 
     def _error(self, what: str, error: Exception) -> ModelFileError:
         return ModelFileError(
-            f"the {self.component} of the checkpoint '{self.files.name}': its {what} ({one_line(error)})"
+            f"the {self.component} of the checkpoint '{self.files.name}': its {what} ({one_line(error)}); fetch it "
+            f"again, or use another model"
         )
 
 

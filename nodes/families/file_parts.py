@@ -7,6 +7,7 @@
 | `CLIP` | text encoder | `text_model.encoder.layers.0.mlp.fc1.weight`: transformers' |
 | `OPEN_CLIP` | text encoder | `transformer.resblocks.0.mlp.c_fc.weight` |
 | `T5` | text encoder | `encoder.block.0.layer.0.SelfAttention.q.weight`: transformers' |
+| `LLAMA` | text encoder | `model.layers.0.self_attn.q_proj.weight`: transformers' |
 | `PUBLISHED` | transformer | `double_blocks.0.img_attn.qkv.weight`: as first published |
 | `DIFFUSERS` | transformer | `transformer_blocks.0.attn.to_q.weight` |
 """
@@ -21,9 +22,9 @@ from ..models.network_names import TEXT_ENCODERS
 from ..models.weight_scales import is_scale
 from .ldm_config import Shapes
 
-LDM, DIFFUSERS, CLIP, OPEN_CLIP, T5 = "ldm", "diffusers", "clip", "open_clip", "t5"
+LDM, DIFFUSERS, CLIP, OPEN_CLIP, T5, LLAMA = "ldm", "diffusers", "clip", "open_clip", "t5", "llama"
 PUBLISHED = "published"
-FLUX, SD3, PIXART, Z_IMAGE, QWEN_IMAGE = "flux", "sd3", "pixart", "z_image", "qwen_image"
+FLUX, SD3, PIXART, Z_IMAGE, QWEN_IMAGE, HIDREAM = "flux", "sd3", "pixart", "z_image", "qwen_image", "hidream"
 """Families of transformers."""
 POOLED_TEXT, LAST = "time_text_embed.text_embedder.linear_1.weight", "proj_out.weight"
 TRANSFORMER_MARKS = {
@@ -39,6 +40,11 @@ TRANSFORMER_MARKS = {
         "pos_embed.proj.weight",
         LAST,
     ),
+    (HIDREAM, DIFFUSERS): (
+        "double_stream_blocks.0.block.adaLN_modulation.1.weight",
+        "caption_projection.0.linear.weight",
+        "final_layer.linear.weight",
+    ),
     (QWEN_IMAGE, DIFFUSERS): ("transformer_blocks.0.img_mod.1.weight", "txt_norm.weight", LAST),
 }
 """Family and layout → tensors that are in such files together. A ControlNet has no last layer."""
@@ -47,7 +53,18 @@ CHECKPOINT_T5 = "text_encoders.t5xxl.transformer."
 """Prefixes of text encoders in checkpoints of SD3 and Flux."""
 TOKENIZER_TENSOR = "tokenizer_json"
 """Of T5 in files that were saved here: the bytes of its tokenizer.json, which other programs take no notice of."""
+OLD_CLIP_MARK = "embeddings.position_embedding.weight"
+"""Of CLIP under transformers' names; old merges lack `text_model.` before it."""
 T5_MARK = "encoder.block.0.layer.0.SelfAttention.q.weight"
+LLAMA_PREFIX, LLAMA_LAYER = "model.", "model.layers.0."
+LLAMA_WEIGHTS = frozenset(
+    f"{LLAMA_LAYER}{name}.weight"
+    for name in (
+        "input_layernorm", "post_attention_layernorm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
+        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+    )
+)  # fmt: skip
+"""Of its first layer, all: Qwen's and Gemma's have more."""
 UNET_PREFIXES = ("model.diffusion_model.", "")
 VAE_PREFIXES = ("first_stage_model.", "vae.", "")
 TEXT_PREFIXES = {
@@ -120,12 +137,14 @@ def _text_encoders(shapes: Shapes) -> dict[str, Part]:
     if not found and (width := _text_width(shapes, "")):  # in a file of its own
         layout = OPEN_CLIP if "positional_embedding" in shapes else CLIP
         found = [Part("", layout, _reading("", layout, width))]
+    if {name for name in shapes if name.startswith(LLAMA_LAYER) and not is_scale(name)} == LLAMA_WEIGHTS:
+        found.append(Part(LLAMA_PREFIX, LLAMA))
     found += [Part(prefix, T5) for prefix in (CHECKPOINT_T5, "") if prefix + T5_MARK in shapes]
     return dict(zip(TEXT_ENCODERS, found, strict=False))
 
 
 def _text_width(shapes: Shapes, prefix: str) -> int | None:
-    for name in ("text_model.embeddings.position_embedding.weight", "positional_embedding"):
+    for name in (f"text_model.{OLD_CLIP_MARK}", OLD_CLIP_MARK, "positional_embedding"):
         if f"{prefix}{name}" in shapes:
             return shapes[f"{prefix}{name}"][1]
     return None

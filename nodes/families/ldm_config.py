@@ -111,7 +111,9 @@ def vae_config(shapes: Shapes) -> dict[str, Any]:
 
 
 def clip_config(shapes: Shapes) -> dict[str, Any]:
-    """Of transformers' `CLIPTextModel`, for CLIP of OpenAI under transformers' names."""
+    """Of transformers' `CLIPTextModel`, for CLIP of OpenAI under transformers' names, with `text_model.` or without."""
+    if "embeddings.token_embedding.weight" in shapes:
+        shapes = {f"text_model.{name}": shape for name, shape in shapes.items()}
     vocabulary, width = shapes["text_model.embeddings.token_embedding.weight"]
     inner = shapes["text_model.encoder.layers.0.mlp.fc1.weight"][0]
     length = shapes["text_model.embeddings.position_embedding.weight"][0]

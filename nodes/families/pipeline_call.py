@@ -9,6 +9,7 @@ depends on x and the timestep (`call_trace`).
 from __future__ import annotations
 
 import inspect
+import math
 from collections import deque
 from collections.abc import Hashable, Mapping
 from functools import cache, cached_property, partial
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 
 PROMPT_INPUTS = "prompt_inputs"
 """The option of a conditioning with what `encode_prompt` gave beside tokens and pooled output, by its names."""
-TOKENS, POOLED_TOKENS = "prompt_embeds", "pooled_prompt_embeds"
+TOKENS, POOLED_TOKENS = ("prompt_embeds", "prompt_embeds_t5"), "pooled_prompt_embeds"
+"""What pipelines call the tokens of a text, the first that one has; and what is made of the text as a whole."""
+LAYERS_FIRST = frozenset({"prompt_embeds_llama3"})
+"""What encoders give for all their layers, [layers, B, T, D]; in conditionings it is [B, layers, T, D]."""
 GUIDANCE = "guidance"
 REFERENCE = "image"
 """What pipelines that edit call the latent of the picture that they are shown."""
@@ -128,6 +132,7 @@ class PipelineCall:
     def __init__(self, pipeline: Any, takes_list: bool, takes_guidance: bool) -> None:
         self.pipeline, self.takes_list, self.takes_guidance = pipeline, takes_list, takes_guidance
         self.parameters = _parameters(pipeline)
+        self.tokens_name = tokens_name(type(pipeline))
         self.packs = hasattr(pipeline, "_pack_latents") and hasattr(pipeline, "_unpack_latents")
         self._traces: deque[_Trace] = deque(maxlen=MAX_TRACES)
 
@@ -236,11 +241,14 @@ class PipelineCall:
             said["guidance_scale"] = guidance
         elif parameters["guidance_scale"].default is None:
             del said["guidance_scale"]
+        if hasattr(pipeline, "default_sample_size"):  # HiDream draws a picture of this area; it rounds down
+            pipeline.default_sample_size = math.sqrt(height * width) * (1 + 1e-6) / scale
+        inputs = {name: each.movedim(0, 1) if name in LAYERS_FIRST else each for name, each in inputs.items()}
         prompts: Tensor | Sequence[Tensor] = [*tokens] if self.takes_list else tokens
         latents = pipeline._pack_latents(x, *x.shape) if self.packs else x
         vars(pipeline)["transformer"] = network  # by its attribute it would be registered anew
         try:
-            pipeline(**said, **inputs, prompt_embeds=prompts, latents=latents, height=height, width=width)
+            pipeline(**said, **inputs, **{self.tokens_name: prompts}, latents=latents, height=height, width=width)
         except _Reached as reached:
             output = reached.output
         except (ValueError, TypeError) as error:
@@ -266,6 +274,11 @@ def _controlled(network: nn.Module, control: Any, rows: Sequence[int]) -> nn.Mod
     made: nn.Module = shallow_copy(network)
     made.register_forward_pre_hook(before, with_kwargs=True)
     return made
+
+
+def tokens_name(pipeline_class: Any) -> str:
+    """What a pipeline calls the tokens of a text; empty where it takes none."""
+    return next((name for name in TOKENS if name in _parameters_of(pipeline_class.__call__)), "")
 
 
 def _parameters(pipeline: Any) -> Mapping[str, inspect.Parameter]:

@@ -17,8 +17,8 @@ from .diffusers_folder import INDEX_NAME, DiffusersFolder
 TRANSFORMER = "transformer"
 LIBRARIES = ("transformers", "diffusers")
 """Nothing else is imported because a file says so."""
-NEEDED = ("prompt_embeds", "latents", "height", "width")
-"""What a pipeline must take to be called with prompts that are encoded and latents that are drawn already."""
+NEEDED = ("latents", "height", "width")
+"""What a pipeline must take to be called with latents that are drawn already; encoded prompts, too."""
 SMALL_SUFFIXES = frozenset({".json", ".txt", ".model", ".jinja"})
 """Of the files that are no weights and decide what a component is."""
 
@@ -87,6 +87,8 @@ class PipelineFolder(DiffusersFolder):
         """
         import diffusers
 
+        from .pipeline_call import TOKENS, tokens_name
+
         found = getattr(diffusers, self.pipeline_class, None)
         if found is None:
             raise ModelFileError(
@@ -94,6 +96,8 @@ class PipelineFolder(DiffusersFolder):
                 f"{diffusers.__version__} does not know; a newer one may"
             )
         lacking = [name for name in NEEDED if name not in inspect.signature(found.__call__).parameters]
+        if not tokens_name(found):
+            lacking.insert(0, TOKENS[0])
         if lacking:
             raise ModelFileError(
                 f"the checkpoint '{self.name}' is a {self.pipeline_class}, which takes no {lacking[0]}: models of this "

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..sampling.network_call import POOLED
 from ..text.prompt_weights import parse_weights
 from ..text.text_embedding import EmbeddingError, TextEmbedding
-from .pipeline_call import POOLED_TOKENS, PROMPT_INPUTS, TOKENS
+from .pipeline_call import LAYERS_FIRST, POOLED_TOKENS, PROMPT_INPUTS, tokens_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +80,12 @@ class PipelineTextEncoder:
         named = dict(zip(_returned_names(type(self.pipeline)), returned, strict=True))
         taken = inspect.signature(type(self.pipeline).__call__).parameters
         kept = {
-            name: _one(value)
+            name: _one(value.movedim(1, 0) if name in LAYERS_FIRST else value)
             for name, value in named.items()
             if name in taken and not name.startswith("negative_") and value is not None
         }
         options: dict[str, Any] = {}
-        tokens = kept.pop(TOKENS)
+        tokens = kept.pop(tokens_name(type(self.pipeline)))
         if POOLED_TOKENS in kept:
             options[POOLED] = kept.pop(POOLED_TOKENS)
         if kept:
@@ -106,7 +106,7 @@ def _one(value: Any) -> Tensor:
 
 def gives_lists(pipeline_class: Any) -> bool:
     """Whether a pipeline takes its prompts as a list of texts of different lengths."""
-    annotation = str(inspect.signature(pipeline_class.__call__).parameters[TOKENS].annotation)
+    annotation = str(inspect.signature(pipeline_class.__call__).parameters[tokens_name(pipeline_class)].annotation)
     return annotation.startswith(("list", "typing.List", "List"))
 
 

@@ -16,15 +16,15 @@ from ..models.recipe import Recipe
 from ..models.weight_scales import FILE_SCALE
 from ..models.weights_file import read_tensors
 from .diffusers_networks import Loading, joined, loading_weights
-from .file_parts import CHECKPOINT_G, CHECKPOINT_L, CHECKPOINT_T5, T5, TOKENIZER_TENSOR
+from .file_parts import CHECKPOINT_G, CHECKPOINT_L, CHECKPOINT_T5, LLAMA, T5, TOKENIZER_TENSOR
 from .ldm_config import OF_OPENAI
 from .single_file import SingleFile
-from .tokenizer_folder import TOKENIZER_FOLDER, tokenizer_folder
+from .tokenizer_folder import TOKENIZER_FOLDERS, tokenizer_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CLIP_L, CLIP_G, T5_XXL = "CLIP L", "CLIP G", "T5"
+CLIP_L, CLIP_G, T5_XXL, LLAMA_8B = "CLIP L", "CLIP G", "T5", "Llama"
 PREFIXES = {CHECKPOINT_L: CLIP_L, CHECKPOINT_G: CLIP_G}
 PADDING = {CLIP_L: "<|endoftext|>", CLIP_G: "!"}
 """What fills the rest of a text for each."""
@@ -48,6 +48,7 @@ WANTED: Mapping[str, Wanted] = {
     "sd3": Wanted("StableDiffusion3Pipeline", (CLIP_L, CLIP_G, T5_XXL), frozenset({T5_XXL}), is_projected=True),
     "flux": Wanted("FluxPipeline", (CLIP_L, T5_XXL)),
     "pixart": Wanted("PixArtSigmaPipeline", (T5_XXL,)),
+    "hidream": Wanted("HiDreamImagePipeline", (CLIP_L, CLIP_G, T5_XXL, LLAMA_8B), is_projected=True),
 }
 """By what the nodes call the family."""
 ALIKE = {"FluxKontextPipeline": "flux", "PixArtAlphaPipeline": "pixart"}
@@ -109,7 +110,8 @@ class SeparateTextEncoders:
             if kind in self.files:
                 made[tokenizer] = _tokenizer(kind, *self.files[kind], residency.folders)
                 loading = Loading(self, component, recipe, residency)
-                made[component] = loading.network(partial(self._network, kind, self.config(component)))
+                build = partial(self._network, kind, self.config(component))
+                made[component] = loading.network(build, is_whole=kind == LLAMA_8B)
                 loaded.append(loading.loaded(made[component]))
         return made, loaded
 
@@ -128,6 +130,10 @@ class SeparateTextEncoders:
             from transformers import T5Config, T5EncoderModel
 
             return T5EncoderModel(T5Config(**config))
+        if kind == LLAMA_8B:
+            from transformers import LlamaConfig, LlamaModel
+
+            return LlamaModel(LlamaConfig(**config))
         from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
         network_class = CLIPTextModelWithProjection if self.wanted.is_projected else CLIPTextModel
@@ -160,6 +166,8 @@ def _kind(file: SingleFile, component: str) -> str:
     part, config = file.parts[component], file.config(component)
     if part.layout == T5:
         return T5_XXL
+    if part.layout == LLAMA:
+        return LLAMA_8B
     if part.prefix in PREFIXES:
         return PREFIXES[part.prefix]
     return CLIP_L if config["hidden_act"] == OF_OPENAI else CLIP_G
@@ -183,20 +191,41 @@ def _whole(given: ComponentWeights, tensors: dict[str, Tensor], network: nn.Modu
 
 
 def _tokenizer(kind: str, file: SingleFile, component: str, folders: Folders) -> Any:
+    if kind == LLAMA_8B:
+        return _llama_tokenizer(file, folders)
     if kind != T5_XXL:
         from ..text.clip_vocabulary import transformers_tokenizer
 
         return transformers_tokenizer(PADDING[kind])
     if file.has_tokenizer(component):
         return _own_tokenizer(file, component)
-    folder = tokenizer_folder(file.path, folders)
+    folder = tokenizer_folder(file.path, T5, folders)
     if folder is None:
         raise ModelFileError(
             f"'{file.name}' has T5 as a text encoder, whose tokenizer no file of weights brings: put the files of the "
             f"folder tokenizer_2 of Flux, or tokenizer_3 of SD3 (tokenizer.json or spiece.model, and "
-            f"tokenizer_config.json), into '{file.path.with_name(TOKENIZER_FOLDER)}'"
+            f"tokenizer_config.json), into '{file.path.with_name(TOKENIZER_FOLDERS[T5])}'"
         )
     return _t5_tokenizer(folder)
+
+
+def _llama_tokenizer(file: SingleFile, folders: Folders) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    folder = tokenizer_folder(file.path, LLAMA, folders)
+    if folder is None:
+        raise ModelFileError(
+            f"'{file.name}' is Llama, whose tokenizer no file of weights brings: put tokenizer.json and "
+            f"tokenizer_config.json of Llama 3.1 8B into '{file.path.with_name(TOKENIZER_FOLDERS[LLAMA])}'"
+        )
+    try:
+        made = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises the bare class for what it cannot read
+        raise ModelFileError(
+            f"Llama's tokenizer cannot be read from '{folder}' ({one_line(error)}); fetch it again"
+        ) from None
+    made.pad_token = made.eos_token  # as the pipeline has it
+    return made
 
 
 def _own_tokenizer(file: SingleFile, component: str) -> Any:

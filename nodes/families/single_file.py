@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from statistics import pstdev
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from .file_parts import (
     DIFFUSERS,
     FLUX,
     LDM,
+    LLAMA,
     OPEN_CLIP,
     SD3,
     T5,
@@ -73,6 +74,7 @@ CONFIGURATIONS: Mapping[tuple[str, str], Callable[[ldm_config.Shapes], dict[str,
     ("vae", LDM): ldm_config.vae_config,
     ("vae", DIFFUSERS): diffusers_config.vae_config,
     **{(component, T5): transformer_config.t5_config for component in TEXT_ENCODERS},
+    **{(component, LLAMA): transformer_config.llama_config for component in TEXT_ENCODERS},
     **{(component, CLIP): ldm_config.clip_config for component in TEXT_ENCODERS},
     **{(component, OPEN_CLIP): ldm_config.open_clip_config for component in TEXT_ENCODERS},
 }
@@ -82,6 +84,11 @@ TRANSFORMERS = {
     Z_IMAGE: "convert_z_image_transformer_checkpoint_to_diffusers",
 }
 """What of diffusers turns published names of transformers into its own."""
+
+
+@lru_cache(maxsize=64)
+def _parts_of(header: WeightsHeader) -> dict[str, Part]:
+    return find_parts(header.shapes)
 
 
 def read_config(component: str, part: Part, shapes: ldm_config.Shapes) -> dict[str, Any]:
@@ -116,7 +123,7 @@ class SingleFile:
     @cached_property
     def parts(self) -> dict[str, Part]:
         """The networks in it by component."""
-        return find_parts(self.header.shapes)
+        return _parts_of(self.header)
 
     @property
     def text_encoders(self) -> tuple[str, ...]:

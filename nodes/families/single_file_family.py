@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.errors import ModelFileError
 
+from ..models.file_content import file_content
 from ..models.weights_file import PICKLE_SUFFIXES, SAFE_SUFFIXES
-from .file_parts import T5
+from .file_parts import LLAMA, T5
 from .joined_text_encoders import JoinedTextEncoders
 from .pipeline_family import pipeline_sampling
 from .pipeline_folder import TRANSFORMER
 from .single_file import SingleFile
-from .tokenizer_folder import tokenizer_files, tokenizer_folder
+from .tokenizer_folder import TOKENIZER_FOLDERS, tokenizer_files, tokenizer_folder
 from .transformer_file import TransformerFile
 
 if TYPE_CHECKING:
@@ -40,12 +41,13 @@ class SingleFileFamily:
         return ()
 
     def beside(self, path: Path, folders: Folders) -> Mapping[str, Path]:
-        """The files of T5's tokenizer, where it has T5 without one."""
+        """The files of the tokenizers of T5 and Llama, where it has these without."""
         file = SingleFile(path, path.name)
-        lacks = any(
-            file.parts[component].layout == T5 and not file.has_tokenizer(component) for component in file.text_encoders
-        )
-        return tokenizer_files(tokenizer_folder(path, folders)) if lacks else {}
+        lacking = [
+            file.parts[component].layout for component in file.text_encoders if not file.has_tokenizer(component)
+        ]
+        folders_of = [tokenizer_folder(path, layout, folders) for layout in lacking if layout in TOKENIZER_FOLDERS]
+        return {name: each for folder in folders_of for name, each in tokenizer_files(folder).items()}
 
     def check(self, path: Path, name: str) -> None:
         file = SingleFile(path, name)
@@ -72,7 +74,8 @@ class SingleFileFamily:
         of_checkpoint = file.parts[TRANSFORMER].family if TRANSFORMER in file.parts and file.text_encoders else ""
         if recipe.text_of or of_checkpoint in WANTED:
             return SeparateTextEncoders(recipe.text_of or of_checkpoint, [file, *further])
-        _refuse_t5(file, *further)
+        _require_text_encoder(file)
+        _refuse_language_models(file, *further)
         return JoinedTextEncoders(file, *further) if further else file
 
     def load(self, recipe: Recipe, path: Path, residency: Residency) -> Loaded:
@@ -89,9 +92,24 @@ class SingleFileFamily:
         return LOADERS[recipe.kind](files, recipe, residency)
 
 
-def _refuse_t5(*files: SingleFile) -> None:
-    """Raises ModelFileError: one of them is T5, and not asked for."""
+def _require_text_encoder(file: SingleFile) -> None:
+    """Raises ModelFileError: it has none."""
+    if not file.text_encoders:
+        raise ModelFileError(
+            f"'{file.name}' holds no text encoder; going by its tensors it is {file_content(file.header.tensors)}: "
+            f"load the text encoder of its family from another file with CLIPLoader, or DualCLIPLoader for SDXL and "
+            f"Flux, or TripleCLIPLoader for SD3"
+        )
+
+
+def _refuse_language_models(*files: SingleFile) -> None:
+    """Raises ModelFileError: one of them is T5 or Llama, and not asked for."""
     for file in files:
+        if any(file.parts[component].layout == LLAMA for component in file.text_encoders):
+            raise ModelFileError(
+                f"'{file.name}' is Llama, which is no text encoder of Stable Diffusion 1, 2 or XL; load it for HiDream "
+                f"with QuadrupleCLIPLoader"
+            )
         if any(file.parts[component].layout == T5 for component in file.text_encoders):
             raise ModelFileError(
                 f"'{file.name}' is T5, which is no text encoder of Stable Diffusion 1, 2 or XL; choose the type of the "

@@ -1,4 +1,4 @@
-"""Configurations of transformers and of T5 in single files, read off the shapes of their tensors, as `ldm_config`.
+"""Configurations of transformers, T5 and Llama in single files, read off the shapes of their tensors, as `ldm_config`.
 
 Of transformers, the shapes are those of their published names.
 """
@@ -9,13 +9,20 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .file_parts import FLUX, PIXART, QWEN_IMAGE, SD3, Z_IMAGE
+from .file_parts import FLUX, HIDREAM, PIXART, QWEN_IMAGE, SD3, Z_IMAGE
 from .ldm_config import Shapes, count
 
 HEAD_WIDTH = 64
 """Of SD3's attention, where nothing in a file says so."""
 PACKED = 4
-"""Cells of the latent that Z-Image and Qwen-Image take as one."""
+"""Cells of the latent that Z-Image, HiDream and Qwen-Image take as one."""
+HIDREAM_HEAD_WIDTH = 128
+LLAMA_HEAD_WIDTH, LLAMA_LAYERS = 128, 32
+LLAMA_ROPE = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}  # fmt: skip
+"""How places of tokens turn into angles, for texts that are longer than those it was trained with at first."""
 PIXART_HEAD_WIDTH, PIXART_SIDE = 72, 128
 """Of PixArt's attention, and of the pictures of 1024 pixels that it was trained with; nothing in a file says so."""
 
@@ -124,12 +131,36 @@ def qwen_image_config(shapes: Shapes) -> dict[str, Any]:
     }
 
 
+def hidream_config(shapes: Shapes) -> dict[str, Any]:
+    """Of diffusers' `HiDreamImageTransformer2DModel`, for its own names, which are diffusers'."""
+    width, packed = shapes["x_embedder.proj.weight"]
+    layers, single_layers = (count(shapes, f"{kind}_stream_blocks.") for kind in ("double", "single"))
+    first, last = (shapes[f"caption_projection.{place}.linear.weight"][1] for place in (0, layers + single_layers))
+    return {
+        "patch_size": 2,
+        "in_channels": packed // PACKED,
+        "out_channels": shapes["final_layer.linear.weight"][0] // PACKED,
+        "num_layers": layers,
+        "num_single_layers": single_layers,
+        "attention_head_dim": HIDREAM_HEAD_WIDTH,
+        "num_attention_heads": width // HIDREAM_HEAD_WIDTH,
+        "caption_channels": [last, first],
+        "text_emb_dim": shapes["p_embedder.pooled_embedder.linear_1.weight"][1],
+        "num_routed_experts": count(shapes, "double_stream_blocks.0.block.ff_i.experts."),
+        "num_activated_experts": 2,
+        "axes_dims_rope": [HIDREAM_HEAD_WIDTH // 2, HIDREAM_HEAD_WIDTH // 4, HIDREAM_HEAD_WIDTH // 4],
+        "max_resolution": [128, 128],
+        "llama_layers": [min(layer, LLAMA_LAYERS - 1) for layer in range(layers + single_layers)],
+    }
+
+
 CONFIGURATIONS: Mapping[str, Callable[[Shapes], dict[str, Any]]] = {
     FLUX: flux_config,
     SD3: sd3_config,
     PIXART: pixart_config,
     Z_IMAGE: z_image_config,
     QWEN_IMAGE: qwen_image_config,
+    HIDREAM: hidream_config,
 }
 """By family."""
 
@@ -148,4 +179,22 @@ def t5_config(shapes: Shapes) -> dict[str, Any]:
         "num_heads": heads,
         "relative_attention_num_buckets": buckets,
         "feed_forward_proj": "gated-gelu" if gated in shapes else "relu",
+    }
+
+
+def llama_config(shapes: Shapes) -> dict[str, Any]:
+    """Of transformers' `LlamaModel`, for Llama 3.1 (Grattafiori et al. 2024, arXiv 2407.21783)."""
+    vocabulary, width = shapes["embed_tokens.weight"]
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": shapes["layers.0.mlp.gate_proj.weight"][0],
+        "num_hidden_layers": count(shapes, "layers."),
+        "num_attention_heads": shapes["layers.0.self_attn.q_proj.weight"][0] // LLAMA_HEAD_WIDTH,
+        "num_key_value_heads": shapes["layers.0.self_attn.k_proj.weight"][0] // LLAMA_HEAD_WIDTH,
+        "head_dim": LLAMA_HEAD_WIDTH,
+        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500000.0,
+        "rope_scaling": LLAMA_ROPE,
     }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from mezzotint.engine.errors import ModelFileError
 
 from ..models.component_weights import ComponentWeights
-from .file_parts import FLUX, PIXART, QWEN_IMAGE, SD3, Z_IMAGE
+from .file_parts import FLUX, HIDREAM, PIXART, QWEN_IMAGE, SD3, Z_IMAGE
 from .pipeline_folder import TRANSFORMER, PipelinePart
 from .single_file import SCALE, SDXL_SCALE, SingleFile
 
@@ -47,13 +47,16 @@ FAMILIES = {
     FLUX: Published("FluxPipeline", "FluxTransformer2DModel", {**FLOW, "shift": 1.0}, OF_FLUX),
     Z_IMAGE: Published("ZImagePipeline", "ZImageTransformer2DModel", {**FLOW, "shift": 3.0}, OF_FLUX),
     PIXART: Published("PixArtSigmaPipeline", "PixArtTransformer2DModel", LINEAR, _vae(SDXL_SCALE, channels=4)),
+    HIDREAM: Published(
+        "HiDreamImagePipeline", "HiDreamImageTransformer2DModel", {**FLOW, "shift": 3.0}, OF_FLUX
+    ),
     QWEN_IMAGE: Published(
         "QwenImagePipeline", "QwenImageTransformer2DModel",
         {**FLOW, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 0.9}, {"z_dim": 16},
         "AutoencoderKLQwenImage",
     ),
 }  # fmt: skip
-"""Esser et al. 2024, Black Forest Labs 2024, Alibaba 2025, Chen et al. 2024, and Qwen 2025."""
+"""Esser et al. 2024, Black Forest Labs 2024, Alibaba 2025, Chen et al. 2024, HiDream 2025, and Qwen 2025."""
 PIXART_ALPHA = FAMILIES[PIXART]._replace(pipeline="PixArtAlphaPipeline", vae=_vae(SCALE, channels=4))
 """Of the transformers that are told the size of the picture. Chen et al. 2023."""
 GUIDED = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15, "shift": 3.0}

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mezzotint import value_type
 from mezzotint.engine.errors import MezzotintError, ModelFileError
 
+from ..models.file_recipe import FileRecipe
 from ..models.recipe import Source
 from ..models.weight_placement import WholePlacement
 from ..models.weights_file import read_header, read_tensors
 from ..models.weights_source import weights_path
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
 
-    from mezzotint.engine.folders import Folders
     from mezzotint.engine.residency import Loaded, Residency
 
 
@@ -31,22 +29,11 @@ class UpscaleModelError(MezzotintError):
 
 @value_type("mezzotint.UpscaleModelRecipe")
 @dataclass(frozen=True, slots=True)
-class UpscaleModelRecipe:
+class UpscaleModelRecipe(FileRecipe):
     """Which file an upscale model is, not its weights."""
 
     source: Source
     kind: ClassVar[str] = "upscale_model"
-
-    @property
-    def weights(self) -> UpscaleModelRecipe:
-        return self
-
-    def files(self, folders: Folders) -> list[Path]:
-        """The file that it is read from."""
-        return [folders.require(self.source.folder, self.source.name)]
-
-    def configure(self, loaded: Any) -> Any:
-        return loaded
 
     def load(self, residency: Residency) -> Loaded:
         """An `Upscaler`.

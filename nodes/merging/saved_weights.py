@@ -93,7 +93,7 @@ class SavedWeights:
     def _of_no_family(self, network: Any) -> ModelSaveError:
         return ModelSaveError(
             f"'{self.name}' is of a family ({type(network).__name__}) for which there is no layout of single files "
-            f"here; saved are Stable Diffusion 1, 2, XL and 3, Flux, PixArt, the transformers of Z-Image and "
+            f"here; saved are Stable Diffusion 1, 2, XL and 3, Flux, PixArt, the transformers of Z-Image, HiDream and "
             f"Qwen-Image, and models merged of them"
         )
 

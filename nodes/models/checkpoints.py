@@ -190,6 +190,28 @@ def load_three_clips(
     return Recipe("clip", first, further=tuple(further), text_of="sd3")
 
 
+def quadruple_clip_identity(
+    clip_name1: str | None, clip_name2: str | None, clip_name3: str | None, clip_name4: str | None, folders: Folders
+) -> Any:
+    """Of four text encoders, what `model_identity` says."""
+    return model_identity("text_encoders", clip_name1, clip_name2, clip_name3, clip_name4, folders=folders)
+
+
+@node("QuadrupleCLIPLoader", category="advanced/loaders", fingerprint=quadruple_clip_identity)
+def load_four_clips(
+    clip_name1: Annotated[str, model_files("text_encoders")],
+    clip_name2: Annotated[str, model_files("text_encoders")],
+    clip_name3: Annotated[str, model_files("text_encoders")],
+    clip_name4: Annotated[str, model_files("text_encoders")],
+    *,
+    ctx: Context,
+) -> Clip:
+    """Open the text encoders of HiDream, CLIP L, CLIP G, T5 and Llama, each from a file of its own, in any order."""
+    names = (clip_name1, clip_name2, clip_name3, clip_name4)
+    first, *further = (source_of("text_encoders", name, ctx) for name in names)
+    return Recipe("clip", first, further=tuple(further), text_of="hidream")
+
+
 def _require_type(node_name: str, given: str, known: Collection[str]) -> None:
     if given not in known:
         raise ModelFileError(

@@ -16,6 +16,15 @@ MARKS = (
 """What is met in names of tensors → what such files are; the first that is met decides."""
 
 
+LOADED_BY = {
+    "a LoRA": "put it into the models folder 'loras' and load it with LoraLoader",
+    "a ControlNet": "put it into the models folder 'controlnet' and load it with ControlNetLoader",
+    "an embedding of textual inversion":
+        "put it into the models folder 'embeddings' and write embedding: and its name in a prompt",
+}  # fmt: skip
+"""What is done with files that hold no whole model."""
+
+
 def file_content(names: Iterable[str]) -> str:
     """What holds tensors of these names: `a LoRA`; `something else` if nothing is known of them."""
     names = list(names)

@@ -15,7 +15,7 @@ from mezzotint.engine.model_family import ModelFamily
 from mezzotint.engine.residency import Loaded, Residency
 
 from .embedded_model import bundle_embedded_checkpoint
-from .file_content import file_content
+from .file_content import LOADED_BY, file_content
 from .weights_file import PICKLE_SUFFIXES, SAFE_SUFFIXES, read_header
 
 if TYPE_CHECKING:
@@ -99,10 +99,14 @@ def find_model(folders: Folders, kind: str, name: str) -> ModelSource:
             f"folder again, or use a plugin that knows its family"
         )
     if path.suffix.lower() in SAFE_SUFFIXES | PICKLE_SUFFIXES:
+        content = file_content(read_header(path).tensors)
+        known = (
+            "known are single files of Stable Diffusion 1, 2, XL and 3, Flux, PixArt, Z-Image, HiDream and Qwen-Image, "
+            "and diffusers folders; use one of these, or a plugin that knows its family"
+        )
         raise ModelFileError(
-            f"'{name}' is no checkpoint of a known family: going by its tensors it is "
-            f"{file_content(read_header(path).tensors)}; known are single files of Stable Diffusion 1, 2, XL "
-            f"and 3 and of Flux, and diffusers folders; use one of these, or a plugin that knows its family"
+            f"'{name}' is no checkpoint of a known family: going by its tensors it is {content}; "
+            f"{LOADED_BY.get(content, known)}"
         )
     raise ModelFileError(f"'{name}' is no file of weights ({path.suffix}); use the model's .safetensors file")
 

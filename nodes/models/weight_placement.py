@@ -167,11 +167,16 @@ def _move(tensors: Iterable[Tensor], device: torch.device, nbytes: int, here: se
 
 
 def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
-    return tensor.to(device, non_blocking=True)  # out of pinned memory in the order of the work there
+    """On the device. Out of pinned memory, whoever computes with it there comes after the copy, but need not wait here.
+
+    No thread of ours leaves the device's default stream, so copies and computing are in one order; and torch gives
+    pinned memory to nobody else before the copies out of it are done.
+    """
+    return tensor.to(device, non_blocking=True)
 
 
 def _in_main_memory(tensor: Tensor, is_pinned: bool) -> Tensor:
-    """In main memory; pinned, it is copied faster, and the copy need not be waited for."""
+    """In main memory, when this returns; pinned, it is copied back faster, and that need not be waited for."""
     import torch
 
     if not is_pinned or (tensor.device.type == "cpu" and tensor.is_pinned()):

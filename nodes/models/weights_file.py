@@ -7,11 +7,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mezzotint.engine.errors import ModelFileError
+from mezzotint.engine.file_digest import FileIdentity, file_identity
 
 from .pickle_file import read_pickle
 
@@ -28,6 +29,16 @@ DTYPES = {
 """Floating types by the name that the format has for them, and that torch has."""
 
 
+FOREIGN = {
+    b"GGUF": "it is GGUF, whose weights are quantised in a form that is not read here; get the model as .safetensors",
+    b"version https://git-lfs": "it is what stands for the file in Git LFS; fetch the file itself, by git lfs pull",
+    b"<": "it is a web page, maybe of a sign-in, that was fetched in place of the model; fetch the model itself",
+    b"PK": "it is a pickle under another name; give it the name that it had, .ckpt or .pt, or get the .safetensors",
+    b"\x80": "it is a pickle under another name; give it the name that it had, .ckpt or .pt, or get the .safetensors",
+}
+"""How files begin that are often met under the name of a safetensors file → what they are, and what to do."""
+
+
 class TensorInfo(NamedTuple):
     """A tensor in a file. dtype: by the format's name. start, stop: where its bytes lie, from the file's start."""
 
@@ -37,9 +48,9 @@ class TensorInfo(NamedTuple):
     stop: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WeightsHeader:
-    """What safetensors files hold, without reading it.
+    """What safetensors files hold, without reading it. Equal to itself alone, so that it can be a key.
 
     Attributes:
         tensors: by name. metadata: what the file says beside.
@@ -77,7 +88,7 @@ class WeightsHeader:
 
 
 def read_header(path: Path) -> WeightsHeader:
-    """The header of a safetensors file, held against the file's length.
+    """The header of a safetensors file, held against the file's length; the same object until the file changes.
 
     Raises:
         ModelFileError: the file is a pickle and these are refused, cut short, or no safetensors file; a sentence with
@@ -86,15 +97,19 @@ def read_header(path: Path) -> WeightsHeader:
     if path.suffix.lower() in PICKLE_SUFFIXES:
         return _header_of(read_pickle(path))
     try:
-        return _read_header(path)
+        return _read_header(path, file_identity(path))
     except OSError as error:
         raise ModelFileError(f"'{path}' cannot be read ({error.strerror}); check its permissions") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if foreign := _foreign(path):
+            raise ModelFileError(f"'{path}' is no safetensors file: {foreign}") from None
         raise ModelFileError(f"'{path}' is no safetensors file, or is damaged ({error}); fetch it again") from None
 
 
-def _read_header(path: Path) -> WeightsHeader:
-    nbytes = path.stat().st_size
+@lru_cache(maxsize=64)
+def _read_header(path: Path, identity: FileIdentity) -> WeightsHeader:
+    """One of hundreds of kilobytes takes milliseconds, and is asked for by each who uses the model."""
+    nbytes = identity.size
     with path.open("rb") as file:
         header_nbytes = int.from_bytes(file.read(8), "little")
         if nbytes < 8 or header_nbytes > min(MAX_HEADER_NBYTES, nbytes - 8):
@@ -110,6 +125,13 @@ def _read_header(path: Path) -> WeightsHeader:
     if nbytes != wanted_nbytes:
         raise ValueError(f"it has {nbytes} bytes, and its header speaks of {wanted_nbytes}")
     return WeightsHeader(tensors, metadata if isinstance(metadata, dict) else {})
+
+
+def _foreign(path: Path) -> str | None:
+    """What a file is, if it is one of `FOREIGN`."""
+    with path.open("rb") as file:
+        beginning = file.read(64).lstrip()
+    return next((what for mark, what in FOREIGN.items() if beginning.startswith(mark)), None)
 
 
 def _header_of(tensors: Mapping[str, Tensor]) -> WeightsHeader:

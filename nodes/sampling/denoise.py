@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .network_call import NamedTensors
 
 
+NOTHING: Mapping[str, Any] = {}
 SMALLEST_WEIGHT = 1e-37
 """Where items count less, they do not count: zeros are predicted there."""
 
@@ -103,8 +104,11 @@ def _plain(request: Denoise, tokens: Tensor, inputs: NamedTensors, denoiser: Den
     """The usual case, with little ceremony: after each forward this runs with the processor's caches cold."""
     x, count = request.x, request.x.shape[0]
     times = tokens.shape[0] // count
+    if times == 1:
+        return (denoiser.predict(x, request.sigma, tokens, inputs),)
     repeated = x.expand(times, *x.shape[1:]) if count == 1 else _repeated(x, times)
-    return denoiser.predict(repeated, request.sigma, tokens, inputs).split_with_sizes([count] * times)
+    told = {"columns": (*range(times),)} if request.model.options and denoiser.is_changed else NOTHING
+    return denoiser.predict(repeated, request.sigma, tokens, inputs, **told).split_with_sizes([count] * times)
 
 
 def _repeated(x: Tensor, times: int) -> Tensor:
@@ -177,12 +181,20 @@ def _forward(batch: list[_Evaluation], denoiser: Denoiser, context: Context) -> 
     x = torch.cat([evaluation.x for evaluation in batch])
     tokens, inputs = joined([evaluation.item for evaluation in batch])
     sigmas = [e.request.sigma for e, count in zip(batch, counts, strict=True) for _ in range(count)]
+    told = {"columns": _columns(batch, counts)} if batch[0].request.model.options and denoiser.is_changed else NOTHING
     if batch[0].control is None:
-        return denoiser.predict(x, sigmas, tokens, inputs).split_with_sizes(counts)
+        return denoiser.predict(x, sigmas, tokens, inputs, **told).split_with_sizes(counts)
     config = getattr(getattr(denoiser, "network", None), "config", None)
     known: Mapping[str, Any] = config if isinstance(config, Mapping) else {}
     steering = _steering(batch[0], batch[0].control, counts, known, denoiser.sampling, context)
-    return denoiser.predict(x, sigmas, tokens, inputs, steering=steering).split_with_sizes(counts)
+    return denoiser.predict(x, sigmas, tokens, inputs, steering=steering, **told).split_with_sizes(counts)
+
+
+def _columns(batch: Sequence[_Evaluation], counts: Sequence[int]) -> tuple[int, ...]:
+    """Which conditioning each evaluation is for; of each latent, where they are not as many in all evaluations."""
+    if len(set(counts)) == 1:
+        return tuple(evaluation.item.column for evaluation in batch)
+    return tuple(e.item.column for e, count in zip(batch, counts, strict=True) for _ in range(count))
 
 
 def _steering(

@@ -39,11 +39,14 @@ class Forward(NamedTuple):
     Attributes:
         size: of the latent that it sees, (h, w); of the area, where only one is evaluated.
         sigma: the noise level. sampling: how the model is sampled.
+        columns: which conditioning of its request each part of the batch is for, 0 for the first, which is the positive
+            one as a rule; the parts are of one size. Empty where that is not known.
     """
 
     size: tuple[int, int]
     sigma: float
     sampling: ModelSampling
+    columns: tuple[int, ...] = ()
 
 
 class NetworkChange(Hashable, Protocol):

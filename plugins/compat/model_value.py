@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mezzotint.nodes.models.recipe import GUIDANCE
+from mezzotint.nodes.models.recipe import CHANGES, GUIDANCE
 from mezzotint.nodes.sampling.guidance import Adjustment, adjustments_of
 from mezzotint.nodes.sampling.model_sampling import ModelSampling, model_sampling
+from mezzotint.nodes.sampling.network_change import changes_of
 
 from . import surroundings
 from .guidance_patch import AfterGuidance, ScaleFunction
+from .network_patch import PATCHES, REPLACED, PackPatches
 from .pack_value import PackValue
 from .refusal import refusal
 
@@ -34,7 +36,7 @@ class ModelValue(PackValue):
     @property
     def model_options(self) -> Mapping[str, Any]:
         """What was set by `set_model_...`. What would be written here is refused."""
-        options: dict[str, Any] = {"transformer_options": UnchangeableOptions()}
+        options: dict[str, Any] = {"transformer_options": UnchangeableOptions(self._patches.as_options())}
         for patch in adjustments_of(self):
             if isinstance(patch, ScaleFunction):
                 options["sampler_cfg_function"] = patch.function
@@ -54,6 +56,74 @@ class ModelValue(PackValue):
     ) -> None:
         """Let this function change what guidance gave, after the earlier ones."""
         self._adjust(*adjustments_of(self), AfterGuidance(post_cfg_function, disable_cfg1_optimization))
+
+    def set_model_attn1_patch(self, patch: Callable[..., Any]) -> None:
+        """`patch(x, keys, values, extra_options)` → what queries, keys and values of self-attention are made of."""
+        self.set_model_patch(patch, "attn1_patch")
+
+    def set_model_attn2_patch(self, patch: Callable[..., Any]) -> None:
+        """The same of attention to the text."""
+        self.set_model_patch(patch, "attn2_patch")
+
+    def set_model_attn1_output_patch(self, patch: Callable[..., Any]) -> None:
+        """`patch(x, extra_options)` → what self-attention gives, in its place."""
+        self.set_model_patch(patch, "attn1_output_patch")
+
+    def set_model_attn2_output_patch(self, patch: Callable[..., Any]) -> None:
+        """The same of attention to the text."""
+        self.set_model_patch(patch, "attn2_output_patch")
+
+    def set_model_input_block_patch(self, patch: Callable[..., Any]) -> None:
+        """`patch(h, transformer_options)` → what an input block gives, with its skip connection."""
+        self.set_model_patch(patch, "input_block_patch")
+
+    def set_model_input_block_patch_after_skip(self, patch: Callable[..., Any]) -> None:
+        """The same without its skip connection."""
+        self.set_model_patch(patch, "input_block_patch_after_skip")
+
+    def set_model_output_block_patch(self, patch: Callable[..., Any]) -> None:
+        """`patch(h, skip, transformer_options)` → both, before an output block joins them."""
+        self.set_model_patch(patch, "output_block_patch")
+
+    def set_model_patch(self, patch: Callable[..., Any], name: str) -> None:
+        """A function more at a place, one of `network_patch.PATCHES`."""
+        if name not in PATCHES:
+            raise NotImplementedError(refusal(f"model.set_model_patch(..., {name!r})", is_internal=True))
+        self._patch(self._patches.with_function(name, patch))
+
+    def set_model_attn1_replace(
+        self, patch: Callable[..., Any], block_name: str, number: int, transformer_index: int | None = None
+    ) -> None:
+        """`patch(q, k, v, extra_options)` → what the self-attention of a block comes to, in its place."""
+        self.set_model_patch_replace(patch, "attn1", block_name, number, transformer_index)
+
+    def set_model_attn2_replace(
+        self, patch: Callable[..., Any], block_name: str, number: int, transformer_index: int | None = None
+    ) -> None:
+        """The same of attention to the text."""
+        self.set_model_patch_replace(patch, "attn2", block_name, number, transformer_index)
+
+    def set_model_patch_replace(
+        self,
+        patch: Callable[..., Any],
+        name: str,
+        block_name: str,
+        number: int,
+        transformer_index: int | None = None,
+    ) -> None:
+        """A function in the place of an attention, of a block or of one of its transformers alone."""
+        if name not in REPLACED:
+            raise NotImplementedError(refusal(f"model.set_model_patch_replace(..., {name!r})", is_internal=True))
+        index = () if transformer_index is None else (transformer_index,)
+        self._patch(self._patches.with_replacement(name, (block_name, number, *index), patch))
+
+    @property
+    def _patches(self) -> PackPatches:
+        return next((each for each in changes_of(self) if isinstance(each, PackPatches)), PackPatches())
+
+    def _patch(self, patches: PackPatches) -> None:
+        others = [each for each in changes_of(self) if not isinstance(each, PackPatches)]
+        self.become(self.with_option(CHANGES, (*others, patches)))
 
     def _adjust(self, *patches: Adjustment) -> None:
         self.become(self.with_option(GUIDANCE, patches))

@@ -141,6 +141,18 @@ async def test_functions_take_part_in_guidance_of_the_clone_they_were_set_on(cli
     assert np.array_equal(ours, await picture(client, guided("post", slot=1)))
 
 
+async def test_functions_change_the_network_of_the_clone_they_were_set_on(client: Client) -> None:
+    def patched(way: str, slot: int = 0) -> dict[str, Node]:
+        return drawing(node("KSampler", model=["x", slot]), x=node("StudioAttention", model=["m", 0], way=way))
+
+    ours = await picture(client, drawing(node("KSampler")))
+    for way in ("values", "skips", "told"):
+        assert np.abs(ours - await picture(client, patched(way))).mean() > 1, way
+    assert np.array_equal(ours, await picture(client, patched("double")))
+    assert np.abs(ours - await picture(client, patched("replace"))).max() <= 1
+    assert np.array_equal(ours, await picture(client, patched("values", slot=1)))
+
+
 @pytest.fixture
 def lora(server: Server) -> Iterator[str]:
     """The name of a LoRA that is there during a test."""
@@ -175,7 +187,7 @@ def _lora() -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("what", "named"),
     [
-        ("attribute", "model.set_model_attn1_patch"),
+        ("attribute", "model.set_model_unet_function_wrapper"),
         ("options", "model.model_options"),
         ("inner", "model.model.diffusion_model"),
     ],

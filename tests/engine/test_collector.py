@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +15,7 @@ from mezzotint.engine.collector import SPARING_THRESHOLD, Collector
 from mezzotint.engine.engine import Engine
 from mezzotint.engine.node import node
 from mezzotint.engine.run_result import RunResult
+from mezzotint.engine.workflow import Workflow
 
 USUAL = (700, 10, 10)
 
@@ -81,3 +85,51 @@ def test_a_body_that_is_not_known_to_be_quick_has_the_usual_threshold(
     assert engine.is_quick(engine.registry["Threshold"])
     assert found(1) == SPARING_THRESHOLD
     assert gc.get_threshold() == USUAL
+
+
+def test_a_run_and_its_values_go_at_its_end_without_the_collector(make_engine: Callable[..., Engine]) -> None:
+    class Picture:
+        """A value that may be large."""
+
+    seen: list[weakref.ref[Any]] = []
+
+    @node("Paint")
+    def paint() -> Any:
+        seen.append(weakref.ref(picture := Picture()))
+        return picture
+
+    @node("Look", sink=True)
+    def look(picture: Any) -> None:
+        """An end."""
+
+    async def run() -> None:
+        running = await make_engine(paint, look, memory_nbytes=0).prepare(Workflow.from_api(graph))
+        seen.append(weakref.ref(running))
+        await running.execute()
+
+    graph = {"1": {"class_type": "Paint", "inputs": {}}, "2": {"class_type": "Look", "inputs": {"picture": ["1", 0]}}}
+    gc.disable()
+    try:
+        asyncio.run(run())
+        deadline = time.monotonic() + 5  # the lane's thread may be about to drop its batch
+        while any(one() is not None for one in seen) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        gc.enable()
+    assert [one() for one in seen] == [None, None]
+
+
+def test_it_is_sparing_while_a_document_is_read() -> None:
+    seen: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        seen.append(gc.get_threshold()[0])
+
+    document = {str(i): {"class_type": "Threshold", "inputs": {"of": [str(i), 0]}} for i in range(5_000)}
+    gc.callbacks.append(note)
+    try:
+        workflow = Workflow.from_api(document)
+    finally:
+        gc.callbacks.remove(note)
+    assert len(workflow.nodes) == 5_000
+    assert len(seen) <= 4  # a beginning and an end each: of what was there before, and of what was read

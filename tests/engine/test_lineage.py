@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,16 @@ def test_memory_holds_a_bounded_number_of_steps(monkeypatch: pytest.MonkeyPatch)
         lineage.remember(plan({f"s{index}": api("Show", value=index)}))
     assert len(lineage._plans) == 4
     assert reasons(lineage, plan())["1"] == "its value is no longer kept"
+
+
+def test_a_small_run_after_a_large_one_forgets_it_in_linear_time() -> None:
+    class Large(Plan):
+        def __init__(self, name: str, count: int) -> None:
+            self.steps = dict.fromkeys(f"{name}{index}" for index in range(count))  # type: ignore[arg-type]
+
+    lineage = Lineage()
+    lineage.remember(Large("a", 2 * lineage_module.MAX_REMEMBERED))
+    began = time.process_time()
+    lineage.remember(Large("b", 1))
+    assert time.process_time() - began < 0.5  # one by one from the front of a dict: seconds
+    assert len(lineage._plans) == lineage_module.MAX_REMEMBERED

@@ -50,9 +50,9 @@ class TestOrder:
     def test_requiring_again_changes_nothing(self) -> None:
         state = made(DIAMOND)
         state.require(["d", "d"])
-        assert state.require(["d", "a"]) == Moves([], [], [], [])
+        assert state.require(["d", "a"]) == Moves()
         run_one(state, "a")
-        assert state.require(["a", "b"]) == Moves([], [], [], [])
+        assert state.require(["a", "b"]) == Moves()
 
     def test_a_parent_that_is_listed_twice_is_awaited_once(self) -> None:
         state = made({"a": [], "b": ["a", "a"]})
@@ -239,7 +239,8 @@ class TestLettingGo:
         assert run_one(state, "late").freed == ["1"]
         state.free("1")
         sources["1"] = "memory"
-        assert state.require(["later"])[:2] == (["later"], ["1"])
+        moves = state.require(["later"])
+        assert (moves.ready, moves.reused) == (["later"], ["1"])
 
     def test_a_value_that_was_not_let_go_is_still_there(self) -> None:
         state = made({**CHAIN, "late": ["1"]})
@@ -267,7 +268,7 @@ class TestCancelling:
         state.started("b")
         assert sorted(state.cancel()) == ["c", "d", "e", "lone"]
         assert not state.is_finished
-        assert state.done("b") == Moves([], [], [], [])
+        assert state.done("b") == Moves()
         assert state.is_finished
 
     def test_a_body_that_stops_is_cancelled(self) -> None:

@@ -24,6 +24,7 @@ MATRIX: Mapping[str, Mapping[str, str | None]] = {
     "flux": _row("Flux", "FluxImg2Img", "FluxInpaint"),
     "pixart": _row("PixArtSigma", None, None),
     "z-image": _row("ZImage", "ZImageImg2Img", "ZImageInpaint"),
+    "hidream": _row("HiDreamImage", None, None),
     "qwen-image": _row("QwenImage", "QwenImageImg2Img", "QwenImageInpaint"),
 }
 """Family → task → the class of the pipeline; None where diffusers has none for such a model."""

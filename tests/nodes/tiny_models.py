@@ -50,14 +50,19 @@ def vae(**options: Any) -> Any:
 
 
 def text_encoder(
-    width: int = 24, layers: int = 3, projection: int = 0, activation: str = "quick_gelu", inner: int = 0
+    width: int = 24,
+    layers: int = 3,
+    projection: int = 0,
+    activation: str = "quick_gelu",
+    inner: int = 0,
+    length: int = 77,
 ) -> Any:
     """CLIP with its real vocabulary and length. projection: of its pooled output, if it has one."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     config = CLIPTextConfig(
         vocab_size=VOCABULARY, hidden_size=width, intermediate_size=inner or 2 * width, num_hidden_layers=layers,
-        num_attention_heads=max(width // 64, 1), max_position_embeddings=77, hidden_act=activation,
+        num_attention_heads=max(width // 64, 1), max_position_embeddings=length, hidden_act=activation,
         bos_token_id=VOCABULARY - 2, eos_token_id=VOCABULARY - 1, pad_token_id=VOCABULARY - 1,
         projection_dim=projection or width,
     )  # fmt: skip

@@ -32,8 +32,8 @@ def qwen_tokenizer() -> Any:
     return tokenizer
 
 
-def clip(projection: int = 0) -> Any:
-    return tiny.text_encoder(32, 3, projection)
+def clip(projection: int = 0, length: int = 77) -> Any:
+    return tiny.text_encoder(32, 3, projection, length=length)
 
 
 def vae(channels: int) -> Any:
@@ -137,7 +137,38 @@ def qwen_image() -> Any:
     )  # fmt: skip
 
 
-PIPELINES = {"sd3": sd3, "flux": flux, "pixart": pixart, "z-image": z_image, "qwen-image": qwen_image}
+def hidream() -> Any:
+    from diffusers import HiDreamImagePipeline, HiDreamImageTransformer2DModel
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    transformer = HiDreamImageTransformer2DModel(
+        patch_size=2, in_channels=4, out_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=8,
+        num_attention_heads=4, caption_channels=[32, 16], text_emb_dim=64, axes_dims_rope=(4, 2, 2),
+        max_resolution=(32, 32), llama_layers=[0, 1],
+    )  # fmt: skip
+    encoder, tokenizer = t5()
+    first, second = (clip(32, 248) for _ in range(2))
+    config = LlamaConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        vocab_size=256,
+    )  # fmt: skip
+    text = qwen_tokenizer().backend_tokenizer
+    llama = PreTrainedTokenizerFast(tokenizer_object=text, eos_token="<|endoftext|>", model_max_length=32)
+    return HiDreamImagePipeline(
+        transformer=transformer.eval(), scheduler=flow(), vae=vae(4), text_encoder=first, text_encoder_2=second,
+        text_encoder_3=encoder, text_encoder_4=LlamaForCausalLM(config).eval(), tokenizer=tiny.clip_tokenizer(),
+        tokenizer_2=tiny.clip_tokenizer(), tokenizer_3=tokenizer, tokenizer_4=llama,
+    )  # fmt: skip
+
+
+PIPELINES = {
+    "hidream": hidream,
+    "sd3": sd3,
+    "flux": flux,
+    "pixart": pixart,
+    "z-image": z_image,
+    "qwen-image": qwen_image,
+}
 
 
 def drawn(name: str) -> Any:
@@ -158,6 +189,8 @@ def other(pipeline: Any, class_name: str, is_flow: bool) -> Any:
     parts = {key: part for key, part in parts.items() if part is not None}
     made = class_(**{**parts, **({"scheduler": flow(1.0)} if is_flow else {})})
     made.set_progress_bar_config(disable=True)
+    if class_name == "HiDreamImagePipeline":  # it would draw a picture of this side
+        made.default_sample_size = 64 // made.vae_scale_factor
     if class_name == "ZImageInpaintPipeline":  # it would encode latents once more, and uses nothing but the mask
         made.prepare_mask_latents = lambda mask, shown, *_: (interpolate(mask, scale_factor=1 / 2), shown)
     return made

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mezzotint.engine.errors import Cancelled
 from mezzotint.engine.free_memory import free_nbytes
+from mezzotint.nodes.models.dtype_policy import AUTO, computation_dtype, powers_of
 from mezzotint.plugins.compat import surroundings
 
 if TYPE_CHECKING:
@@ -105,26 +106,47 @@ def _type_of(device: Any) -> str:
 
 
 def should_use_fp16(device: Any = None, *_: Any, **__: Any) -> bool:
-    """Whether models compute in half precision: on CUDA."""
-    return is_device_cuda(get_torch_device() if device is None else device)
+    """Whether diffusion models compute in half precision: by `--dtype`, else on CUDA."""
+    wanted = _wanted("model")
+    return is_device_cuda(get_torch_device() if device is None else device) if wanted == AUTO else wanted == "float16"
 
 
 def should_use_bf16(device: Any = None, *_: Any, **__: Any) -> bool:
-    """Whether models can compute in bfloat16: on CUDA that can."""
+    """Whether diffusion models can compute in bfloat16: by `--dtype`, else on CUDA that can."""
     import torch
 
-    return should_use_fp16(device) and torch.cuda.is_bf16_supported()
+    wanted = _wanted("model")
+    if wanted != AUTO:
+        return wanted == "bfloat16"
+    kind = torch.device(get_torch_device() if device is None else device)
+    return is_device_cuda(kind) and powers_of(kind).has_bfloat16
 
 
 def unet_dtype(device: Any = None, *_: Any, **__: Any) -> torch.dtype:
-    """What diffusion models compute in."""
+    """What diffusion models compute in, of files in half precision: by `--dtype`, else by the device."""
+    return _dtype_on(device, "model")
+
+
+def text_encoder_dtype(device: Any = None) -> torch.dtype:
+    """The same of text encoders, by `--text-encoder-dtype`."""
+    return _dtype_on(device, "clip")
+
+
+def vae_dtype(device: Any = None, *_: Any, **__: Any) -> torch.dtype:
+    """The same of VAEs, by `--vae-dtype`."""
+    return _dtype_on(device, "vae")
+
+
+def _wanted(kind: str) -> str:
+    return surroundings.models().dtypes.get(kind, AUTO)
+
+
+def _dtype_on(device: Any, kind: str) -> torch.dtype:
     import torch
 
-    return torch.float16 if should_use_fp16(device) else torch.float32
-
-
-text_encoder_dtype = unet_dtype
-vae_dtype = unet_dtype
+    powers = powers_of(torch.device(get_torch_device() if device is None else device))
+    found: torch.dtype = getattr(torch, computation_dtype("float16", powers, _wanted(kind), avoids_half=kind == "vae"))
+    return found
 
 
 def dtype_size(dtype: torch.dtype) -> int:

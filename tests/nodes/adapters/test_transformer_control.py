@@ -15,6 +15,7 @@ from mezzotint import Context
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.request import drive
 from mezzotint.engine.residency import Residency
+from mezzotint.engine.value_type import pack, unpack
 from mezzotint.nodes.adapters import control_net as nodes
 from mezzotint.nodes.adapters.control_net_recipe import ControlNetRecipe
 from mezzotint.nodes.conditioning.conditioning import encode_text
@@ -333,6 +334,20 @@ def test_a_latent_with_a_mask_is_steered_as_diffusers_does_it(flux: Case, image:
         control_image=pixels(image), controlnet_conditioning_scale=0.7, strength=1.0,
     )  # fmt: skip
     assert error(flux.ours(*steered, samples=latent, noise_mask=mask.round()), theirs) < 1e-4
+
+
+def test_a_chain_with_a_vae_and_a_mask_is_stored(sd3: Case, image: Tensor, mask: Tensor) -> None:
+    net = sd3.save(control_net("SD3ControlNetModel", **SD3, extra_conditioning_channels=1), "stored")
+    vae = sd3.checkpoint.VAE
+    first, other = (
+        nodes.apply_inpainting_control_net(*sd3.prompts(), net, vae, image, each).positive[0][1]["control"]
+        for each in (mask, mask.flip(2))
+    )
+    stored = unpack(pack(first))
+    assert stored == first
+    assert stored.links[0].vae == vae
+    assert torch.equal(stored.links[0].mask.tensor, mask)
+    assert other != first
 
 
 # rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,25 @@ def test_one_for_flux_that_fills_in(save: Save, context: Context) -> None:
     name = save(network.state_dict())
     check(network, name, context)
     assert nodes.load_control_net(name, ctx=context).sees_mask
+
+
+@pytest.mark.parametrize(
+    ("class_name", "config", "more"),
+    [
+        ("SD3ControlNetModel", SD3, {"extra_conditioning_channels": 1}),
+        ("FluxControlNetModel", FLUX, {"num_mode": 10, "guidance_embeds": True}),
+    ],
+)
+def test_a_configuration_that_leaves_out_what_shapes_tell(
+    context: Context, class_name: str, config: Mapping[str, Any], more: Mapping[str, Any]
+) -> None:
+    """As published ones for filling in do, which diffusers is told of by hand."""
+    network = random_network(class_name, **{**config, **more})
+    folder = context.folders.model_folders("controlnet")[0] / "published"
+    network.save_pretrained(folder)
+    said = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({key: each for key, each in said.items() if key not in more}))
+    check(network, "published/diffusion_pytorch_model.safetensors", context)
 
 
 def in_stability_layout(network: Any, **more: Tensor) -> dict[str, Tensor]:

@@ -162,10 +162,10 @@ def test_prompts_of_another_form(bench: Bench, tmp_path: Path) -> None:
     bench.pipeline("sd3")
     shutil.copytree(bench.folder / "sd3", tmp_path / "checkpoints" / "other")
     index = tmp_path / "checkpoints" / "other" / "model_index.json"
-    index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "HiDreamImagePipeline"}))
+    index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "DiTPipeline"}))
     folders = Folders(tmp_path / "home", models=[tmp_path])
     context = Context(folders=folders, models=Residency("cpu", folders=folders))
-    with pytest.raises(ModelFileError, match="HiDreamImagePipeline, which takes no prompt_embeds"):
+    with pytest.raises(ModelFileError, match="DiTPipeline, which takes no prompt_embeds"):
         context.models.borrow(load_checkpoint("other", ctx=context).CLIP).__enter__()
 
 

@@ -16,6 +16,8 @@ from mezzotint.engine.errors import ModelFileError
 from mezzotint.engine.folders import Folders
 from mezzotint.engine.residency import Residency
 from mezzotint.nodes.conditioning.conditioning import encode_text
+from mezzotint.nodes.merging.save_nodes import save_clip
+from mezzotint.nodes.merging.saved_weights import ModelSaveError
 from mezzotint.nodes.models import checkpoints
 from mezzotint.nodes.sampling.denoise import Denoise
 from mezzotint.nodes.sampling.model_sampling import model_sampling
@@ -161,6 +163,55 @@ def test_the_three_text_encoders_of_sd3(tmp_path: Path, ctx: Context) -> None:
     names = text_files(pipeline, FILES, tmp_path)
     clip = checkpoints.load_three_clips(names[2], names[0], names[1], ctx=ctx)
     assert_encodes(clip, pipeline, ctx, prompt_2=None, prompt_3=None, do_classifier_free_guidance=False)
+
+
+LONG = {"l": "text_encoder", "g": "text_encoder_2", "t5": "text_encoder_3", "llama": "text_encoder_4"}
+
+
+def hidream() -> Any:
+    """With CLIP for long texts, and Llama of the real one's rotations."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    pipeline = tiny_pipelines.hidream()
+    config = LlamaConfig(
+        hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        head_dim=128, vocab_size=256, rms_norm_eps=1e-5, max_position_embeddings=131072,
+        rope_parameters={
+            "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+        },
+    )  # fmt: skip
+    second = tiny.text_encoder(64, 3, 32, activation="gelu", length=248)
+    pipeline.register_modules(
+        text_encoder_2=second, tokenizer_2=tiny.clip_tokenizer("!"), text_encoder_4=LlamaForCausalLM(config).eval()
+    )
+    return pipeline
+
+
+def test_the_four_text_encoders_of_hidream(tmp_path: Path, ctx: Context) -> None:
+    pipeline = hidream()
+    names = text_files(pipeline, LONG, tmp_path)
+    pipeline.tokenizer_4.save_pretrained(tmp_path / "text_encoders" / "llama_tokenizer")
+    clip = checkpoints.load_four_clips(*names[::-1], ctx=ctx)
+    ((tokens, said),) = encode_text(PROMPT, clip, ctx=ctx)
+    with torch.no_grad():
+        t5, _, llama, _, pooled, _ = pipeline.encode_prompt(PROMPT, do_classifier_free_guidance=False)
+    torch.testing.assert_close(tokens, t5, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(said["pooled_output"], pooled, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(said["prompt_inputs"]["prompt_embeds_llama3"], llama.movedim(1, 0), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ModelSaveError, match=r"is of a family .* for which there is no layout"):
+        save_clip(clip, ctx=ctx)
+
+
+def test_llama_says_where_its_tokenizer_goes_and_what_it_is_for(tmp_path: Path, ctx: Context) -> None:
+    names = text_files(hidream(), LONG, tmp_path)
+    with pytest.raises(ModelFileError, match=r"'llama.safetensors' is Llama, whose tokenizer .*llama_tokenizer"):
+        ctx.models.borrow(checkpoints.load_four_clips(*names, ctx=ctx)).__enter__()
+    with pytest.raises(ModelFileError, match="load it for HiDream with QuadrupleCLIPLoader"):
+        ctx.models.borrow(checkpoints.load_clip(names[3], ctx=ctx)).__enter__()
+    with pytest.raises(ModelFileError, match="wants the text encoders CLIP L, CLIP G, T5, Llama, and"):
+        ctx.models.borrow(checkpoints.load_four_clips(*names[:3], names[0], ctx=ctx)).__enter__()
 
 
 def wide_t5(width: int) -> tuple[Any, Any]:

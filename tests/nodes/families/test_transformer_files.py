@@ -45,6 +45,11 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any]]] = {
         "dim": 64, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2, "cap_feat_dim": 16,
         "axes_dims": [8, 12, 12], "axes_lens": [1536, 512, 512],
     }),
+    "hidream": ("HiDreamImageTransformer2DModel", {
+        "patch_size": 2, "in_channels": 16, "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 128,
+        "num_attention_heads": 1, "caption_channels": [32, 16], "text_emb_dim": 64, "axes_dims_rope": (64, 32, 32),
+        "llama_layers": [0, 1],
+    }),
     "qwen-image": ("QwenImageTransformer2DModel", {
         "num_layers": 2, "attention_head_dim": 32, "num_attention_heads": 2, "joint_attention_dim": 16,
         "axes_dims_rope": [4, 14, 14],
@@ -74,7 +79,7 @@ class Family:
         self.network = transformer(name)
         pipeline = tiny_pipelines.PIPELINES[name.removesuffix(".5")]()
         pipeline.register_modules(transformer=self.network)
-        if "z-image" in name:
+        if name in ("z-image", "hidream"):
             pipeline.register_modules(vae=tiny_pipelines.vae(16))
         pipeline.save_pretrained(root / "checkpoints" / name)
         folders = Folders(root / "home", models=[root])

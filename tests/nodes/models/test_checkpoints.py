@@ -200,7 +200,7 @@ def test_a_pipeline_that_lacks_its_second_tokenizer(own_context: Context, change
 def test_weights_of_another_shape(own_context: Context, change_config: ChangeConfig) -> None:
     change_config("unet/config.json", {"block_out_channels": [64, 128]})
     message = refusal(own_context)
-    assert message.startswith("the unet of the checkpoint 'copy': its weights do not fit its config.json (")
+    assert message.startswith("the unet of the checkpoint 'copy': its weights do not fit its configuration (")
 
 
 def test_a_configuration_that_makes_no_network(own_context: Context, change_config: ChangeConfig) -> None:

@@ -212,7 +212,7 @@ class StudioPatch:
     def patch(self, model, what):
         model = model.clone()
         if what == "attribute":
-            model.set_model_attn1_patch(lambda *args: args)
+            model.set_model_unet_function_wrapper(lambda *args: args)
         elif what == "options":
             model.model_options["transformer_options"]["x"] = 1
         else:
@@ -245,6 +245,44 @@ class StudioGuide:
                 changed.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * 2)
             assert len(changed.model_options["sampler_post_cfg_function"]) == (2 if way == "double" else 1)
         return (changed, model)
+
+
+class StudioAttention:
+    """Changes the attention of a clone's network, or what lies between its blocks."""
+
+    CATEGORY = "studio"
+    FUNCTION = "patch"
+    RETURN_TYPES = ("MODEL", "MODEL")
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        ways = ["values", "double", "replace", "skips", "told"]
+        return {"required": {"model": ("MODEL",), "way": (ways,)}}
+
+    def patch(self, model, way):
+        changed = model.clone()
+        if way in ("values", "double"):
+            changed.set_model_attn1_patch(lambda n, context, value, extra_options: (n, context, value * 2))
+            if way == "double":
+                changed.set_model_attn1_patch(lambda n, context, value, extra_options: (n, context, value * 0.5))
+        elif way == "replace":
+            changed.set_model_attn2_replace(self.attend, "middle", 0)
+        elif way == "skips":
+            changed.set_model_output_block_patch(lambda h, skip, transformer_options: (h, skip * 0.5))
+        else:
+            changed.set_model_attn2_output_patch(self.require_both_sides)
+        return (changed, model)
+
+    def attend(self, q, k, v, extra_options):
+        heads = [each.unflatten(-1, (extra_options["n_heads"], -1)).transpose(1, 2) for each in (q, k, v)]
+        return torch.nn.functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+
+    def require_both_sides(self, n, extra_options):
+        """Leaves the negative side as it is and takes half of the other."""
+        sides = extra_options["cond_or_uncond"]
+        assert sorted(sides) == [0, 1]
+        parts = n.chunk(len(sides))
+        return torch.cat([part if side else part * 0.5 for part, side in zip(parts, sides, strict=True)])
 
 
 class StudioLora:
