@@ -104,6 +104,8 @@ def _plain(request: Denoise, tokens: Tensor, inputs: NamedTensors, denoiser: Den
     """The usual case, with little ceremony: after each forward this runs with the processor's caches cold."""
     x, count = request.x, request.x.shape[0]
     times = tokens.shape[0] // count
+    if times == 1:
+        return (denoiser.predict(x, request.sigma, tokens, inputs),)
     repeated = x.expand(times, *x.shape[1:]) if count == 1 else _repeated(x, times)
     told = {"columns": (*range(times),)} if request.model.options and denoiser.is_changed else NOTHING
     return denoiser.predict(repeated, request.sigma, tokens, inputs, **told).split_with_sizes([count] * times)

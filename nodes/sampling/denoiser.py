@@ -36,11 +36,11 @@ class _Level(NamedTuple):
 
     Attributes:
         c_in, c_skip, c_out: the factors of `Preconditioning`, float32 [n, 1, 1, 1]; n is 1 or the batch. timestep: [n].
-            A single c_out is a number: after a forward that is quicker.
+            A c_in or c_skip that is 1 throughout is None; a single c_out is a number: after a forward that is quicker.
     """
 
-    c_in: Tensor
-    c_skip: Tensor
+    c_in: Tensor | None
+    c_skip: Tensor | None
     c_out: Tensor | float
     timestep: Tensor
 
@@ -136,8 +136,8 @@ class Denoiser:
         return made
 
     def inputs(self, options: Mapping[str, Any], target: Target) -> NamedTensors:
-        """What the network takes of a conditioning's item beside its tokens: `NetworkCall.inputs`."""
-        return self.call.inputs(options, target)
+        """What the network takes of a conditioning's item beside its tokens, as it computes: `NetworkCall.inputs`."""
+        return {name: self._as_computed(tensor) for name, tensor in self.call.inputs(options, target).items()}
 
     def predict(
         self,
@@ -194,11 +194,15 @@ class Denoiser:
         steering: Steering | None,
     ) -> Tensor:
         c_in, c_skip, c_out, timestep = level
-        model_input, context = _as(x * c_in, self.dtype), _as(conditioning, self.dtype)
+        # Networks get what lies in memory without gaps, as diffusers gives it to them.
+        model_input = _as(x.contiguous() if c_in is None else x * c_in, self.dtype)
+        context = _as(conditioning, self.dtype)
         further = {name: self._as_computed(tensor) for name, tensor in inputs.items()} if inputs else inputs
         if steering is not None:
             options = {**options, **steering(model_input, timestep, context, further)}
-        kept = x * c_skip  # here, since after the forward it would take twice as long: caches are cold then
+        kept = (
+            x if c_skip is None else x * c_skip
+        )  # here, since after the forward it would take twice as long: caches are cold then
         output = self.call.forward(self.network, model_input, timestep, context, further, options)
         output = _as(output, torch.float32)
         return kept.add(output, alpha=c_out) if isinstance(c_out, float) else torch.addcmul(kept, output, c_out)
@@ -218,7 +222,12 @@ class Denoiser:
         rows = [self.sampling.sigmas.preconditioning(sigma) for sigma in sigmas]
         columns = torch.tensor([*zip(*rows, strict=True)], dtype=torch.float32).to(self.device)
         c_in, c_skip, c_out = columns[:3].reshape(3, -1, 1, 1, 1)
-        return _Level(c_in, c_skip, c_out if len(rows) > 1 else float(rows[0].c_out), columns[3])
+        return _Level(
+            None if all(row.c_in == 1 for row in rows) else c_in,
+            None if all(row.c_skip == 1 for row in rows) else c_skip,
+            c_out if len(rows) > 1 else float(rows[0].c_out),
+            columns[3],
+        )
 
     def estimate_nbytes(self, shape: Sequence[int]) -> int:
         """About how much memory one forward takes beside the weights, for x of the shape [B, C, h, w]."""

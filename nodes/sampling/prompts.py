@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from mezzotint.engine.errors import OutOfMemoryError
 
@@ -24,6 +26,7 @@ from .network_call import (
 from .region import box_of, weight_map
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from mezzotint.engine.residency import Residency
@@ -125,7 +128,7 @@ class Prompts:
         """
         key, ready = self._latest
         if ready is None or key != (shape, denoiser.device):
-            ready = _ready(self.conditionings, shape, denoiser)
+            ready = _ready_or_latest(self.conditionings, shape, denoiser)
             if len(ready.items) > 1 and not _fits(len(ready.items), shape, denoiser, models):
                 ready = _apart(ready)
             self._latest = (shape, denoiser.device), ready
@@ -138,6 +141,34 @@ class Prompts:
             return False
         self._latest = key, _apart(ready)
         return True
+
+
+def _ready_or_latest(conditionings: Sequence[Conditioning], shape: Sequence[int], denoiser: Denoiser) -> ReadyPrompts:
+    """What they come to: as it was made last, when the same are sampled again, with another seed, say."""
+    latest = _LATEST.get(denoiser)
+    if latest is not None and latest.fits(conditionings, shape, denoiser):
+        return latest.ready
+    ready = _ready(conditionings, shape, denoiser)
+    _LATEST[denoiser] = _Latest(tuple(conditionings), shape, denoiser.device, ready)
+    return ready
+
+
+class _Latest(NamedTuple):
+    """What was made ready last for a denoiser, and what of."""
+
+    conditionings: Sequence[Conditioning]
+    shape: Sequence[int]
+    device: torch.device
+    ready: ReadyPrompts
+
+    def fits(self, conditionings: Sequence[Conditioning], shape: Sequence[int], denoiser: Denoiser) -> bool:
+        """Whether these conditionings come to the same."""
+        if len(conditionings) != len(self.conditionings) or (shape, denoiser.device) != (self.shape, self.device):
+            return False
+        return all(map(operator.is_, conditionings, self.conditionings))
+
+
+_LATEST: WeakKeyDictionary[Denoiser, _Latest] = WeakKeyDictionary()
 
 
 def _ready(conditionings: Sequence[Conditioning], shape: Sequence[int], denoiser: Denoiser) -> ReadyPrompts:
@@ -249,7 +280,7 @@ def _steered(drafts: Sequence[_Draft]) -> list[_Draft]:
 def _item(draft: _Draft, shape: Sequence[int], denoiser: Denoiser) -> Item:
     options, box, sampling = draft.options, draft.box, denoiser.sampling
     target = Target(tuple(shape), draft.column, sampling, denoiser.device)
-    tokens = for_each(draft.tokens.to(target.device), shape[0])
+    tokens = for_each(draft.tokens.to(target.device, denoiser.dtype), shape[0])
     inputs = dict(denoiser.inputs(draft.text, target))
     _require_read(draft.text, inputs)
     if box is not None and CONCAT in inputs:

@@ -33,7 +33,7 @@ class Sums:
     def __init__(self, most: int = 100) -> None:
         self.sampling = ModelSampling(DiscreteSigmas.from_config(), "epsilon", 4, 8, 1.0, 0.0, {})
         self.device = torch.device("cpu")
-        self.conditioning_width = None
+        self.conditioning_width, self.dtype = None, torch.float32
         self.most = most
         self.batches: list[int] = []
 

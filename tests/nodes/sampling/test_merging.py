@@ -35,7 +35,8 @@ class Counting:
 
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
-        self.sampling, self.device, self.conditioning_width = denoiser.sampling, denoiser.device, None
+        self.sampling, self.device, self.dtype = denoiser.sampling, denoiser.device, denoiser.dtype
+        self.conditioning_width = None
         self.estimate_nbytes = denoiser.estimate_nbytes
         self.batches: list[int] = []
         self.seconds = 0.0

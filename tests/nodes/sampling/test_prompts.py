@@ -36,7 +36,7 @@ class Toy:
         self.reads: Callable[[Mapping[str, Any], Target], dict[str, Tensor]] = lambda options, target: {}
         self.sampling = ModelSampling(DiscreteSigmas.from_config(), "epsilon", 4, 8, 1.0, 0.0, {})
         self.device = torch.device("cpu")
-        self.conditioning_width = None
+        self.conditioning_width, self.dtype = None, torch.float32
         self.shapes: list[tuple[int, ...]] = []
         self.nbytes = 1
 

@@ -41,7 +41,7 @@ class Gaussian:
     def __init__(self, sampling: ModelSampling) -> None:
         self.sampling = sampling
         self.device = torch.device("cpu")
-        self.conditioning_width = None
+        self.conditioning_width, self.dtype = None, torch.float32
         self.sigmas: list[float] = []
         self.is_broken = False
 
