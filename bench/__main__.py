@@ -1,9 +1,13 @@
-"""Prints every figure and writes them into docs/benchmarks.md, between its markers."""
+"""Prints every figure and writes them into docs/benchmarks.md, between its markers.
+
+With names of parts, `python -m bench engine pictures`, these alone are measured and printed, and the page stays.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -32,9 +36,13 @@ PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
 
 
 def main() -> None:
-    """Measure all parts, print as they come, and write the page."""
+    """Measure the parts that the command line names and print as they come; without names all, and write the page."""
+    names = sys.argv[1:]
+    parts = {name: measure for name, measure in PARTS.items() if not names or name.lower() in map(str.lower, names)}
+    if names and len(parts) < len({*map(str.lower, names)}):
+        sys.exit(f"of {', '.join(names)} not all are parts; the parts are {', '.join(PARTS)}")
     lines = [f"Measured on {datetime.now(UTC):%Y-%m-%d}: {_machine()}.", ""]
-    for name, measure in PARTS.items():
+    for name, measure in parts.items():
         print(f"\n{name}")
         lines += [f"### {name}", "", "| what | figure | target | |", "|---|---|---|---|"]
         for row in measure():
@@ -42,7 +50,8 @@ def main() -> None:
             print(f"  {row.what:<64} {row.value:>12}  {row.target:<10} {mark}")
             lines.append(f"| {row.what} | {row.value} | {row.target} | {mark} |")
         lines.append("")
-    _write("\n".join(lines))
+    if not names:
+        _write("\n".join(lines))
 
 
 def _machine() -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import statistics
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from mezzotint.engine.engine import Engine
 from mezzotint.engine.node import node
@@ -17,7 +17,8 @@ from .figure import Figure, fastest, figure, seconds
 
 Graph = dict[str, Any]
 WIDTH = 10
-ROUNDS = 7
+ROUNDS = 20
+"""How often the cases take turns."""
 
 
 @node("Add")
@@ -61,6 +62,24 @@ def fan(count: int, seed: int) -> Graph:
     return graph
 
 
+class Case(NamedTuple):
+    """A graph to measure, and how many runs of it a round has."""
+
+    name: str
+    make: Callable[[int, int], Graph]
+    size: int
+    runs: int
+
+
+SMALL = (
+    Case("layered graph of 300", layered, 300, 3),
+    Case("chain of 300", chain, 300, 3),
+    Case("chain of 3,000", chain, 3_000, 1),
+    Case("fan of 1,000", fan, 1_000, 1),
+)
+LARGE = Case("chain of 100,000", chain, 100_000, 1)
+
+
 class Costs:
     """Measures on one engine, as a long-lived process has it."""
 
@@ -79,39 +98,41 @@ class Costs:
         """Seconds from the JSON document to the end of the run."""
         return seconds(lambda: asyncio.run(self.engine.run(Workflow.from_api(graph))))
 
-    def cold(self, make: Callable[[int, int], Graph], count: int, times: int = ROUNDS) -> float:
-        """Seconds of the fastest of several runs that reuse nothing."""
-        return fastest(lambda _: self.run(make(count, next(self._seeds))), times)
+    def cold(self, case: Case) -> float:
+        """Seconds of the fastest of a round's runs that reuse nothing."""
+        return fastest(lambda _: self.run(case.make(case.size, next(self._seeds))), case.runs)
 
-    def cached(self, make: Callable[[int, int], Graph], count: int, times: int = ROUNDS) -> float:
-        """Seconds of the fastest of several runs that reuse everything."""
-        graph = make(count, next(self._seeds))
+    def cached(self, case: Case) -> float:
+        """Seconds of the fastest of a round's runs that reuse everything."""
+        graph = case.make(case.size, next(self._seeds))
         self.run(graph)
-        return fastest(lambda _: self.run(graph), times)
+        return fastest(lambda _: self.run(graph), case.runs)
+
+    def rounds(self, cases: Sequence[Case], times: int) -> dict[str, tuple[float, float]]:
+        """Seconds by the case's name, cold and cached, the fastest of all rounds. Cases take turns."""
+        found = [{case.name: (self.cold(case), self.cached(case)) for case in cases} for _ in range(times)]
+        return {name: tuple(map(min, zip(*(each[name] for each in found), strict=True))) for name in found[0]}
 
     def growth(self) -> float:
         """t(3,000)/t(300), the median of pairs. Ten small runs take as long as a large one, and meet as much noise."""
         ratios = []
         for _ in range(9):
-            small = sum(self.cold(layered, 300, 1) for _ in range(10)) / 10
-            ratios.append(self.cold(layered, 3_000, 1) / small)
+            small = sum(self.run(layered(300, next(self._seeds))) for _ in range(10)) / 10
+            ratios.append(self.run(layered(3_000, next(self._seeds))) / small)
         return statistics.median(ratios)
 
 
 def engine_costs() -> Iterator[Figure]:
     """The figures of the engine."""
     costs = Costs()
-    for name, make, count, times in (
-        ("layered graph of 300", layered, 300, 60),
-        ("chain of 3,000", chain, 3_000, 5),
-        ("fan of 1,000", fan, 1_000, 5),
-        ("chain of 100,000", chain, 100_000, 1),
-    ):
-        steps = len(make(count, 0))
-        cold, cached = costs.cold(make, count, times), costs.cached(make, count, times)
-        target = 40.0 if name == "layered graph of 300" else None
-        yield figure(f"{name}, cold, a step", cold / steps * 1e6, "µs", at_most=target)
-        yield figure(f"{name}, fully cached, a step", cached / steps * 1e6, "µs")
-    yield figure("growth t(3,000)/t(300), layered, cold", costs.growth(), "", at_most=11)
-    yield figure("rerun of a fully cached chain of 300", costs.cached(chain, 300, 60) * 1e3, "ms", at_most=5, digits=2)
+    found = costs.rounds(SMALL, ROUNDS)
+    growth = costs.growth()
+    found |= costs.rounds([LARGE], 1)
+    for case in (*SMALL, LARGE):
+        steps, (cold, cached) = len(case.make(case.size, 0)), found[case.name]
+        target = 40.0 if case is SMALL[0] else None
+        yield figure(f"{case.name}, cold, a step", cold / steps * 1e6, "µs", at_most=target)
+        yield figure(f"{case.name}, fully cached, a step", cached / steps * 1e6, "µs")
+    yield figure("growth t(3,000)/t(300), layered, cold", growth, "", at_most=11)
+    yield figure("rerun of a fully cached chain of 300", found["chain of 300"][1] * 1e3, "ms", at_most=5, digits=2)
     costs.engine.close()

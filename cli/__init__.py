@@ -58,6 +58,8 @@ def _outcome(argv: Sequence[str] | None) -> int | str | None:
         )
     finally:
         gc.enable()
+        if argv is None:  # the process ends: looking through all modules for garbage would take it a second
+            gc.freeze()
     return 0
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +18,7 @@ import pytest
 from mezzotint.engine import memory_account, read_ahead, residency
 from mezzotint.engine.context import Context
 from mezzotint.engine.engine import Engine
-from mezzotint.engine.errors import MezzotintError
+from mezzotint.engine.errors import MezzotintError, OutOfMemoryError
 from mezzotint.engine.expansion import GraphBuilder
 from mezzotint.engine.look_ahead import REACH, LookAhead, models_of, wanted_next
 from mezzotint.engine.memory_cache import StepValue
@@ -524,6 +526,46 @@ def test_weights_that_could_not_be_brought_back_are_loaded_anew(
     use(models, Toy("a", 60))
     assert here(models) == {"a": 60}
     assert [name for name, _ in loads.made] == ["a", "a"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_threads_that_use_and_fetch_at_once_stay_within_the_budget(models: Residency, seed: int) -> None:
+    base = Toy("base", 40)
+    recipes = [Toy(str(n), 10 * n) for n in range(1, 6)] + [base, Toy("top", 5, parts=(base, Toy("adapter", 5)))]
+    most: list[int] = []
+    is_over = threading.Event()
+
+    def work(number: int) -> None:
+        chosen = random.Random(f"{seed} {number}")
+        for _ in range(200):
+            with suppress(OutOfMemoryError):
+                if chosen.random() < 0.3:
+                    with models.reserve(chosen.randint(1, 60), "working"):
+                        most.append(models.total_nbytes)
+                else:
+                    recipe = chosen.choice(recipes)
+                    with models.borrow(recipe) as shelf:
+                        assert shelf.here == here(models)[recipe.name] > 0
+                        most.append(models.total_nbytes)
+
+    def look() -> None:
+        chosen = random.Random(seed)
+        while not is_over.is_set():
+            fetched(models, chosen.choice(recipes))
+            most.append(models.total_nbytes)
+
+    with ThreadPoolExecutor(4) as pool:
+        ahead = pool.submit(look)
+        try:
+            for worker in [pool.submit(work, number) for number in range(3)]:
+                worker.result(60)
+        finally:
+            is_over.set()
+        ahead.result(SECONDS)
+    assert max(most) <= 100
+    assert not any(each.is_borrowed for each in models.residents() if each.recipe.name not in ("base", "adapter"))
+    models.clear()
+    assert models.residents() == []
 
 
 # files

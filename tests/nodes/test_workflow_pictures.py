@@ -83,13 +83,11 @@ def test_inpainting_changes_what_the_mask_selects_and_nothing_else(pictures: Cal
 
 
 def test_the_hires_fix_draws_the_small_picture_large(pictures: Callable[[Graph], list[Tensor]]) -> None:
-    graph = graph_of("hires_fix")
-    graph["small"] = {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["1", 2]}}
-    large, small = (picture[0] for picture in pictures(graph))
-    assert (small.shape, large.shape) == ((64, 64, 3), (96, 96, 3))
+    small, large = (picture[0] for picture in pictures(graph_of("hires_fix")))
+    assert (small.shape, large.shape) == ((64, 64, 3), (128, 128, 3))
     reduced = torch.nn.functional.interpolate(large.movedim(-1, 0)[None], (64, 64), mode="area")[0].movedim(0, -1)
-    assert overlap(is_painted(small), is_painted(reduced)) > 0.75
-    assert int(large[36:72, 24:72].mean((0, 1)).argmax()) == 0
+    assert overlap(is_painted(small), is_painted(reduced)) > 0.9
+    assert int(large[48:96, 32:96].mean((0, 1)).argmax()) == 0
 
 
 def test_prompts_are_drawn_where_their_areas_are(pictures: Callable[[Graph], list[Tensor]]) -> None:
