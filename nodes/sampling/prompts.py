@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
+from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from mezzotint.engine.errors import OutOfMemoryError
 
@@ -144,31 +145,34 @@ class Prompts:
 
 
 def _ready_or_latest(conditionings: Sequence[Conditioning], shape: Sequence[int], denoiser: Denoiser) -> ReadyPrompts:
-    """What they come to: as it was made last, when the same are sampled again, with another seed, say."""
-    latest = _LATEST.get(denoiser)
-    if latest is not None and latest.fits(conditionings, shape, denoiser):
-        return latest.ready
+    """What they come to: as it was made lately, when the same are sampled again, with another seed, say."""
+    for latest in tuple(_LATEST):
+        if latest.fits(conditionings, shape, denoiser):
+            return latest.ready
     ready = _ready(conditionings, shape, denoiser)
-    _LATEST[denoiser] = _Latest(tuple(conditionings), shape, denoiser.device, ready)
+    _LATEST.append(_Latest(tuple(conditionings), shape, ref(denoiser), denoiser.device, ready))
     return ready
 
 
 class _Latest(NamedTuple):
-    """What was made ready last for a denoiser, and what of."""
+    """What was made ready lately, and what of."""
 
     conditionings: Sequence[Conditioning]
     shape: Sequence[int]
+    denoiser: ref[Denoiser]
     device: torch.device
     ready: ReadyPrompts
 
     def fits(self, conditionings: Sequence[Conditioning], shape: Sequence[int], denoiser: Denoiser) -> bool:
         """Whether these conditionings come to the same."""
-        if len(conditionings) != len(self.conditionings) or (shape, denoiser.device) != (self.shape, self.device):
+        if self.denoiser() is not denoiser or (shape, denoiser.device) != (self.shape, self.device):
             return False
-        return all(map(operator.is_, conditionings, self.conditionings))
+        return len(conditionings) == len(self.conditionings) and all(
+            map(operator.is_, conditionings, self.conditionings)
+        )
 
 
-_LATEST: WeakKeyDictionary[Denoiser, _Latest] = WeakKeyDictionary()
+_LATEST: deque[_Latest] = deque(maxlen=2)  # a base model's and its refiner's
 
 
 def _ready(conditionings: Sequence[Conditioning], shape: Sequence[int], denoiser: Denoiser) -> ReadyPrompts:
@@ -280,7 +284,8 @@ def _steered(drafts: Sequence[_Draft]) -> list[_Draft]:
 def _item(draft: _Draft, shape: Sequence[int], denoiser: Denoiser) -> Item:
     options, box, sampling = draft.options, draft.box, denoiser.sampling
     target = Target(tuple(shape), draft.column, sampling, denoiser.device)
-    tokens = for_each(draft.tokens.to(target.device, denoiser.dtype), shape[0])
+    dtype = getattr(denoiser, "dtype", draft.tokens.dtype)  # a plugin's may leave it out
+    tokens = for_each(draft.tokens.to(target.device, dtype), shape[0])
     inputs = dict(denoiser.inputs(draft.text, target))
     _require_read(draft.text, inputs)
     if box is not None and CONCAT in inputs:
