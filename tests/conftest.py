@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _numbers = itertools.count(100_000)
 
-# Two torch processes on two cores otherwise spin at each other's barriers, 20 times slower; and where they need not wait
-# for a thread that the other's keeps from its core, they take a third of the time.
+# Two torch processes on two cores otherwise spin at each other's barriers, 20 times slower; and with a thread
+# each, for which no other waits, a training takes a third of the time.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
