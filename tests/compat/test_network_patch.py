@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from diffusers.utils.torch_utils import fourier_filter
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from mezzotint.nodes.adapters import patched_layer
 from mezzotint.nodes.adapters.ip_adapter_network import _with_tokens
+from mezzotint.nodes.adapters.patched_layer import Weighted
+from mezzotint.nodes.adapters.weight_change import LowRank
 from mezzotint.nodes.models.network_overlay import with_layers
 from mezzotint.nodes.models.recipe import Source
 from mezzotint.nodes.patches.deep_shrink import DeepShrink
@@ -139,6 +143,22 @@ def test_one_transformer_of_a_block_goes_before_the_whole_block(model: ModelValu
     model.set_model_attn1_replace(attention, "middle", 0, 0)
     expected = forward(network, Scaled([f"{name}.to_v" for name in inside[1:]], 0.0))
     torch.testing.assert_close(patched(network, model), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_they_work_together_with_a_lora(unet: Any, model: ModelValue) -> None:
+    """As in a copy of the network whose weights the LoRA was added to; with a replaced attention, too."""
+    lora, merged = {}, deepcopy(unet)
+    for name in modules(unet, ".attn1.to_v") + modules(unet, ".attn2.to_q"):
+        weight = unet.get_submodule(name).weight
+        change = LowRank(torch.randn(len(weight), 2) / 8, torch.randn(2, weight.shape[1]) / 8, 1.0)
+        lora[name] = patched_layer.patched(unet.get_submodule(name), Weighted(change, None, 0.7))
+        merged.get_submodule(name).weight.data += 0.7 * change.delta()
+    model.set_model_attn1_output_patch(lambda x, options: x * 3)
+    model.set_model_attn2_replace(attention, "middle", 0)
+    together = patched(with_layers(unet, lora), model)
+    torch.testing.assert_close(together, patched(merged, model), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(together, patched(unet, model), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(together, forward(merged), rtol=1e-3, atol=1e-3)
 
 
 def with_picture_tokens(network: Any) -> Any:
